@@ -1,0 +1,7 @@
+"""Benchmarks: frozen items with an oracle that scores a model's answers in [0, 1]."""
+
+from certify.benchmarks.items import ExactMatchItem, MultipleChoiceItem
+from certify.benchmarks.jsonl import JsonlBenchmark, open_benchmark
+from certify.benchmarks.protocol import Benchmark, Scorer
+
+__all__ = ["Benchmark", "ExactMatchItem", "JsonlBenchmark", "MultipleChoiceItem", "Scorer", "open_benchmark"]

@@ -1,0 +1,144 @@
+"""Benchmarks as JSONL files: one item a line, settings in a TOML file of the same name beside it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, ValidationError
+
+from certify.benchmarks.items import ExactMatchItem, Item, MultipleChoiceItem, item_digest
+from certify.errors import BenchmarkError
+from certify.records import Record, digest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from certify.benchmarks.scoring import LikelihoodScorer
+
+EXPECTED = 'expected {"prompt", "choices", "answer"} or {"prompt", "target"}'
+
+
+class Settings(Record):
+    """What ``<name>.toml`` may declare beside ``<name>.jsonl``."""
+
+    description: str = ""
+    chance: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    length_normalised: bool = False
+
+
+@dataclass(frozen=True)
+class JsonlBenchmark:
+    """Items of one kind read from a JSONL file."""
+
+    name: str
+    items: tuple[Item, ...]
+    chance: float
+    length_normalised: bool
+
+    @property
+    def digest(self) -> str:
+        """Digest over items in order, chance and settings."""
+        return digest(
+            {
+                "items": [item_digest(item) for item in self.items],
+                "chance": self.chance,
+                "length_normalised": self.length_normalised,
+            }
+        )
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> LikelihoodScorer:
+        """Encode every item once with ``tokenizer`` and plan the batches."""
+        from certify.benchmarks.scoring import LikelihoodScorer
+
+        return LikelihoodScorer(self, tokenizer, device)
+
+
+def open_benchmark(path: str | Path) -> JsonlBenchmark:
+    """Read ``path`` (JSONL) and the TOML settings beside it, if any.
+
+    Raises:
+        BenchmarkError: a malformed line, with file, line number and what was expected; no items; two equal
+            items; both kinds of items in one file.
+    """
+    file = Path(path)
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise BenchmarkError(f"{file}: no such benchmark file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{file}: not readable as UTF-8 text: {error}") from error
+    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise BenchmarkError(f"{file}: holds no items; {EXPECTED} on each line")
+    items = [_parse(file, i, line) for i, line in numbered]
+    _reject_mixture(file, numbered, items)
+    _reject_duplicates(file, numbered, items)
+    settings = _settings(file.with_suffix(".toml"))
+    chance = _chance(items) if settings.chance is None else settings.chance
+    return JsonlBenchmark(file.stem, tuple(items), chance, settings.length_normalised)
+
+
+def _parse(file: Path, number: int, line: str) -> Item:
+    where = f"{file}:{number}"
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise BenchmarkError(f"{where}: not JSON ({error}); {EXPECTED}") from None
+    if not isinstance(value, dict):
+        raise BenchmarkError(f"{where}: got a JSON {type(value).__name__}; {EXPECTED}")
+    kind = MultipleChoiceItem if "choices" in value else ExactMatchItem
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise BenchmarkError(f"{where}: {first_problem(error)}; {EXPECTED}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return pydantic's first complaint as one line: field, rule, value."""
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(p) for p in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
+    if problem["type"] in ("missing", "extra_forbidden"):
+        return f"{field}: {message}"
+    return f"{field}: {message}, got {problem['input']!r}"
+
+
+def _reject_mixture(file: Path, numbered: Sequence[tuple[int, str]], items: Sequence[Item]) -> None:
+    for (number, _), item in zip(numbered, items, strict=True):
+        if type(item) is not type(items[0]):
+            raise BenchmarkError(
+                f"{file}:{number}: a {type(item).__name__} among {type(items[0]).__name__}s; put each kind into "
+                "a file of its own"
+            )
+
+
+def _reject_duplicates(file: Path, numbered: Sequence[tuple[int, str]], items: Sequence[Item]) -> None:
+    first: dict[str, int] = {}
+    for (number, _), item in zip(numbered, items, strict=True):
+        earlier = first.setdefault(item_digest(item), number)
+        if earlier != number:
+            raise BenchmarkError(f"{file}:{number}: the same item as line {earlier}; counting it twice would mislead")
+
+
+def _settings(file: Path) -> Settings:
+    if not file.is_file():
+        return Settings()
+    try:
+        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"{file}: not readable TOML: {error}") from None
+    except ValidationError as error:
+        raise BenchmarkError(f"{file}: {first_problem(error)}") from None
+
+
+def _chance(items: Sequence[Item]) -> float:
+    """Return 1/(mean number of choices), 0 for exact match (design: declared in TOML if another)."""
+    counts = [len(item.choices) for item in items if isinstance(item, MultipleChoiceItem)]
+    return len(counts) / sum(counts) if counts else 0.0

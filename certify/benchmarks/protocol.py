@@ -1,0 +1,40 @@
+"""What the rest of the library asks of a benchmark; bring your own by implementing these two protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from certify.records import BenchmarkIdentity
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A benchmark whose items were encoded once, by the base's tokenizer; ready to score any weights."""
+
+    identity: BenchmarkIdentity
+    tokens_per_batch: int
+
+    def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
+        """Return one score in [0, 1] for each item (or each listed item), in item order.
+
+        Deterministic: the same weights give the same scores. A model that answers NaN scores 0.
+        """
+        ...
+
+
+@runtime_checkable
+class Benchmark(Protocol):
+    """Frozen items. The digest identifies the items, ``chance`` is the score without any knowledge."""
+
+    name: str
+    chance: float
+    digest: str
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> Scorer:
+        """Encode every item once with ``tokenizer`` and plan the batches."""
+        ...

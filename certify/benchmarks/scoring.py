@@ -1,0 +1,183 @@
+"""Score items by likelihood: batched by length, right-padded, deterministic.
+
+Both kinds of items need one teacher-forced pass. Greedy decoding yields a fixed target exactly when every
+target token is strictly the most likely one given the true tokens before it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from certify.benchmarks.items import MultipleChoiceItem
+from certify.errors import BenchmarkError
+from certify.records import BenchmarkIdentity, digest
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from certify.benchmarks.jsonl import JsonlBenchmark
+
+TOKENS_PER_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """Token ids of one prompt followed by one continuation; ``start`` is the continuation's first token."""
+
+    item: int
+    ids: tuple[int, ...]
+    start: int
+    characters: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Right-padded rows and the places whose next-token logits are scored.
+
+    ``row``, ``column`` and ``target`` list the scored places; ``owner`` is each row's index among all
+    continuations.
+    """
+
+    ids: torch.Tensor
+    row: torch.Tensor
+    column: torch.Tensor
+    target: torch.Tensor
+    owner: torch.Tensor
+
+
+class LikelihoodScorer:
+    """A JSONL benchmark encoded by one tokenizer. Scores depend on the weights alone."""
+
+    tokens_per_batch = TOKENS_PER_BATCH
+
+    def __init__(self, benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase, device: str) -> None:
+        self._benchmark = benchmark
+        self._device = device
+        self._continuations = list(_encode(benchmark, tokenizer))
+        self._of_item: list[list[int]] = [[] for _ in benchmark.items]
+        for index, continuation in enumerate(self._continuations):
+            self._of_item[continuation.item].append(index)
+        self._batches = self._plan(range(len(benchmark.items)))
+        self.identity = BenchmarkIdentity(
+            name=benchmark.name,
+            items=len(benchmark.items),
+            scoring=_scoring_name(benchmark),
+            chance=benchmark.chance,
+            digest=benchmark.digest,
+            tokens=digest([[c.item, c.start, list(c.ids)] for c in self._continuations]),
+        )
+
+    def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
+        """Return 1.0 or 0.0 for each item (or each of ``items``), in order. NaN logits score 0."""
+        batches = self._batches if items is None else self._plan(items)
+        wanted = range(len(self._benchmark.items)) if items is None else items
+        likelihood = torch.zeros(len(self._continuations), dtype=torch.float64)
+        greedy = torch.ones(len(self._continuations), dtype=torch.bool)
+        with torch.inference_mode():
+            for batch in batches:
+                self._run(model, batch, likelihood, greedy)
+        return [self._right(item, likelihood, greedy) for item in wanted]
+
+    def _plan(self, items: Sequence[int]) -> list[Batch]:
+        """Group continuations of similar length under a token budget; the order is fixed by the items."""
+        chosen = [i for item in items for i in self._of_item[item]]
+        chosen.sort(key=lambda i: (len(self._continuations[i].ids), i))
+        batches, group = [], list[int]()
+        for i in chosen:
+            width = len(self._continuations[i].ids) - 1
+            if group and (len(group) + 1) * width > TOKENS_PER_BATCH:
+                batches.append(self._batch(group))
+                group = []
+            group.append(i)
+        return [*batches, self._batch(group)] if group else batches
+
+    def _batch(self, group: Sequence[int]) -> Batch:
+        width = max(len(self._continuations[i].ids) for i in group) - 1  # the last token is never an input
+        rows, places = [], []
+        for r, i in enumerate(group):
+            c = self._continuations[i]
+            # Causal models never look right, so any token may pad; repeating one needs no pad token.
+            rows.append([*c.ids[:-1], *[c.ids[-1]] * (width - len(c.ids) + 1)])
+            places += [(r, p - 1, c.ids[p]) for p in range(c.start, len(c.ids))]
+        row, column, target = torch.tensor(places, device=self._device).unbind(1)
+        return Batch(
+            torch.tensor(rows, device=self._device), row, column, target, torch.tensor(group, device=self._device)
+        )
+
+    def _run(self, model: nn.Module, batch: Batch, likelihood: torch.Tensor, greedy: torch.Tensor) -> None:
+        logits = _scored_logits(model, batch).float()
+        own = logits.gather(1, batch.target[:, None]).squeeze(1)
+        places = batch.owner[batch.row].cpu()
+        if isinstance(self._benchmark.items[0], MultipleChoiceItem):
+            # One float64 sum per continuation, token by token in order, whatever the batch.
+            log_p = (own - logits.logsumexp(1)).to(torch.float64).cpu()
+            likelihood.index_add_(0, places, log_p)
+        else:
+            others = logits.scatter(1, batch.target[:, None], -torch.inf).amax(1)
+            wrong = places[~(own > others).cpu()]  # a tie is wrong, and NaN compares false
+            greedy[wrong] = False
+
+    def _right(self, item: int, likelihood: torch.Tensor, greedy: torch.Tensor) -> float:
+        entry, own = self._benchmark.items[item], self._of_item[item]
+        if not isinstance(entry, MultipleChoiceItem):
+            return float(greedy[own[0]])
+        values = [
+            float(likelihood[i]) / (self._continuations[i].characters if self._benchmark.length_normalised else 1)
+            for i in own
+        ]
+        best = values[entry.answer]
+        return float(all(best > v for k, v in enumerate(values) if k != entry.answer))
+
+
+def _scored_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
+    """Return next-token logits at the scored places only, shape (places, vocabulary)."""
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        columns, at = batch.column.unique(return_inverse=True)
+        logits = model(input_ids=batch.ids, logits_to_keep=columns, use_cache=False).logits
+        kept: torch.Tensor = logits[batch.row, at]
+        return kept
+    logits = model(input_ids=batch.ids, use_cache=False).logits
+    every: torch.Tensor = logits[batch.row, batch.column]
+    return every
+
+
+def _encode(benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase) -> Iterator[Continuation]:
+    for index, item in enumerate(benchmark.items):
+        endings = item.choices if isinstance(item, MultipleChoiceItem) else (item.target,)
+        for ending in endings:
+            yield _continuation(benchmark.name, index, item.prompt, ending, tokenizer)
+
+
+def _continuation(
+    name: str, index: int, prompt: str, ending: str, tokenizer: PreTrainedTokenizerBase
+) -> Continuation:
+    """Encode prompt and continuation as one text, so that no token is split where they meet."""
+    stripped = prompt.rstrip()  # trailing space belongs to the continuation's first token in most vocabularies
+    tail = prompt[len(stripped) :] + ending
+    prefix = tokenizer(stripped)["input_ids"]
+    ids = _without_end_token(tokenizer, tokenizer(stripped + tail)["input_ids"])
+    prefix = _without_end_token(tokenizer, prefix)
+    start = len(prefix)
+    if start == 0:
+        raise BenchmarkError(f"{name}, item {index + 1}: the prompt encodes to no tokens, so nothing predicts the answer")
+    if len(ids) <= start:
+        raise BenchmarkError(f"{name}, item {index + 1}: {ending!r} encodes to no tokens of its own after its prompt")
+    return Continuation(index, tuple(ids), start, len(ending))
+
+
+def _without_end_token(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
+    """Drop an end token that the tokenizer appends to every text; it is no part of an answer."""
+    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+
+
+def _scoring_name(benchmark: JsonlBenchmark) -> str:
+    if not isinstance(benchmark.items[0], MultipleChoiceItem):
+        return "exact match, greedy, teacher-forced"
+    norm = ", per character" if benchmark.length_normalised else ""
+    return f"multiple choice, log-likelihood{norm}"

@@ -1,0 +1,180 @@
+"""Measurements and certificates: the two files that certify writes.
+
+A :class:`Measurement` holds what was counted at a base, once. A :class:`Certificate` holds what is claimed
+about one checkpoint, with everything needed to recompute the claim without torch, weights or benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from certify.errors import CertificateMismatch, CertifyError, UnsupportedSchema
+from certify.evidence import Evidence, Judgement, Requirement
+from certify.evidence.distance import BaseDraws
+from certify.evidence.position import Basin
+from certify.records import (
+    Alpha,
+    BenchmarkIdentity,
+    Digest,
+    Environment,
+    ModelIdentity,
+    Record,
+    digest,
+)
+
+VERSION = 1
+
+
+class Document(Record):
+    """A record with a schema, a version and a digest over all its other fields."""
+
+    schema_name: str = Field(alias="schema")
+    version: Literal[1] = VERSION
+    digest: Digest
+
+    @classmethod
+    def seal(cls, **fields: Any) -> Self:
+        """Build the document and its digest."""
+        provisional = cls.model_validate({**fields, "digest": "sha256:" + "0" * 64})
+        return provisional.model_copy(update={"digest": provisional.own_digest()})
+
+    def own_digest(self) -> str:
+        """Return the digest of every field but the digest itself."""
+        return digest(self.model_dump(mode="json", by_alias=True, exclude={"digest"}))
+
+    def to_text(self) -> str:
+        """Return the file's text."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write the file whole or not at all (written aside, synced, renamed) and return its path."""
+        return write_whole(Path(path), self.to_text())
+
+
+class Measurement(Document):
+    """What was counted at a base on one benchmark: its basin, and draws that serve every checkpoint."""
+
+    schema_name: Literal["pytest-basin/measurement"] = Field(default="pytest-basin/measurement", alias="schema")
+    base: ModelIdentity
+    benchmark: BenchmarkIdentity
+    basin: Basin
+    draws: Annotated[tuple[BaseDraws, ...], Field(min_length=1)]
+    environment: Environment
+
+
+class Certificate(Document):
+    """One claim about one checkpoint from one kind of evidence."""
+
+    schema_name: Literal["pytest-basin/certificate"] = Field(default="pytest-basin/certificate", alias="schema")
+    base: ModelIdentity
+    checkpoint: ModelIdentity
+    benchmark: BenchmarkIdentity
+    requirement: Requirement
+    alpha: Alpha
+    evidence: Evidence
+    environment: Environment
+    judgement: Judgement
+
+    @property
+    def verdict(self) -> str:
+        """``certified``, ``refuted`` or ``undecided``."""
+        return self.judgement.verdict.value
+
+    @property
+    def claim_text(self) -> str:
+        """The claim in one sentence."""
+        return self.judgement.claim
+
+
+def make_certificate(
+    *,
+    base: ModelIdentity,
+    checkpoint: ModelIdentity,
+    benchmark: BenchmarkIdentity,
+    requirement: Requirement,
+    alpha: float,
+    evidence: Evidence,
+    environment: Environment,
+) -> Certificate:
+    """Judge the evidence and seal the result with everything it rests on."""
+    return Certificate.seal(
+        base=base,
+        checkpoint=checkpoint,
+        benchmark=benchmark,
+        requirement=requirement,
+        alpha=alpha,
+        evidence=evidence,
+        environment=environment,
+        judgement=evidence.judge(benchmark, requirement, alpha),
+    )
+
+
+def read_document(path: str | Path) -> Certificate | Measurement:
+    """Read a certificate or a measurement, whichever the file says it is.
+
+    Raises:
+        UnsupportedSchema: another schema, or a version that this release does not know.
+        CertificateMismatch: a field is missing, unknown or out of range.
+        CertifyError: the file is missing or not JSON.
+    """
+    file = Path(path)
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CertifyError(f"{file}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise CertifyError(f"{file}: not readable JSON: {error}") from None
+    kinds: dict[object, type[Certificate] | type[Measurement]] = {
+        "pytest-basin/certificate": Certificate,
+        "pytest-basin/measurement": Measurement,
+    }
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if schema not in kinds:
+        raise UnsupportedSchema(f"{file}: schema is {schema!r}, expected one of {', '.join(map(str, kinds))}")
+    if value.get("version") != VERSION:
+        raise UnsupportedSchema(
+            f"{file}: version is {value.get('version')!r}; this release reads version {VERSION}: upgrade pytest-basin"
+        )
+    try:
+        return kinds[schema].model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise CertificateMismatch(f"{file}: {field}: {problem['msg']}") from None
+
+
+def read_measurement(path: str | Path) -> Measurement:
+    """Read a measurement whose digest fits.
+
+    Raises:
+        CertificateMismatch: the file is a certificate, or was changed after it was sealed.
+    """
+    document = read_document(path)
+    if not isinstance(document, Measurement):
+        raise CertificateMismatch(f"{path}: is a certificate; a measurement is needed (`certify measure` writes one)")
+    if document.digest != document.own_digest():
+        raise CertificateMismatch(f"{path}: its digest does not fit its content: the file was changed")
+    return document
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+    return path

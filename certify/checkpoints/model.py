@@ -1,0 +1,83 @@
+"""Turn a checkpoint into a model that can be evaluated, and ask which of its names are tied."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from certify.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from certify.checkpoints.folder import Checkpoint
+
+
+def load_model(checkpoint: Checkpoint, device: str = "cpu") -> PreTrainedModel:
+    """Load the causal language model in its stored dtype, in evaluation mode, without remote code.
+
+    Raises:
+        CheckpointError: the folder is no causal language model, or a weight is missing or left over.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with _quiet():
+        try:
+            model, report = AutoModelForCausalLM.from_pretrained(
+                checkpoint.path, dtype="auto", local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise CheckpointError(f"{checkpoint.path}: cannot be loaded as a causal language model: {first}") from error
+    wrong = [*report["missing_keys"], *report["unexpected_keys"], *(k for k, *_ in report["mismatched_keys"])]
+    if wrong:
+        raise CheckpointError(f"{checkpoint.path}: weights do not fit config.json, e.g. {sorted(map(str, wrong))[:3]}")
+    return model.eval().requires_grad_(False).to(device)
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """Load the folder's own tokenizer, without remote code."""
+    from transformers import AutoTokenizer
+
+    with _quiet():
+        try:
+            return AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise CheckpointError(f"{checkpoint.path}: cannot load its tokenizer: {first}") from error
+
+
+def tied_names(config: dict[str, Any]) -> dict[str, str]:
+    """Map each alias to the parameter it is tied to, from an empty model built of ``config``."""
+    if not config:
+        return {}
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        settings = {k: v for k, v in config.items() if k != "model_type"}
+        parsed = AutoConfig.for_model(config["model_type"], **settings)
+        with torch.device("meta"), _quiet():
+            model = AutoModelForCausalLM.from_config(parsed)
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise CheckpointError(f"config.json describes no known causal language model: {error}") from error
+    first = {id(p): name for name, p in model.named_parameters()}
+    everything = model.named_parameters(remove_duplicate=False)
+    return {name: first[id(p)] for name, p in everything if first[id(p)] != name}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' progress bars and notes while a model loads, and put its settings back."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

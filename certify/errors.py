@@ -1,0 +1,40 @@
+"""Errors and warnings of certify. This module imports nothing.
+
+Every error is a `CertifyError` and refines the builtin that a caller would expect.
+"""
+
+
+class CertifyError(Exception):
+    """Base of every error that certify raises on purpose."""
+
+
+class InvalidInput(CertifyError, ValueError):  # noqa: N818  # a state, named as such
+    """A value is outside the range that a function accepts."""
+
+
+class InvalidPlan(CertifyError, ValueError):  # noqa: N818  # a state, named as such
+    """A plan cannot reach its requirement whatever the outcome, or contradicts itself."""
+
+
+class CheckpointError(CertifyError, ValueError):
+    """Weight files are missing, unreadable or of a kind that is not accepted."""
+
+
+class CheckpointChanged(CertifyError, RuntimeError):  # noqa: N818  # a state, named as such
+    """Weights differ from the ones whose identity was recorded."""
+
+
+class BenchmarkError(CertifyError, ValueError):
+    """A benchmark is malformed, has duplicate items or does not match its record."""
+
+
+class CertificateMismatch(CertifyError, ValueError):  # noqa: N818  # a state, named as such
+    """A certificate contradicts itself or the files it names."""
+
+
+class UnsupportedSchema(CertifyError, ValueError):  # noqa: N818  # a state, named as such
+    """A file has a schema or version that this release does not read."""
+
+
+class CertifyWarning(UserWarning):
+    """Base of every warning that certify emits."""

@@ -1,0 +1,74 @@
+"""Is the requirement within reach of any outcome? Asked before the first draw (theory §4.10)."""
+
+from __future__ import annotations
+
+from certify.bounds import ceiling, mean_upper
+from certify.errors import InvalidPlan
+from certify.evidence.judgement import Interval, Requirement, Verdict, interval_in_unit, pieces
+from certify.evidence.point import PairedScores
+from certify.evidence.smoothed import paired_drop
+
+LARGEST = 1 << 20  # beyond this many trials the answer is "more than a million"
+
+
+def require_feasible(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> None:
+    """Refuse a gate that no outcome of ``n`` trials could certify.
+
+    ``n`` counts items for point and position, draws for smoothed and distance. For distance the checkpoint
+    is taken at r = 0 and the base at score 1; a farther one needs more.
+
+    Raises:
+        InvalidPlan: naming the n that would do.
+    """
+    problem = infeasible(kind, n, requirement, alpha, chance)
+    if problem:
+        raise InvalidPlan(problem)
+
+
+def infeasible(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> str | None:
+    """Return why ``n`` trials cannot certify the requirement whatever they show, or None if they can."""
+    if _can_certify(kind, n, requirement, alpha, chance):
+        return None
+    unit = "items" if kind in ("point", "position") else "draws"
+    needed = n
+    while needed < LARGEST and not _can_certify(kind, needed, requirement, alpha, chance):
+        needed *= 2
+    if needed >= LARGEST:
+        advice = "more than a million are needed; relax the requirement"
+    else:
+        advice = f"{_smallest(kind, needed // 2, needed, requirement, alpha, chance)} are needed"
+    return (
+        f"{kind}: this gate cannot pass with {n} {unit}: {advice} even if nothing is lost "
+        f"({requirement.describe()} at {100 * (1 - alpha):g} % confidence)"
+    )
+
+
+def _smallest(kind: str, low: int, high: int, requirement: Requirement, alpha: float, chance: float) -> int:
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _can_certify(kind, middle, requirement, alpha, chance):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _can_certify(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> bool:
+    interval = _best_outcome(kind, n, requirement, alpha, chance)
+    return interval is not None and requirement.decide(interval.lower, interval.upper) is Verdict.CERTIFIED
+
+
+def _best_outcome(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:
+    """Return the interval when every item is right in every draw, at the base and at the checkpoint."""
+    if kind in ("point", "position"):
+        scores = PairedScores(base=(1.0,) * n, checkpoint=(1.0,) * n)
+        return scores.interval(requirement, alpha, chance, "population")
+    share = alpha / pieces(requirement)
+    perfect = Interval(value=1.0, lower=1.0, upper=1.0)
+    if kind == "smoothed":
+        return interval_in_unit(requirement, paired_drop([1.0] * n, [1.0] * n, share), perfect, chance)
+    share = alpha if requirement.unit == "drop" else alpha / 2
+    bound = ceiling(n, share, 0.0)
+    top = 1.0 if requirement.unit == "drop" else mean_upper([1.0] * n, share)
+    drop = Interval(value=None, lower=None, upper=top - bound)
+    return interval_in_unit(requirement, drop, perfect, chance)

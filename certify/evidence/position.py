@@ -1,0 +1,219 @@
+"""Position evidence: does the checkpoint lie inside the base's measured basin?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from certify.evidence.distance import Displacement
+from certify.evidence.judgement import (
+    NO_INTERVAL,
+    Interval,
+    Judgement,
+    Requirement,
+    Verdict,
+    down,
+    percent,
+    up,
+)
+from certify.evidence.point import (
+    DEPLOYMENT_LIMIT,
+    FIXED_PREMISE,
+    POPULATION_PREMISE,
+    Items,
+    PairedScores,
+    Scores,
+    above_chance_note,
+)
+from certify.laws import slice_position
+from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Positive, Record, Seed
+
+POSITION_LIMITS = (
+    "It speaks of the listed points of the segment from the base, and of nothing between them.",
+    "alpha* <= sigma* compares one chosen direction with random ones: geometry, not a theorem.",
+)
+
+
+class BasinLevel(Record):
+    """Item scores at the base under noise of one sigma, each item under a draw of its own (one pass)."""
+
+    sigma: Positive
+    law: NoiseLaw
+    engine: EngineIdentity
+    seed: Seed
+    scores: Scores
+
+
+class Basin(Record):
+    """The base without noise and under a pre-set ascending grid of sigmas, item by item."""
+
+    base: Scores
+    levels: Annotated[tuple[BasinLevel, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> Basin:
+        sigmas = [level.sigma for level in self.levels]
+        if sigmas != sorted(set(sigmas)):
+            raise ValueError(f"the sigma grid must ascend without repeats, got {sigmas}")
+        for level in self.levels:
+            if len(level.scores) != len(self.base):
+                raise ValueError(f"level sigma={level.sigma:g} has {len(level.scores)} items, base {len(self.base)}")
+        return self
+
+    def drop_at(self, level: BasinLevel) -> PairedScores:
+        """Return the level's item scores paired with the base's."""
+        return PairedScores(base=self.base, checkpoint=level.scores)
+
+    def width(self, requirement: Requirement, alpha: float, chance: float) -> float | None:
+        """Return sigma*: the last sigma such that it and all smaller ones are certified; None if none is.
+
+        Guarantee: with probability at least 1 - alpha over draws (and items, for a population), the mean
+        drop at every grid point up to sigma* meets the requirement. Fixed sequence: each level at alpha, in
+        ascending order, stopping at the first failure, so no correction is needed.
+        Source: theory §2.3, Def. 4.1.
+        """
+        width = None
+        for level in self.levels:
+            interval = self.drop_at(level).interval(requirement, alpha, chance, "population")
+            if interval is None or requirement.decide(interval.lower, interval.upper) is not Verdict.CERTIFIED:
+                break
+            width = level.sigma
+        return width
+
+
+class SegmentPoint(Record):
+    """Item scores at base + fraction * (checkpoint - base)."""
+
+    fraction: Annotated[float, Field(gt=0.0, le=1.0)]
+    scores: Scores
+
+
+class PositionEvidence(Record):
+    """The measured basin, the checkpoint's place on its segment, and item scores at points of the segment."""
+
+    kind: Literal["position"] = "position"
+    items: Items = "population"
+    basin: Basin
+    points: Annotated[tuple[SegmentPoint, ...], Field(min_length=1)]
+    displacement: Displacement
+
+    @property
+    def alpha_star(self) -> float:
+        """Position of the checkpoint on the fine-tuning slice, in the unit of sigma."""
+        return float(slice_position(self.displacement.delta_norm, self.displacement.dimension))
+
+    def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
+        """Judge whether the checkpoint lies in the measured basin.
+
+        Certified when alpha* <= sigma* and every listed point meets the requirement (each at alpha,
+        intersection-union); refuted when some listed point is shown to miss it (at alpha / number of points).
+
+        Guarantee: with probability at least 1 - alpha, a certified requirement holds at every listed point,
+        and a refuted one fails at some listed point.
+        """
+        width = self.basin.width(requirement, alpha, benchmark.chance)
+        inside = width is not None and self.alpha_star <= width
+        each = [self._point(p, requirement, alpha, benchmark.chance) for p in self.points]
+        joint = [self._point(p, requirement, alpha / len(self.points), benchmark.chance) for p in self.points]
+        verdict = self._verdict(requirement, inside, each, joint)
+        worst = _worst(requirement, joint)
+        return Judgement(
+            verdict=verdict,
+            unit=requirement.unit,
+            value=worst.value,
+            lower=worst.lower,
+            upper=worst.upper,
+            need=requirement.limit,
+            quantities={
+                "alpha_star": self.alpha_star,
+                "sigma_star": width,
+                "delta_norm": self.displacement.delta_norm,
+            },
+            notes=self._notes(requirement, verdict, worst, width, benchmark.chance),
+            claim=self._claim(benchmark, requirement, alpha, width, worst, verdict),
+            limits=(
+                *POSITION_LIMITS,
+                POPULATION_PREMISE if self.items == "population" else FIXED_PREMISE,
+                DEPLOYMENT_LIMIT,
+            ),
+        )
+
+    def _point(self, point: SegmentPoint, requirement: Requirement, alpha: float, chance: float) -> Interval:
+        scores = PairedScores(base=self.basin.base, checkpoint=point.scores)
+        return scores.interval(requirement, alpha, chance, self.items) or NO_INTERVAL
+
+    def _verdict(
+        self, requirement: Requirement, inside: bool, each: list[Interval], joint: list[Interval]
+    ) -> Verdict:
+        if self.displacement.differences:
+            return Verdict.UNDECIDED
+        if any(requirement.decide(i.lower, i.upper) is Verdict.REFUTED for i in joint):
+            return Verdict.REFUTED
+        kept = all(requirement.decide(i.lower, i.upper) is Verdict.CERTIFIED for i in each)
+        return Verdict.CERTIFIED if inside and kept else Verdict.UNDECIDED
+
+    def _notes(
+        self,
+        requirement: Requirement,
+        verdict: Verdict,
+        worst: Interval,
+        width: float | None,
+        chance: float,
+    ) -> tuple[str, ...]:
+        notes = []
+        if self.displacement.differences:
+            notes.append("abstained: the segment is not defined: " + "; ".join(self.displacement.differences))
+        if worst == NO_INTERVAL:
+            notes.append(above_chance_note(chance))
+        if width is None:
+            notes.append(f"no basin: not even the smallest sigma, {self.basin.levels[0].sigma:g}, is certified")
+        elif self.alpha_star > width:
+            notes.append("outside the measured width: alpha* > sigma*")
+        elif width == self.basin.levels[-1].sigma:
+            notes.append("sigma* is the last sigma of the grid; the basin may be wider")
+        if verdict is Verdict.CERTIFIED and requirement.decide(worst.lower, worst.upper) is not verdict:
+            notes.append(
+                f"printed bounds hold for all {len(self.points)} points at once; the verdict needs each point alone"
+            )
+        return tuple(notes)
+
+    def _claim(
+        self,
+        benchmark: BenchmarkIdentity,
+        requirement: Requirement,
+        alpha: float,
+        width: float | None,
+        worst: Interval,
+        verdict: Verdict,
+    ) -> str:
+        where = f"alpha* = {up(self.alpha_star, 4)}, sigma* = {down(width, 4)}"
+        fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
+        if verdict is Verdict.CERTIFIED:
+            confidence = "" if self.items == "fixed" else f"With {percent(alpha)} confidence over the items, "
+            return (
+                f"{confidence}the {requirement.describe()} on {benchmark.name} holds at the points "
+                f"{fractions} of the segment from base to checkpoint, which ends inside the measured width ({where})."
+            )
+        if verdict is Verdict.REFUTED:
+            return (
+                f"With {percent(alpha)} confidence over the items, some of the points {fractions} of the segment "
+                f"from base to checkpoint misses the {requirement.describe()} on {benchmark.name} ({where})."
+            )
+        return (
+            f"Undecided whether the checkpoint lies in the basin measured on {benchmark.name} ({where}; worst "
+            f"{requirement.unit} of the points {fractions} between {down(worst.lower)} and {up(worst.upper)})."
+        )
+
+
+def _worst(requirement: Requirement, points: list[Interval]) -> Interval:
+    """Return the bounds of the worst of several points, valid when the points' bounds hold jointly."""
+    if any(p == NO_INTERVAL for p in points):
+        return NO_INTERVAL
+    pick = max if requirement.unit == "drop" else min
+
+    def side(name: str) -> float | None:
+        values = [getattr(p, name) for p in points]
+        return None if None in values else float(pick(values))
+
+    return Interval(value=side("value"), lower=side("lower"), upper=side("upper"))

@@ -1,0 +1,145 @@
+"""Measure a base once: its basin, and the draws that serve every checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certify.benchmarks import Benchmark, Scorer, open_benchmark
+from certify.certificate import Measurement
+from certify.checkpoints import Checkpoint, load_model, load_tokenizer, open_checkpoint
+from certify.errors import InvalidInput
+from certify.evidence import Requirement
+from certify.evidence.distance import BaseDraws
+from certify.evidence.feasibility import require_feasible
+from certify.evidence.position import Basin, BasinLevel
+from certify.measuring.environment import environment
+from certify.measuring.scores import Track, all_items, item_scores, one_pass, silent
+from certify.noise import Subspace, noised, weight_noise
+from certify.noise.law import check_sigma
+from certify.records import EngineIdentity, NoiseLaw, SubspaceNoise, WeightNoise, derive_seed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base checkpoint and a benchmark, opened together; the base's tokenizer encodes the items once."""
+
+    checkpoint: Checkpoint
+    benchmark: Benchmark
+    device: str = "cpu"
+
+    @classmethod
+    def open(cls, base: str | Path, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
+        """Open a base folder and a benchmark (a JSONL file, or an object of your own)."""
+        items = open_benchmark(benchmark) if isinstance(benchmark, str | Path) else benchmark
+        return cls(open_checkpoint(base), items, device)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The base model, loaded once."""
+        return load_model(self.checkpoint, self.device)
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The encoded benchmark."""
+        return self.benchmark.encode(load_tokenizer(self.checkpoint), self.device)
+
+    @cached_property
+    def scores(self) -> tuple[float, ...]:
+        """The base's own score on every item."""
+        return item_scores(self.model, self.scorer)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of elements of every parameter, tied ones once."""
+        return {name: p.numel() for name, p in self.model.named_parameters()}
+
+    @property
+    def engine(self) -> EngineIdentity:
+        """The engine that will put draws into this base."""
+        return EngineIdentity(device=self.device, tokens_per_batch=self.scorer.tokens_per_batch)
+
+    def weight_law(self, sigma: float | Mapping[str, float]) -> WeightNoise:
+        """Return the law with noise of ``sigma`` (for all tensors, or by name pattern)."""
+        return weight_noise(self.sizes, sigma)
+
+
+def subspace_law(subspace: Subspace, sigma: float) -> SubspaceNoise:
+    """Return the law with noise of ``sigma`` on each coordinate of ``subspace``."""
+    return SubspaceNoise(sigma=(check_sigma(sigma),) * subspace.k, basis=subspace.digest)
+
+
+def measure_base(
+    base: Base,
+    *,
+    laws: Sequence[tuple[NoiseLaw, Subspace | None]],
+    grid: Sequence[float],
+    n: int = 1000,
+    alpha: float = 0.05,
+    requirement: Requirement | None = None,
+    user_seed: int = 0,
+    track: Track = silent,
+) -> Measurement:
+    """Count what position and distance evidence need: the basin on ``grid``, and ``n`` draws of each law.
+
+    ``alpha`` is the failure probability that later distance claims are declared at. With ``requirement``
+    given, an n that could certify it under no outcome is refused before the first draw.
+
+    Raises:
+        InvalidPlan: infeasible n.
+        InvalidInput: a grid that does not ascend, or a sigma that is not positive.
+    """
+    _check_grid(grid)
+    if requirement is not None:
+        require_feasible("distance", n, requirement, alpha, base.benchmark.chance)
+    levels = tuple(_level(base, sigma, user_seed, track) for sigma in grid)
+    draws = tuple(_draws(base, law, subspace, n, alpha, user_seed, track) for law, subspace in laws)
+    return Measurement.seal(
+        base=base.checkpoint.identity,
+        benchmark=base.scorer.identity,
+        basin=Basin(base=base.scores, levels=levels),
+        draws=draws,
+        environment=environment(),
+    )
+
+
+def _check_grid(grid: Sequence[float]) -> None:
+    for sigma in grid:
+        check_sigma(sigma)
+    if not grid or list(grid) != sorted(set(grid)):
+        raise InvalidInput(f"the sigma grid must hold at least one value and ascend, got {list(grid)}")
+
+
+def _level(base: Base, sigma: float, user_seed: int, track: Track) -> BasinLevel:
+    law = base.weight_law(sigma)
+    identity = base.scorer.identity
+    seed = derive_seed(
+        "basin", law, identity, base.checkpoint.identity, n=identity.items, user_seed=user_seed
+    )
+    with noised(base.model, law, seed) as engine:
+        scores = one_pass(engine, base.scorer, track, f"basin, sigma {sigma:g}")
+    return BasinLevel(sigma=sigma, law=law, engine=base.engine, seed=seed, scores=scores)
+
+
+def _draws(
+    base: Base, law: NoiseLaw, subspace: Subspace | None, n: int, alpha: float, user_seed: int, track: Track
+) -> BaseDraws:
+    seed = derive_seed(
+        "distance", law, base.scorer.identity, base.checkpoint.identity, n=n, user_seed=user_seed
+    )
+    with noised(base.model, law, seed, subspace=subspace) as engine:
+        scores = all_items(engine, base.scorer, range(n), track, f"draws at the base, {law.kind}")
+    return BaseDraws(
+        law=law,
+        engine=base.engine,
+        seed=seed,
+        alpha=alpha,
+        scores=scores,
+        base_score=sum(base.scores) / len(base.scores),
+    )

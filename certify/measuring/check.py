@@ -1,0 +1,179 @@
+"""Check one checkpoint: gather each required kind of evidence and seal a certificate for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from certify.certificate import Certificate, Measurement, make_certificate
+from certify.checkpoints import open_checkpoint
+from certify.errors import CertificateMismatch, InvalidPlan
+from certify.evidence import KINDS, Evidence, Requirement
+from certify.evidence.feasibility import require_feasible
+from certify.evidence.point import Items
+from certify.measuring.base import Base
+from certify.measuring.checkpoint import Candidate
+from certify.measuring.environment import environment
+from certify.measuring.scores import Track, silent
+from certify.noise import Subspace
+from certify.records import NoiseLaw, SubspaceNoise, identity_key
+
+SMOOTHED_DRAWS = 200
+
+
+def check(
+    base: Base,
+    checkpoint: str | Path,
+    *,
+    kinds: Sequence[str] = ("point",),
+    requirement: Requirement | None = None,
+    alpha: float = 0.05,
+    measurement: Measurement | None = None,
+    sigma: float | None = None,
+    draws: int = SMOOTHED_DRAWS,
+    subspaces: Sequence[Subspace] = (),
+    items: Items = "population",
+    user_seed: int = 0,
+    track: Track = silent,
+) -> Iterator[Certificate]:
+    """Yield one certificate for each kind of evidence, in the order of ``kinds``.
+
+    ``position`` and ``distance`` rest on ``measurement``; ``smoothed`` uses its law of noise on weights, or
+    ``sigma``. ``draws`` is the number of paired draws of smoothed evidence.
+
+    Raises:
+        InvalidPlan: an unknown kind, a missing measurement, another alpha than was declared, or numbers of
+            items or draws that could certify the requirement under no outcome.
+        CertificateMismatch: the measurement is of another base or benchmark.
+        CheckpointError: the checkpoint cannot be read or compared.
+    """
+    requirement = requirement or Requirement()
+    _check_plan(base, kinds, requirement, alpha, measurement, draws, items)
+    candidate = Candidate(base, open_checkpoint(checkpoint))
+    for kind in kinds:
+        evidence: Evidence
+        if kind == "point":
+            evidence = candidate.point(items)
+        elif kind == "smoothed":
+            law = _smoothing_law(base, measurement, sigma)
+            evidence = candidate.smoothed(law, draws, user_seed=user_seed, track=track)
+        elif kind == "position":
+            evidence = candidate.position(_needed(measurement, kind), items)
+        else:
+            evidence = candidate.distance(_needed(measurement, kind), subspaces)
+        yield make_certificate(
+            base=base.checkpoint.identity,
+            checkpoint=candidate.checkpoint.identity,
+            benchmark=base.scorer.identity,
+            requirement=requirement,
+            alpha=alpha,
+            evidence=evidence,
+            environment=environment(),
+        )
+
+
+def certify(
+    base: str | Path, checkpoint: str | Path, benchmark: str | Path, *, evidence: str = "point", confidence: float = 0.95,
+    max_drop: float | None = None, min_retention: float | None = None, measurement: Measurement | None = None,
+    sigma: float | None = None, draws: int = SMOOTHED_DRAWS, device: str = "cpu",
+) -> Certificate:
+    """Return the certificate of one kind of evidence about one checkpoint: the library in one call.
+
+    Exactly one of ``max_drop`` (score units, default 0.05) and ``min_retention`` may be given.
+
+    Raises:
+        CertifyError: bad input; the message says what, where, which value and which rule.
+    """
+    (certificate,) = check(
+        Base.open(base, benchmark, device),
+        checkpoint,
+        kinds=(evidence,),
+        requirement=requirement_of(max_drop, min_retention),
+        alpha=alpha_of(confidence),
+        measurement=measurement,
+        sigma=sigma,
+        draws=draws,
+    )
+    return certificate
+
+
+def requirement_of(max_drop: float | None, min_retention: float | None) -> Requirement:
+    """Return the requirement in the one unit that was given; a drop of at most 0.05 when none was.
+
+    Raises:
+        InvalidPlan: both were given, or a value outside [0, 1].
+    """
+    if max_drop is not None and min_retention is not None:
+        raise InvalidPlan(f"give max_drop or min_retention, not both (got {max_drop} and {min_retention})")
+    for name, value in (("max_drop", max_drop), ("min_retention", min_retention)):
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise InvalidPlan(f"{name} must lie in [0, 1], got {value}")
+    if min_retention is not None:
+        return Requirement(unit="retention", limit=min_retention)
+    return Requirement() if max_drop is None else Requirement(unit="drop", limit=max_drop)
+
+
+def alpha_of(confidence: float) -> float:
+    """Return the failure probability alpha = 1 - confidence, to 12 decimals (so that 0.95 gives 0.05).
+
+    Raises:
+        InvalidPlan: the confidence is not strictly between 0 and 1.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise InvalidPlan(f"confidence must lie strictly between 0 and 1, got {confidence}")
+    return round(1.0 - confidence, 12)
+
+
+def _check_plan(
+    base: Base,
+    kinds: Sequence[str],
+    requirement: Requirement,
+    alpha: float,
+    measurement: Measurement | None,
+    draws: int,
+    items: Items,
+) -> None:
+    unknown = [k for k in kinds if k not in KINDS]
+    if unknown or not kinds:
+        raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(KINDS)}")
+    if measurement is not None:
+        _check_measurement(base, measurement)
+    for kind in kinds:
+        if kind == "distance":
+            declared = {d.alpha for d in _needed(measurement, kind).draws}
+            if declared != {alpha}:
+                raise InvalidPlan(
+                    f"the measurement declared confidence {1 - declared.pop():g} before its draws; ask for that, or measure "
+                    "again"
+                )
+            n = min(d.n for d in _needed(measurement, kind).draws)
+        else:
+            n = draws if kind == "smoothed" else base.scorer.identity.items
+        if not (items == "fixed" and kind == "point"):
+            require_feasible(kind, n, requirement, alpha, base.benchmark.chance)
+
+
+def _check_measurement(base: Base, measurement: Measurement) -> None:
+    for part, ours, theirs in (
+        ("base", identity_key(base.checkpoint.identity), identity_key(measurement.base)),
+        ("benchmark", base.scorer.identity, measurement.benchmark),
+    ):
+        if ours != theirs:
+            raise CertificateMismatch(
+                f"the measurement is of another {part}: it recorded {theirs}, here is {ours}; measure again"
+            )
+
+
+def _needed(measurement: Measurement | None, kind: str) -> Measurement:
+    if measurement is None:
+        raise InvalidPlan(f"{kind} evidence rests on a measurement of the base: run `certify measure` and name its file")
+    return measurement
+
+
+def _smoothing_law(base: Base, measurement: Measurement | None, sigma: float | None) -> NoiseLaw:
+    if sigma is not None:
+        return base.weight_law(sigma)
+    laws = [d.law for d in measurement.draws if not isinstance(d.law, SubspaceNoise)] if measurement else []
+    if not laws:
+        raise InvalidPlan("smoothed evidence needs a sigma: give one, or a measurement with noise on weights")
+    return laws[0]

@@ -1,0 +1,163 @@
+"""Gather the evidence about one checkpoint. Each kind asks for its own work and no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from certify.benchmarks import Scorer
+from certify.certificate import Measurement
+from certify.checkpoints import Checkpoint, difference, load_model, load_tokenizer
+from certify.checkpoints.compare import companion_differences
+from certify.errors import CheckpointError, InvalidPlan
+from certify.evidence import (
+    DistanceEvidence,
+    PointEvidence,
+    PositionEvidence,
+    SegmentPoint,
+    SmoothedEvidence,
+)
+from certify.evidence.distance import BaseDraws
+from certify.evidence.point import Items, PairedScores
+from certify.measuring.base import Base
+from certify.measuring.scores import Track, all_items, item_scores, silent
+from certify.noise import Subspace, noised
+from certify.noise.subspace import COORDINATES
+from certify.records import NoiseLaw, SubspaceNoise, derive_seed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+TOKENIZER_DIFFERS = "tokenizer differs"
+
+
+class Candidate:
+    """One checkpoint held against one base: loads its weights at most once, and only when asked."""
+
+    def __init__(self, base: Base, checkpoint: Checkpoint) -> None:
+        self.base, self.checkpoint = base, checkpoint
+        self._model: nn.Module | None = None
+        self._scores: tuple[float, ...] | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The checkpoint's model."""
+        if self._model is None:
+            self._model = load_model(self.checkpoint, self.base.device)
+        return self._model
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The checkpoint's own score on every item."""
+        if self._scores is None:
+            self._scores = item_scores(self.model, self._own_scorer())
+        return self._scores
+
+    def _own_scorer(self) -> Scorer:
+        """The base's encoding, unless the checkpoint brings another tokenizer (point evidence only)."""
+        if TOKENIZER_DIFFERS in companion_differences(self.base.checkpoint, self.checkpoint):
+            return self.base.benchmark.encode(load_tokenizer(self.checkpoint), self.base.device)
+        return self.base.scorer
+
+    def point(self, items: Items = "population") -> PointEvidence:
+        """Score every item once at the checkpoint, paired with the base."""
+        return PointEvidence(
+            items=items,
+            scores=PairedScores(base=self.base.scores, checkpoint=self.scores),
+            differences=tuple(companion_differences(self.base.checkpoint, self.checkpoint)),
+        )
+
+    def position(self, measurement: Measurement, items: Items = "population") -> PositionEvidence:
+        """Score every item at four points of the segment from the base to the checkpoint."""
+        self._same_tokenizer("position")
+        displacement = difference(self.base.checkpoint, self.checkpoint)
+        points = tuple(
+            SegmentPoint(fraction=f, scores=self.scores if f == 1.0 else self._at_fraction(f)) for f in FRACTIONS
+        )
+        return PositionEvidence(items=items, basin=measurement.basin, points=points, displacement=displacement)
+
+    def smoothed(
+        self, law: NoiseLaw, n: int, *, subspace: Subspace | None = None, user_seed: int = 0, track: Track = silent
+    ) -> SmoothedEvidence:
+        """Score all items under ``n`` draws at the base and, with the same seeds, at the checkpoint."""
+        self._same_tokenizer("smoothed")
+        difference(self.base.checkpoint, self.checkpoint)  # refuses another architecture or an inexact cast
+        base, scorer = self.base, self.base.scorer
+        seed = derive_seed(
+            "smoothed",
+            law,
+            scorer.identity,
+            base.checkpoint.identity,
+            checkpoint=self.checkpoint.identity,
+            n=n,
+            user_seed=user_seed,
+        )
+        runs = []
+        for model, where in ((base.model, "base"), (self.model, self.checkpoint.name)):
+            with noised(model, law, seed, subspace=subspace) as engine:
+                runs.append(all_items(engine, scorer, range(n), track, f"paired draws, {where}"))
+        return SmoothedEvidence(
+            law=law,
+            engine=base.engine,
+            seed=seed,
+            base=runs[0],
+            checkpoint=runs[1],
+            base_score=math.fsum(base.scores) / len(base.scores),
+            checkpoint_score=math.fsum(self.scores) / len(self.scores),
+        )
+
+    def distance(self, measurement: Measurement, subspaces: Sequence[Subspace] = ()) -> DistanceEvidence:
+        """Hold the checkpoint's displacement against the base's draws; reads weights, runs no model."""
+        draws, subspace = self._declared_draws(measurement, subspaces)
+        if subspace is None:
+            displacement = difference(self.base.checkpoint, self.checkpoint)
+        else:
+            displacement = subspace.displacement(self.base.checkpoint, self.checkpoint)
+        return DistanceEvidence(draws=draws, displacement=displacement)
+
+    def _declared_draws(
+        self, measurement: Measurement, subspaces: Sequence[Subspace]
+    ) -> tuple[BaseDraws, Subspace | None]:
+        """Pick the law by what the checkpoint says of itself, before any outcome is looked at.
+
+        One that carries coordinates is judged under the subspace they belong to, any other under noise on
+        the weights.
+        """
+        by_digest = {s.digest: s for s in subspaces}
+        carries = (self.checkpoint.path / COORDINATES).is_file()
+        for draws in measurement.draws:
+            if isinstance(draws.law, SubspaceNoise) and carries:
+                if draws.law.basis not in by_digest:
+                    raise InvalidPlan("the measurement holds draws in a subspace: name its basis file")
+                return draws, by_digest[draws.law.basis]
+        for draws in measurement.draws:
+            if not isinstance(draws.law, SubspaceNoise):
+                return draws, None
+        raise InvalidPlan(
+            f"{self.checkpoint.path} carries no {COORDINATES}, and the measurement has draws in subspaces only"
+        )
+
+    def _at_fraction(self, fraction: float) -> tuple[float, ...]:
+        """Score the point base + fraction * delta: float64, rounded once to the base's dtype."""
+        theirs = dict(self.model.named_parameters())
+        kept = {name: p.data for name, p in self.base.model.named_parameters()}
+        try:
+            for name, p in self.base.model.named_parameters():
+                wide = p.data.to(torch.float64)
+                moved = wide + fraction * (theirs[name].data.to(torch.float64) - wide)
+                p.data = (moved if p.dtype == torch.float64 else moved.to(torch.float32)).to(p.dtype)
+            return item_scores(self.base.model, self.base.scorer)
+        finally:
+            for name, p in self.base.model.named_parameters():
+                p.data = kept[name]
+
+    def _same_tokenizer(self, kind: str) -> None:
+        if TOKENIZER_DIFFERS in companion_differences(self.base.checkpoint, self.checkpoint):
+            raise CheckpointError(
+                f"{self.checkpoint.path}: its tokenizer differs from the base's, so {kind} evidence would feed it "
+                "another model's token ids; use point evidence"
+            )

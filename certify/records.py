@@ -1,0 +1,189 @@
+"""Records: what was used and what was counted, as frozen data that a file can hold.
+
+A record states facts (identities, settings, counts); claims derived from them live in
+:mod:`certify.evidence` and :mod:`certify.certificate`. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from certify.precision import eta_strict
+
+Unit = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Alpha = Annotated[float, Field(gt=0.0, lt=1.0)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class Record(BaseModel):
+    """A frozen piece of data whose meaning never changes; unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of ``value`` that digests are taken over (sorted keys, no spaces)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Return ``sha256:<hex>`` of the canonical JSON of ``value``."""
+    return "sha256:" + hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+class ModelIdentity(Record):
+    """Which weights, and everything beside them that shapes the model's answers.
+
+    ``weights`` covers tensor names, dtypes, shapes and bytes, whatever the sharding.
+    ``companions`` maps each other part (``config``, ``tokenizer`` ...) to its digest.
+    """
+
+    name: str
+    weights: Digest
+    companions: dict[str, Digest]
+    parameters: Annotated[int, Field(gt=0)]
+    dtypes: tuple[str, ...]
+
+
+class BenchmarkIdentity(Record):
+    """Which frozen items, scored how. ``tokens`` covers the token ids the base's tokenizer gave them."""
+
+    name: str
+    items: Annotated[int, Field(gt=0)]
+    scoring: str
+    chance: Annotated[float, Field(ge=0.0, lt=1.0)]
+    digest: Digest
+    tokens: Digest
+
+
+class WeightNoise(Record):
+    """Independent Gaussian noise on weights: standard deviation ``sigma[name]`` for each tensor.
+
+    A tensor with sigma 0 is frozen: a checkpoint that moved it is at distance infinity. Names are those of
+    ``named_parameters()``, tied tensors once; ``sizes`` holds their numbers of elements.
+    """
+
+    kind: Literal["weights"] = "weights"
+    sigma: dict[str, NonNegative]
+    sizes: dict[str, Annotated[int, Field(gt=0)]]
+
+    @property
+    def dimension(self) -> int:
+        """Number of noised coordinates."""
+        return sum(self.sizes[name] for name, sigma in self.sigma.items() if sigma > 0)
+
+    @property
+    def noise_norm(self) -> float:
+        """Root mean square norm of one draw, in weight units."""
+        return float(sum(self.sizes[name] * s * s for name, s in self.sigma.items()) ** 0.5)
+
+    def describe(self) -> str:
+        """Return the law in words."""
+        values = sorted({s for s in self.sigma.values() if s > 0})
+        spread = f"sigma = {values[0]:g}" if len(values) == 1 else f"sigma from {values[0]:g} to {values[-1]:g}"
+        frozen = sum(1 for s in self.sigma.values() if s == 0)
+        rest = f", {frozen} tensors frozen" if frozen else ""
+        return f"Gaussian noise on {self.dimension:,} weights, {spread}{rest}"
+
+
+class SubspaceNoise(Record):
+    """Gaussian noise on k coordinates a of the map a -> base + sum_i a_i v_i, fixed before any draw."""
+
+    kind: Literal["subspace"] = "subspace"
+    sigma: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    basis: Digest
+
+    @property
+    def dimension(self) -> int:
+        """Number of noised coordinates, k."""
+        return len(self.sigma)
+
+    @property
+    def noise_norm(self) -> float:
+        """Root mean square norm of one draw, in coordinate units."""
+        return float(sum(s * s for s in self.sigma) ** 0.5)
+
+    def describe(self) -> str:
+        """Return the law in words."""
+        values = sorted(set(self.sigma))
+        spread = f"sigma = {values[0]:g}" if len(values) == 1 else f"sigma from {values[0]:g} to {values[-1]:g}"
+        return f"Gaussian noise on {self.dimension} coordinates of a fixed subspace, {spread}"
+
+
+NoiseLaw = Annotated[WeightNoise | SubspaceNoise, Field(discriminator="kind")]
+
+
+class EngineIdentity(Record):
+    """How draws were put into the model: decides which function exactly was certified."""
+
+    name: Literal["explicit"] = "explicit"
+    sampler: Literal["strict"] = "strict"
+    lattice_bits: Literal[8, 12] = 12
+    device: str
+    tokens_per_batch: Annotated[int, Field(gt=0)]
+
+    def eta(self, law: WeightNoise | SubspaceNoise) -> float:
+        """Return the total variation between one implemented draw and the ideal Gaussian (theory S8)."""
+        return float(eta_strict(law.dimension, self.lattice_bits))
+
+
+class Environment(Record):
+    """Versions that scores may depend on."""
+
+    python: str
+    platform: str
+    packages: dict[str, str]
+
+
+class Seed(Record):
+    """Where the randomness of one piece of evidence comes from.
+
+    The 256-bit seed is a function of what is measured and of the user's seed, never of a test's name, so
+    pytest and the command line draw the same noise.
+    """
+
+    user_seed: Annotated[int, Field(ge=0)] = 0
+    attempt: Annotated[int, Field(ge=0)] = 0
+    value: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @property
+    def integer(self) -> int:
+        """The seed as the integer that keys the noise streams."""
+        return int(self.value, 16)
+
+
+def derive_seed(
+    kind: str,
+    law: WeightNoise | SubspaceNoise,
+    benchmark: BenchmarkIdentity,
+    base: ModelIdentity,
+    *,
+    checkpoint: ModelIdentity | None = None,
+    n: int | None = None,
+    user_seed: int = 0,
+    attempt: int = 0,
+) -> Seed:
+    """Return the seed of one piece of evidence: SHA-256 of everything that defines it."""
+    parts: Mapping[str, Any] = {
+        "user_seed": user_seed,
+        "kind": kind,
+        "law": law.model_dump(mode="json"),
+        "benchmark": [benchmark.digest, benchmark.tokens],
+        "base": identity_key(base),
+        "checkpoint": identity_key(checkpoint) if checkpoint else None,
+        "n": n,
+        "attempt": attempt,
+    }
+    return Seed(user_seed=user_seed, attempt=attempt, value=digest(parts).removeprefix("sha256:"))
+
+
+def identity_key(model: ModelIdentity) -> list[Any]:
+    """Return the part of an identity that does not depend on what the folder is called."""
+    return [model.weights, model.companions]

@@ -1,0 +1,127 @@
+"""Recompute a certificate or a measurement from what it stores, without torch, weights or benchmark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certify.certificate import Certificate, Measurement
+from certify.evidence import DistanceEvidence, PositionEvidence, SmoothedEvidence
+from certify.evidence.distance import BaseDraws
+from certify.evidence.position import BasinLevel
+from certify.records import Seed, derive_seed
+
+# Recomputed floats may differ in the last bits between machines' special functions, never more.
+TOLERANCE = 1e-9
+
+PROOF_LIMIT = (
+    "Recomputed from the stored counts; this does not prove that the counts came from these models."
+)
+
+
+def differences(document: Certificate | Measurement) -> list[str]:
+    """Return one line for each thing in ``document`` that its own content contradicts; empty when it is valid.
+
+    Checks every bound, distance and verdict, every seed, and the record's digest.
+    """
+    if isinstance(document, Measurement):
+        lines = _measurement_seeds(document)
+    else:
+        fresh = document.evidence.judge(document.benchmark, document.requirement, document.alpha)
+        lines = list(_compare("judgement", document.judgement.model_dump(mode="json"), fresh.model_dump(mode="json")))
+        lines += _certificate_seeds(document) + _declared(document)
+    if document.digest != document.own_digest():
+        lines.append(f"digest: recorded {document.digest}, recomputed {document.own_digest()}")
+    return lines
+
+
+def _compare(where: str, recorded: Any, fresh: Any) -> list[str]:
+    if isinstance(recorded, dict) and isinstance(fresh, dict):
+        keys = [*recorded, *(k for k in fresh if k not in recorded)]
+        return [line for k in keys for line in _compare(f"{where}.{k}", recorded.get(k), fresh.get(k))]
+    if isinstance(recorded, float) and isinstance(fresh, float):
+        same = abs(recorded - fresh) <= TOLERANCE * max(1.0, abs(fresh))
+    else:
+        same = recorded == fresh
+    return [] if same else [f"{where}: recorded {recorded!r}, recomputed {fresh!r}"]
+
+
+def _seed(where: str, recorded: Seed, expected: Seed) -> list[str]:
+    if recorded.value == expected.value:
+        return []
+    return [f"{where}.seed: recorded {recorded.value[:16]}..., the measured identities give {expected.value[:16]}..."]
+
+
+def _draws_seed(where: str, draws: BaseDraws, document: Certificate | Measurement) -> list[str]:
+    expected = derive_seed(
+        "distance",
+        draws.law,
+        document.benchmark,
+        document.base,
+        n=draws.n,
+        user_seed=draws.seed.user_seed,
+        attempt=draws.seed.attempt,
+    )
+    return _seed(where, draws.seed, expected)
+
+
+def _level_seed(where: str, level: BasinLevel, document: Certificate | Measurement) -> list[str]:
+    expected = derive_seed(
+        "basin",
+        level.law,
+        document.benchmark,
+        document.base,
+        n=len(level.scores),
+        user_seed=level.seed.user_seed,
+        attempt=level.seed.attempt,
+    )
+    return _seed(where, level.seed, expected)
+
+
+def _measurement_seeds(document: Measurement) -> list[str]:
+    lines = []
+    for i, level in enumerate(document.basin.levels):
+        lines += _level_seed(f"basin.levels.{i}", level, document)
+    for i, draws in enumerate(document.draws):
+        lines += _draws_seed(f"draws.{i}", draws, document)
+    return lines
+
+
+def _certificate_seeds(document: Certificate) -> list[str]:
+    evidence = document.evidence
+    if isinstance(evidence, DistanceEvidence):
+        return _draws_seed("evidence.draws", evidence.draws, document)
+    if isinstance(evidence, PositionEvidence):
+        return [
+            line
+            for i, level in enumerate(evidence.basin.levels)
+            for line in _level_seed(f"evidence.basin.levels.{i}", level, document)
+        ]
+    if isinstance(evidence, SmoothedEvidence):
+        seed = evidence.seed
+        expected = derive_seed(
+            "smoothed",
+            evidence.law,
+            document.benchmark,
+            document.base,
+            checkpoint=document.checkpoint,
+            n=evidence.n,
+            user_seed=seed.user_seed,
+            attempt=seed.attempt,
+        )
+        return _seed("evidence", seed, expected)
+    return []
+
+
+def _declared(document: Certificate) -> list[str]:
+    """Check what must agree between the evidence and the rest of the certificate."""
+    evidence, lines = document.evidence, []
+    if isinstance(evidence, DistanceEvidence) and evidence.draws.alpha != document.alpha:
+        lines.append(f"alpha: recorded {document.alpha!r}, the draws declared {evidence.draws.alpha!r}")
+    stored = {
+        "point": lambda: [evidence.scores.m],  # type: ignore[union-attr]
+        "position": lambda: [len(evidence.basin.base), *(len(p.scores) for p in evidence.points)],  # type: ignore[union-attr]
+    }.get(evidence.kind, list)()
+    for count in stored:
+        if count != document.benchmark.items:
+            lines.append(f"evidence: {count} item scores, the benchmark has {document.benchmark.items} items")
+    return lines
