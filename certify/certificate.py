@@ -28,7 +28,7 @@ from certify.records import (
     digest,
 )
 
-VERSION = 1
+VERSION: Literal[1] = 1
 
 
 class Document(Record):

@@ -32,9 +32,7 @@ def eta_strict(d: int, lattice_bits: int = 12) -> float:
     d >= 1: number of noised weights. lattice_bits: j, 12 or 8. Raises InvalidInput otherwise. Source: S8.
     """
     size = ranges.count("d", d)
-    ranges.require(
-        lattice_bits in _GRANULARITY, "lattice_bits", lattice_bits, f"must be one of {sorted(_GRANULARITY)}"
-    )
+    ranges.require(lattice_bits in _GRANULARITY, "lattice_bits", lattice_bits, f"must be one of {sorted(_GRANULARITY)}")
     rounding = 16.0 * 2.0 ** (lattice_bits - 52) * math.sqrt(size)
     return min(1.0, round_up(rounding + _GRANULARITY[lattice_bits] * 2.0**-53 * size))
 

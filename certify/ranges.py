@@ -24,9 +24,7 @@ def require(holds: bool, name: str, value: object, rule: str) -> None:
 def failure_probability(name: str, value: float, largest: float = 1.0) -> float:
     """A failure probability: 0 < value < 1, and value <= largest."""
     number = _number(name, value)
-    require(
-        0.0 < number < 1.0, name, value, "must lie strictly between 0 and 1 (it is a failure probability)"
-    )
+    require(0.0 < number < 1.0, name, value, "must lie strictly between 0 and 1 (it is a failure probability)")
     require(number <= largest, name, value, f"must be at most {largest:g}")
     return number
 

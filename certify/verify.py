@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from certify.certificate import Certificate, Measurement
-from certify.evidence import DistanceEvidence, PositionEvidence, SmoothedEvidence
+from certify.evidence import DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.distance import BaseDraws
 from certify.evidence.position import BasinLevel
 from certify.records import Seed, derive_seed
@@ -13,9 +13,7 @@ from certify.records import Seed, derive_seed
 # Recomputed floats may differ in the last bits between machines' special functions, never more.
 TOLERANCE = 1e-9
 
-PROOF_LIMIT = (
-    "Recomputed from the stored counts; this does not prove that the counts came from these models."
-)
+PROOF_LIMIT = "Recomputed from the stored counts; this does not prove that the counts came from these models."
 
 
 def differences(document: Certificate | Measurement) -> list[str]:
@@ -117,11 +115,12 @@ def _declared(document: Certificate) -> list[str]:
     evidence, lines = document.evidence, []
     if isinstance(evidence, DistanceEvidence) and evidence.draws.alpha != document.alpha:
         lines.append(f"alpha: recorded {document.alpha!r}, the draws declared {evidence.draws.alpha!r}")
-    stored = {
-        "point": lambda: [evidence.scores.m],  # type: ignore[union-attr]
-        "position": lambda: [len(evidence.basin.base), *(len(p.scores) for p in evidence.points)],  # type: ignore[union-attr]
-    }.get(evidence.kind, list)()
-    for count in stored:
+    counts = []
+    if isinstance(evidence, PointEvidence):
+        counts = [evidence.scores.m]
+    elif isinstance(evidence, PositionEvidence):
+        counts = [len(evidence.basin.base), *(len(p.scores) for p in evidence.points)]
+    for count in counts:
         if count != document.benchmark.items:
             lines.append(f"evidence: {count} item scores, the benchmark has {document.benchmark.items} items")
     return lines

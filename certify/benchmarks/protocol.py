@@ -29,11 +29,22 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """Frozen items. The digest identifies the items, ``chance`` is the score without any knowledge."""
+    """Frozen items."""
 
-    name: str
-    chance: float
-    digest: str
+    @property
+    def name(self) -> str:
+        """What records and tables call it."""
+        ...
+
+    @property
+    def chance(self) -> float:
+        """Score without any knowledge."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` over items and settings."""
+        ...
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> Scorer:
         """Encode every item once with ``tokenizer`` and plan the batches."""

@@ -40,13 +40,15 @@ class Continuation:
 class Batch:
     """Right-padded rows and the places whose next-token logits are scored.
 
-    ``row``, ``column`` and ``target`` list the scored places; ``owner`` is each row's index among all
-    continuations.
+    ``row``, ``column`` and ``target`` list the scored places; ``columns`` are the distinct columns among them and
+    ``at`` each place's index therein; ``owner`` is each row's index among all continuations.
     """
 
     ids: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
+    columns: torch.Tensor
+    at: torch.Tensor
     target: torch.Tensor
     owner: torch.Tensor
 
@@ -106,9 +108,9 @@ class LikelihoodScorer:
             rows.append([*c.ids[:-1], *[c.ids[-1]] * (width - len(c.ids) + 1)])
             places += [(r, p - 1, c.ids[p]) for p in range(c.start, len(c.ids))]
         row, column, target = torch.tensor(places, device=self._device).unbind(1)
-        return Batch(
-            torch.tensor(rows, device=self._device), row, column, target, torch.tensor(group, device=self._device)
-        )
+        columns, at = torch.unique(column, return_inverse=True)
+        owner = torch.tensor(group, device=self._device)
+        return Batch(torch.tensor(rows, device=self._device), row, column, columns, at, target, owner)
 
     def _run(self, model: nn.Module, batch: Batch, likelihood: torch.Tensor, greedy: torch.Tensor) -> None:
         logits = _scored_logits(model, batch).float()
@@ -138,7 +140,7 @@ class LikelihoodScorer:
 def _scored_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Return next-token logits at the scored places only, shape (places, vocabulary)."""
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        columns, at = batch.column.unique(return_inverse=True)
+        columns, at = batch.columns, batch.at
         logits = model(input_ids=batch.ids, logits_to_keep=columns, use_cache=False).logits
         kept: torch.Tensor = logits[batch.row, at]
         return kept
@@ -154,18 +156,22 @@ def _encode(benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase) -> It
             yield _continuation(benchmark.name, index, item.prompt, ending, tokenizer)
 
 
-def _continuation(
-    name: str, index: int, prompt: str, ending: str, tokenizer: PreTrainedTokenizerBase
-) -> Continuation:
-    """Encode prompt and continuation as one text, so that no token is split where they meet."""
+def _continuation(name: str, index: int, prompt: str, ending: str, tokenizer: PreTrainedTokenizerBase) -> Continuation:
+    """Encode prompt and continuation as one text where that leaves the prompt's tokens alone, else one by one.
+
+    A model is prompted with the prompt's own tokens, so a token that would span the border is never scored.
+    """
     stripped = prompt.rstrip()  # trailing space belongs to the continuation's first token in most vocabularies
     tail = prompt[len(stripped) :] + ending
-    prefix = tokenizer(stripped)["input_ids"]
+    prefix = _without_end_token(tokenizer, tokenizer(stripped)["input_ids"])
     ids = _without_end_token(tokenizer, tokenizer(stripped + tail)["input_ids"])
-    prefix = _without_end_token(tokenizer, prefix)
     start = len(prefix)
+    if ids[:start] != prefix:
+        ids = prefix + tokenizer(tail, add_special_tokens=False)["input_ids"]
     if start == 0:
-        raise BenchmarkError(f"{name}, item {index + 1}: the prompt encodes to no tokens, so nothing predicts the answer")
+        raise BenchmarkError(
+            f"{name}, item {index + 1}: the prompt encodes to no tokens, so nothing predicts the answer"
+        )
     if len(ids) <= start:
         raise BenchmarkError(f"{name}, item {index + 1}: {ending!r} encodes to no tokens of its own after its prompt")
     return Continuation(index, tuple(ids), start, len(ending))

@@ -124,19 +124,13 @@ def score_band(
     ordered = np.sort(ranges.scores("scores", scores))
     grid, levels = _levels(len(ordered), alpha, eta, base, calibration)
     thresholds = ordered[np.array(grid) - 1]
-    return ScoreBand(
-        grid, tuple(thresholds.tolist()), tuple(levels.tolist()), len(ordered), float(alpha), float(eta)
-    )
+    return ScoreBand(grid, tuple(thresholds.tolist()), tuple(levels.tolist()), len(ordered), float(alpha), float(eta))
 
 
 @overload
-def mean_upper(
-    scores: ArrayLike, alpha: float, r: float = 0.0, eta: float = 0.0, base: float = 1.25
-) -> float: ...
+def mean_upper(scores: ArrayLike, alpha: float, r: float = 0.0, eta: float = 0.0, base: float = 1.25) -> float: ...
 @overload
-def mean_upper(
-    scores: ArrayLike, alpha: float, r: ArrayLike, eta: float = 0.0, base: float = 1.25
-) -> FloatArray: ...
+def mean_upper(scores: ArrayLike, alpha: float, r: ArrayLike, eta: float = 0.0, base: float = 1.25) -> FloatArray: ...
 def mean_upper(
     scores: ArrayLike, alpha: float, r: ArrayLike = 0.0, eta: float = 0.0, base: float = 1.25
 ) -> float | FloatArray:
@@ -186,9 +180,7 @@ def ceiling(
 def _levels(
     n: int, alpha: float, eta: float, base: float, calibration: Calibration
 ) -> tuple[tuple[int, ...], FloatArray]:
-    ranges.require(
-        calibration in _LOCAL_LEVELS, "calibration", calibration, f"must be one of {list(_LOCAL_LEVELS)}"
-    )
+    ranges.require(calibration in _LOCAL_LEVELS, "calibration", calibration, f"must be one of {list(_LOCAL_LEVELS)}")
     loss = ranges.not_negative("eta", eta)
     grid = geometric_ranks(n, base)
     rank = np.array(grid, dtype=np.float64)

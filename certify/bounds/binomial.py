@@ -127,9 +127,7 @@ def one_pass_upper(k: ArrayLike, n: ArrayLike, alpha: float) -> float | FloatArr
     return ranges.plain(np.minimum(1.0, round_up(bound)))
 
 
-def _checked(
-    k: ArrayLike, n: ArrayLike, alpha: float, largest: float = 1.0
-) -> tuple[FloatArray, FloatArray, float]:
+def _checked(k: ArrayLike, n: ArrayLike, alpha: float, largest: float = 1.0) -> tuple[FloatArray, FloatArray, float]:
     level = ranges.failure_probability("alpha", alpha, largest)
     successes, trials = ranges.counts("k", k), ranges.counts("n", n, smallest=1)
     ranges.require(bool(np.all(successes <= trials)), "k", k, f"must be at most n = {n!r}")

@@ -29,9 +29,7 @@ def drop_bounds(lost: int, gained: int, m: int, alpha: float) -> Interval:
     return _drop(lost, gained, m, level / 2)
 
 
-def retention_bounds(
-    lost: int, gained: int, base_correct: int, m: int, chance: float, alpha: float
-) -> Interval | None:
+def retention_bounds(lost: int, gained: int, base_correct: int, m: int, chance: float, alpha: float) -> Interval | None:
     """Return (lower, upper) for the retention (s - c) / (s0 - c), each one-sided at alpha; None to abstain.
 
     s and s0 are the means of checkpoint and base, c is chance. None: the base is not shown to be above

@@ -53,7 +53,9 @@ def _same_shapes(base: Checkpoint, checkpoint: Checkpoint) -> None:
     for field in ("model_type", "architectures"):
         ours, theirs = base.config.get(field), checkpoint.config.get(field)
         if ours is not None and theirs is not None and ours != theirs:
-            raise CheckpointError(f"{checkpoint.path}: another architecture than the base: {field} {theirs}, base {ours}")
+            raise CheckpointError(
+                f"{checkpoint.path}: another architecture than the base: {field} {theirs}, base {ours}"
+            )
     # An alias that one file spells out and the other leaves to the config is the same tensor.
     ours_names, theirs_names = base.tensors.keys() - base.ties, checkpoint.tensors.keys() - checkpoint.ties
     missing, extra = sorted(ours_names - theirs_names), sorted(theirs_names - ours_names)

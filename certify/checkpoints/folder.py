@@ -123,7 +123,7 @@ class Checkpoint:
         import torch
 
         data = self.read(name).contiguous().reshape(-1).view(torch.uint8).numpy()
-        return hashlib.sha256(data).hexdigest()
+        return hashlib.sha256(data.data).hexdigest()
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
@@ -217,7 +217,9 @@ def _download(source: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                name, revision=revision or None, allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+                name,
+                revision=revision or None,
+                allow_patterns=["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"],
             )
         )
     except Exception as error:  # the hub client raises many unrelated types; all mean "not to be had"

@@ -24,16 +24,18 @@ def load_model(checkpoint: Checkpoint, device: str = "cpu") -> PreTrainedModel:
 
     with _quiet():
         try:
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 checkpoint.path, dtype="auto", local_files_only=True, use_safetensors=True, output_loading_info=True
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
             raise CheckpointError(f"{checkpoint.path}: cannot be loaded as a causal language model: {first}") from error
+    model, report = loaded
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *(k for k, *_ in report["mismatched_keys"])]
     if wrong:
         raise CheckpointError(f"{checkpoint.path}: weights do not fit config.json, e.g. {sorted(map(str, wrong))[:3]}")
-    return model.eval().requires_grad_(False).to(device)
+    ready: PreTrainedModel = model.eval().requires_grad_(False).to(device)
+    return ready
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
@@ -59,7 +61,8 @@ def tied_names(config: dict[str, Any]) -> dict[str, str]:
         settings = {k: v for k, v in config.items() if k != "model_type"}
         parsed = AutoConfig.for_model(config["model_type"], **settings)
         with torch.device("meta"), _quiet():
-            model = AutoModelForCausalLM.from_config(parsed)
+            factory: Any = AutoModelForCausalLM
+            model = factory.from_config(parsed)
     except (KeyError, ValueError, TypeError, OSError) as error:
         raise CheckpointError(f"config.json describes no known causal language model: {error}") from error
     first = {id(p): name for name, p in model.named_parameters()}
@@ -70,8 +73,9 @@ def tied_names(config: dict[str, Any]) -> dict[str, str]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence transformers' progress bars and notes while a model loads, and put its settings back."""
-    from transformers.utils import logging
+    from transformers.utils import logging as untyped
 
+    logging: Any = untyped
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()

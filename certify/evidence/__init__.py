@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from certify.evidence.distance import DistanceEvidence
-from certify.evidence.judgement import Judgement, Requirement, Verdict
+from certify.evidence.judgement import Judgement, Requirement, Verdict, alpha_of, requirement_of
 from certify.evidence.point import PointEvidence
 from certify.evidence.position import BasinLevel, PositionEvidence, SegmentPoint
 from certify.evidence.smoothed import SmoothedEvidence
@@ -33,4 +33,6 @@ __all__ = [
     "SegmentPoint",
     "SmoothedEvidence",
     "Verdict",
+    "alpha_of",
+    "requirement_of",
 ]

@@ -93,9 +93,7 @@ class DistanceEvidence(Record):
         if self.displacement.differences:
             return float("inf")
         law = self.draws.law
-        sigma = (
-            {str(i): s for i, s in enumerate(law.sigma)} if isinstance(law, SubspaceNoise) else law.sigma
-        )
+        sigma = {str(i): s for i, s in enumerate(law.sigma)} if isinstance(law, SubspaceNoise) else law.sigma
         names = sorted(sigma)
         return float(mahalanobis([self.displacement.norms[name] for name in names], [sigma[name] for name in names]))
 
@@ -208,9 +206,9 @@ class DistanceEvidence(Record):
                 f"Nothing is claimed about {benchmark.name}: the distance bound {down(bound)} is vacuous "
                 f"(chance {benchmark.chance:g}; {d.n} draws at the base)."
             )
-        outcome = "which meets" if verdict is Verdict.CERTIFIED else "which does not decide"
+        outcome = "enough for" if verdict is Verdict.CERTIFIED else "too little to decide"
         return (
             f"With {percent(alpha)} confidence over {d.n} draws at the base, every checkpoint within "
             f"{up(self.r)} sigma of it (this one included) scores at least {down(bound)} on {benchmark.name} on "
-            f"average over {d.law.describe()}, {outcome} the requirement of {requirement.describe()}."
+            f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
         )

@@ -12,7 +12,7 @@ LARGEST = 1 << 20  # beyond this many trials the answer is "more than a million"
 
 
 def require_feasible(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> None:
-    """Refuse a gate that no outcome of ``n`` trials could certify.
+    """Refuse a gate that ``n`` trials could not certify even if nothing is lost.
 
     ``n`` counts items for point and position, draws for smoothed and distance. For distance the checkpoint
     is taken at r = 0 and the base at score 1; a farther one needs more.
@@ -38,7 +38,7 @@ def infeasible(kind: str, n: int, requirement: Requirement, alpha: float, chance
     else:
         advice = f"{_smallest(kind, needed // 2, needed, requirement, alpha, chance)} are needed"
     return (
-        f"{kind}: this gate cannot pass with {n} {unit}: {advice} even if nothing is lost "
+        f"{kind}: this gate cannot pass with {n} {unit}: {advice} if nothing is lost or gained "
         f"({requirement.describe()} at {100 * (1 - alpha):g} % confidence)"
     )
 

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from certify.rounding import ceil_to, floor_to
+from certify.errors import InvalidPlan
 from certify.records import Record
+from certify.rounding import ceil_to, floor_to
 
 
 class Verdict(StrEnum):
@@ -115,6 +116,33 @@ def interval_in_unit(
 def pieces(requirement: Requirement) -> int:
     """Return how many bounds share one side's alpha: the drop alone, or the drop and both ends of s0."""
     return 1 if requirement.unit == "drop" else 3
+
+
+def requirement_of(max_drop: float | None, min_retention: float | None) -> Requirement:
+    """Return the requirement in the one unit that was given; a drop of at most 0.05 when none was.
+
+    Raises:
+        InvalidPlan: both were given, or a value outside [0, 1].
+    """
+    if max_drop is not None and min_retention is not None:
+        raise InvalidPlan(f"give max_drop or min_retention, not both (got {max_drop} and {min_retention})")
+    for name, value in (("max_drop", max_drop), ("min_retention", min_retention)):
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise InvalidPlan(f"{name} must lie in [0, 1], got {value}")
+    if min_retention is not None:
+        return Requirement(unit="retention", limit=min_retention)
+    return Requirement() if max_drop is None else Requirement(unit="drop", limit=max_drop)
+
+
+def alpha_of(confidence: float) -> float:
+    """Return the failure probability alpha = 1 - confidence, to 12 decimals (so that 0.95 gives 0.05).
+
+    Raises:
+        InvalidPlan: the confidence is not strictly between 0 and 1.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise InvalidPlan(f"confidence must lie strictly between 0 and 1, got {confidence}")
+    return round(1.0 - confidence, 12)
 
 
 def down(x: float | None, digits: int = 3) -> str:

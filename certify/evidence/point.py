@@ -48,9 +48,7 @@ class PairedScores(Record):
     @model_validator(mode="after")
     def _paired(self) -> PairedScores:
         if len(self.base) != len(self.checkpoint):
-            raise ValueError(
-                f"paired scores must have equal length, got {len(self.base)} and {len(self.checkpoint)}"
-            )
+            raise ValueError(f"paired scores must have equal length, got {len(self.base)} and {len(self.checkpoint)}")
         return self
 
     @property
@@ -95,12 +93,8 @@ class PairedScores(Record):
         value = sum(self.base) / self.m
         if self.binary:
             k = round(sum(self.base))
-            return Interval(
-                value=value, lower=one_pass_lower(k, self.m, alpha), upper=one_pass_upper(k, self.m, alpha)
-            )
-        return Interval(
-            value=value, lower=betting_lower(self.base, alpha), upper=betting_upper(self.base, alpha)
-        )
+            return Interval(value=value, lower=one_pass_lower(k, self.m, alpha), upper=one_pass_upper(k, self.m, alpha))
+        return Interval(value=value, lower=betting_lower(self.base, alpha), upper=betting_upper(self.base, alpha))
 
     def exact(self) -> tuple[Interval, Interval]:
         """Return drop and base score as known numbers (a fixed benchmark, deterministic decoding)."""
@@ -140,7 +134,7 @@ class PointEvidence(Record):
         """
         s = self.scores
         interval = s.interval(requirement, alpha, benchmark.chance, self.items)
-        notes = () if interval else (above_chance_note(benchmark.chance),)
+        notes: tuple[str, ...] = () if interval else (above_chance_note(benchmark.chance),)
         if self.differences:
             notes += ("the checkpoint was scored with its own settings: " + "; ".join(self.differences),)
         interval = interval or NO_INTERVAL

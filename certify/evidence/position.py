@@ -143,9 +143,7 @@ class PositionEvidence(Record):
         scores = PairedScores(base=self.basin.base, checkpoint=point.scores)
         return scores.interval(requirement, alpha, chance, self.items) or NO_INTERVAL
 
-    def _verdict(
-        self, requirement: Requirement, inside: bool, each: list[Interval], joint: list[Interval]
-    ) -> Verdict:
+    def _verdict(self, requirement: Requirement, inside: bool, each: list[Interval], joint: list[Interval]) -> Verdict:
         if self.displacement.differences:
             return Verdict.UNDECIDED
         if any(requirement.decide(i.lower, i.upper) is Verdict.REFUTED for i in joint):
@@ -189,21 +187,21 @@ class PositionEvidence(Record):
     ) -> str:
         where = f"alpha* = {up(self.alpha_star, 4)}, sigma* = {down(width, 4)}"
         fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
+        surely = "" if self.items == "fixed" else f"With {percent(alpha)} confidence over the items, "
+        segment = f"the points {fractions} of the segment from base to checkpoint"
+        required = f"the requirement on {benchmark.name} ({requirement.describe()})"
         if verdict is Verdict.CERTIFIED:
-            confidence = "" if self.items == "fixed" else f"With {percent(alpha)} confidence over the items, "
-            return (
-                f"{confidence}the {requirement.describe()} on {benchmark.name} holds at the points "
-                f"{fractions} of the segment from base to checkpoint, which ends inside the measured width ({where})."
+            text = (
+                f"{surely}{segment} each meet {required}, and the checkpoint lies inside the measured width ({where})."
             )
-        if verdict is Verdict.REFUTED:
-            return (
-                f"With {percent(alpha)} confidence over the items, some of the points {fractions} of the segment "
-                f"from base to checkpoint misses the {requirement.describe()} on {benchmark.name} ({where})."
+        elif verdict is Verdict.REFUTED:
+            text = f"{surely}at least one of {segment} misses {required} ({where})."
+        else:
+            text = (
+                f"Undecided whether the checkpoint lies in the basin measured on {benchmark.name} ({where}; worst "
+                f"{requirement.unit} of {segment} between {down(worst.lower)} and {up(worst.upper)})."
             )
-        return (
-            f"Undecided whether the checkpoint lies in the basin measured on {benchmark.name} ({where}; worst "
-            f"{requirement.unit} of the points {fractions} between {down(worst.lower)} and {up(worst.upper)})."
-        )
+        return text[0].upper() + text[1:]
 
 
 def _worst(requirement: Requirement, points: list[Interval]) -> Interval:

@@ -24,8 +24,7 @@ from certify.evidence.point import DEPLOYMENT_LIMIT, Scores, above_chance_note
 from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Record, Seed
 
 SMOOTHED_LIMITS = (
-    "It speaks of the noise-averaged model (or one freshly noised copy), not of the checkpoint served without "
-    "noise.",
+    "It speaks of the noise-averaged model (or one freshly noised copy), not of the checkpoint served without noise.",
     "It speaks of exactly these benchmark items, not of the population behind them.",
 )
 

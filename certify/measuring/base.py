@@ -37,7 +37,7 @@ class Base:
     @classmethod
     def open(cls, base: str | Path, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
         """Open a base folder and a benchmark (a JSONL file, or an object of your own)."""
-        items = open_benchmark(benchmark) if isinstance(benchmark, str | Path) else benchmark
+        items: Benchmark = open_benchmark(benchmark) if isinstance(benchmark, str | Path) else benchmark
         return cls(open_checkpoint(base), items, device)
 
     @cached_property
@@ -119,9 +119,7 @@ def _check_grid(grid: Sequence[float]) -> None:
 def _level(base: Base, sigma: float, user_seed: int, track: Track) -> BasinLevel:
     law = base.weight_law(sigma)
     identity = base.scorer.identity
-    seed = derive_seed(
-        "basin", law, identity, base.checkpoint.identity, n=identity.items, user_seed=user_seed
-    )
+    seed = derive_seed("basin", law, identity, base.checkpoint.identity, n=identity.items, user_seed=user_seed)
     with noised(base.model, law, seed) as engine:
         scores = one_pass(engine, base.scorer, track, f"basin, sigma {sigma:g}")
     return BasinLevel(sigma=sigma, law=law, engine=base.engine, seed=seed, scores=scores)
@@ -130,9 +128,7 @@ def _level(base: Base, sigma: float, user_seed: int, track: Track) -> BasinLevel
 def _draws(
     base: Base, law: NoiseLaw, subspace: Subspace | None, n: int, alpha: float, user_seed: int, track: Track
 ) -> BaseDraws:
-    seed = derive_seed(
-        "distance", law, base.scorer.identity, base.checkpoint.identity, n=n, user_seed=user_seed
-    )
+    seed = derive_seed("distance", law, base.scorer.identity, base.checkpoint.identity, n=n, user_seed=user_seed)
     with noised(base.model, law, seed, subspace=subspace) as engine:
         scores = all_items(engine, base.scorer, range(n), track, f"draws at the base, {law.kind}")
     return BaseDraws(

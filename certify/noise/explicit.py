@@ -76,7 +76,7 @@ class ExplicitEngine:
         """Digest of the base's moving weights and of all buffers, which no draw and no forward may change."""
         whole = hashlib.blake2b(digest_size=32)
         for tensor in (*self._base.values(), *self._model.buffers()):
-            whole.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy())
+            whole.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
         return whole.hexdigest()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from certify.certificate import Certificate, Measurement, make_certificate
 from certify.checkpoints import open_checkpoint
 from certify.errors import CertificateMismatch, InvalidPlan
-from certify.evidence import KINDS, Evidence, Requirement
+from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
 from certify.evidence.feasibility import require_feasible
 from certify.evidence.point import Items
 from certify.measuring.base import Base
@@ -73,9 +73,18 @@ def check(
 
 
 def certify(
-    base: str | Path, checkpoint: str | Path, benchmark: str | Path, *, evidence: str = "point", confidence: float = 0.95,
-    max_drop: float | None = None, min_retention: float | None = None, measurement: Measurement | None = None,
-    sigma: float | None = None, draws: int = SMOOTHED_DRAWS, device: str = "cpu",
+    base: str | Path,
+    checkpoint: str | Path,
+    benchmark: str | Path,
+    *,
+    evidence: str = "point",
+    confidence: float = 0.95,
+    max_drop: float | None = None,
+    min_retention: float | None = None,
+    measurement: Measurement | None = None,
+    sigma: float | None = None,
+    draws: int = SMOOTHED_DRAWS,
+    device: str = "cpu",
 ) -> Certificate:
     """Return the certificate of one kind of evidence about one checkpoint: the library in one call.
 
@@ -97,33 +106,6 @@ def certify(
     return certificate
 
 
-def requirement_of(max_drop: float | None, min_retention: float | None) -> Requirement:
-    """Return the requirement in the one unit that was given; a drop of at most 0.05 when none was.
-
-    Raises:
-        InvalidPlan: both were given, or a value outside [0, 1].
-    """
-    if max_drop is not None and min_retention is not None:
-        raise InvalidPlan(f"give max_drop or min_retention, not both (got {max_drop} and {min_retention})")
-    for name, value in (("max_drop", max_drop), ("min_retention", min_retention)):
-        if value is not None and not 0.0 <= value <= 1.0:
-            raise InvalidPlan(f"{name} must lie in [0, 1], got {value}")
-    if min_retention is not None:
-        return Requirement(unit="retention", limit=min_retention)
-    return Requirement() if max_drop is None else Requirement(unit="drop", limit=max_drop)
-
-
-def alpha_of(confidence: float) -> float:
-    """Return the failure probability alpha = 1 - confidence, to 12 decimals (so that 0.95 gives 0.05).
-
-    Raises:
-        InvalidPlan: the confidence is not strictly between 0 and 1.
-    """
-    if not 0.0 < confidence < 1.0:
-        raise InvalidPlan(f"confidence must lie strictly between 0 and 1, got {confidence}")
-    return round(1.0 - confidence, 12)
-
-
 def _check_plan(
     base: Base,
     kinds: Sequence[str],
@@ -143,8 +125,8 @@ def _check_plan(
             declared = {d.alpha for d in _needed(measurement, kind).draws}
             if declared != {alpha}:
                 raise InvalidPlan(
-                    f"the measurement declared confidence {1 - declared.pop():g} before its draws; ask for that, or measure "
-                    "again"
+                    f"the measurement declared confidence {1 - declared.pop():g} before its draws; ask for that, or "
+                    "measure again"
                 )
             n = min(d.n for d in _needed(measurement, kind).draws)
         else:
@@ -166,7 +148,9 @@ def _check_measurement(base: Base, measurement: Measurement) -> None:
 
 def _needed(measurement: Measurement | None, kind: str) -> Measurement:
     if measurement is None:
-        raise InvalidPlan(f"{kind} evidence rests on a measurement of the base: run `certify measure` and name its file")
+        raise InvalidPlan(
+            f"{kind} evidence rests on a measurement of the base: run `certify measure` and name its file"
+        )
     return measurement
 
 

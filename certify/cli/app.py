@@ -1,0 +1,181 @@
+"""The commands of ``certify``. Each reads its input, calls the library, prints, and returns an exit code."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from certify.cli.exits import OF_VERDICT, Exit, worst
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Did the fine-tuned checkpoint keep what its base could do? Measure, check, verify.",
+)
+out = Console(highlight=False, soft_wrap=True)
+
+
+class ItemsAre(StrEnum):
+    """What the benchmark's items stand for."""
+
+    population = "population"
+    fixed = "fixed"
+
+
+BenchmarkOption = Annotated[Path, typer.Option("--benchmark", "-b", help="JSONL file of items.", show_default=False)]
+ConfidenceOption = Annotated[float, typer.Option(help="Confidence of each statement, strictly between 0 and 1.")]
+DropOption = Annotated[float | None, typer.Option(help="Allowed drop in score units (0.05 unless given).")]
+RetentionOption = Annotated[float | None, typer.Option(help="Required chance-corrected retention, instead.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="User seed; shown in every record.")]
+DeviceOption = Annotated[str, typer.Option(help="Device to run on, e.g. cpu or cuda:0.")]
+SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="Basis file of a subspace; repeatable.")]
+
+
+@app.command()
+def measure(
+    base: Annotated[Path, typer.Argument(help="Folder (or hub id) of the base.", show_default=False)],
+    benchmark: BenchmarkOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+    sigma: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Noise on weights: a number, or PATTERN=NUMBER for chosen tensors; a pilot chooses if absent."
+        ),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Ascending sigmas of the basin, comma-separated; around the pilot's if absent.")
+    ] = None,
+    subspace: SubspaceOption = None,
+    subspace_sigma: Annotated[float | None, typer.Option(help="Noise on each coordinate of the subspaces.")] = None,
+    draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Draws at the base for each law.")] = 1000,
+    confidence: ConfidenceOption = 0.95,
+    max_drop: DropOption = None,
+    min_retention: RetentionOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    overwrite: Annotated[bool, typer.Option(help="Replace the output file if it exists.")] = False,
+) -> None:
+    """Measure a base once: its basin, and draws that serve every checkpoint."""
+    from certify.cli.measure import run_measure
+
+    run_measure(
+        out,
+        base=base,
+        benchmark=benchmark,
+        output=output,
+        sigma=sigma or [],
+        grid=grid,
+        subspaces=subspace or [],
+        subspace_sigma=subspace_sigma,
+        n=draws,
+        confidence=confidence,
+        max_drop=max_drop,
+        min_retention=min_retention,
+        seed=seed,
+        device=device,
+        overwrite=overwrite,
+    )
+
+
+@app.command()
+def check(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder (or hub id) of the checkpoint.", show_default=False)],
+    base: Annotated[Path, typer.Option(help="Folder (or hub id) of the base.", show_default=False)],
+    benchmark: BenchmarkOption,
+    require: Annotated[str, typer.Option(help="Evidence that sets the verdict, comma-separated.")] = "point",
+    also: Annotated[str, typer.Option(help="Evidence shown for information only, comma-separated.")] = "",
+    measurement: Annotated[Path | None, typer.Option(help="The base's measurement file.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise of smoothed evidence (the measurement's if absent).")
+    ] = None,
+    subspace: SubspaceOption = None,
+    draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Paired draws of smoothed evidence.")] = 200,
+    items: Annotated[
+        ItemsAre, typer.Option(help="Items are a sample of a population, or all there is.")
+    ] = ItemsAre.population,
+    confidence: ConfidenceOption = 0.95,
+    max_drop: DropOption = None,
+    min_retention: RetentionOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
+) -> None:
+    """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
+    from certify.cli.check import run_check
+
+    required = _names(require)
+    certificates = run_check(
+        out,
+        checkpoint=checkpoint,
+        base=base,
+        benchmark=benchmark,
+        required=required,
+        informational=[k for k in _names(also) if k not in required],
+        measurement=measurement,
+        sigma=sigma,
+        subspaces=subspace or [],
+        draws=draws,
+        items=items.value,
+        confidence=confidence,
+        max_drop=max_drop,
+        min_retention=min_retention,
+        seed=seed,
+        device=device,
+        output=output,
+    )
+    raise typer.Exit(worst(OF_VERDICT[c.judgement.verdict] for c in certificates if c.evidence.kind in required))
+
+
+@app.command()
+def verify(
+    files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
+    base: Annotated[Path | None, typer.Option(help="Also hash this base.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Also hash this checkpoint.")] = None,
+    benchmark: Annotated[Path | None, typer.Option(help="Also hash this benchmark.")] = None,
+) -> None:
+    """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""
+    from certify.cli.verify import run_verify
+
+    codes = [run_verify(out, file, base=base, checkpoint=checkpoint, benchmark=benchmark) for file in files]
+    raise typer.Exit(worst(codes))
+
+
+@app.command()
+def show(
+    files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
+) -> None:
+    """Say in words what a file holds."""
+    from certify.certificate import Certificate, read_document
+    from certify.report.words import certificate_lines, measurement_lines
+
+    for file in files:
+        document = read_document(file)
+        lines = certificate_lines(document) if isinstance(document, Certificate) else measurement_lines(document)
+        for line in lines:
+            out.print(line, markup=False)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for records and figures.")] = Path(
+        "basin-demo"
+    ),
+) -> None:
+    """Run everything on a small base and five fine-tunes that ship with the package (CPU, about a minute)."""
+    from certify.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(out, output))
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def exit_code(code: object) -> Exit:
+    """Return the code as one of ours; typer hands back None for 0."""
+    return Exit(int(code)) if isinstance(code, int) else Exit.CERTIFIED

@@ -1,0 +1,76 @@
+"""``certify check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from certify.certificate import Certificate, read_measurement
+from certify.cli.progress import progress_bars
+from certify.evidence import alpha_of, requirement_of
+from certify.measuring import Base
+from certify.measuring import check as check_checkpoint
+from certify.noise import open_subspace
+from certify.report.table import verdict_table
+
+
+def run_check(
+    out: Console,
+    *,
+    checkpoint: Path,
+    base: Path,
+    benchmark: Path,
+    required: Sequence[str],
+    informational: Sequence[str],
+    measurement: Path | None,
+    sigma: float | None,
+    subspaces: Sequence[Path],
+    draws: int,
+    items: Literal["population", "fixed"],
+    confidence: float,
+    max_drop: float | None,
+    min_retention: float | None,
+    seed: int,
+    device: str,
+    output: Path | None,
+) -> list[Certificate]:
+    """Judge one checkpoint, print the table and the claims, and write certificates if a folder is named."""
+    with progress_bars() as track:
+        certificates = list(
+            check_checkpoint(
+                Base.open(base, benchmark, device),
+                checkpoint,
+                kinds=[*required, *informational],
+                requirement=requirement_of(max_drop, min_retention),
+                alpha=alpha_of(confidence),
+                measurement=read_measurement(measurement) if measurement else None,
+                sigma=sigma,
+                draws=draws,
+                subspaces=[open_subspace(path) for path in subspaces],
+                items=items,
+                user_seed=seed,
+                track=track,
+            )
+        )
+    out.print(verdict_table(certificates, informational))
+    print_claims(out, certificates)
+    if output is not None:
+        for certificate in certificates:
+            out.print(f"wrote {certificate.to_json(output / file_name(certificate))}", markup=False)
+    return certificates
+
+
+def print_claims(out: Console, certificates: Sequence[Certificate]) -> None:
+    """Print one sentence for each verdict, and its notes."""
+    for c in certificates:
+        out.print(f"{c.checkpoint.name}, {c.evidence.kind}: {c.claim_text}", markup=False)
+        for note in c.judgement.notes:
+            out.print(f"    {note}", markup=False)
+
+
+def file_name(certificate: Certificate) -> str:
+    """Return the certificate's file name: checkpoint, benchmark and kind."""
+    return f"{certificate.checkpoint.name}.{certificate.benchmark.name}.{certificate.evidence.kind}.json"

@@ -1,0 +1,74 @@
+"""Small real models, made in a moment: what checkpoint, benchmark, noise and command-line tests run on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+CHARACTERS = "0123456789+=abc "
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A character-level tokenizer."""
+    vocabulary = {c: i for i, c in enumerate(["<pad>", "<eos>", *CHARACTERS])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
+    core.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>")
+
+
+def llama(*, tied: bool = True, seed: int = 0, hidden: int = 16) -> LlamaForCausalLM:
+    """A random Llama with a few thousand weights."""
+    config = LlamaConfig(
+        vocab_size=len(CHARACTERS) + 2,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=tied,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config).eval().requires_grad_(False)
+
+
+def save_folder(folder: Path, model: LlamaForCausalLM) -> Path:
+    """Write a complete Hugging Face folder."""
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def variant(source: Path, folder: Path, change) -> Path:  # type: ignore[no-untyped-def]
+    """Copy a folder and let ``change`` edit the dictionary of its tensors."""
+    shutil.copytree(source, folder)
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def own_answers(model: LlamaForCausalLM, count: int) -> list[dict[str, str]]:
+    """Exact-match items that this model gets right: its own greedy answers. A capability without training."""
+    tok, items = tokenizer(), []
+    with torch.inference_mode():
+        for i in range(count):
+            prompt = f"{i // 10}{i % 10}+a="
+            ids = torch.tensor([tok(prompt)["input_ids"]])
+            answer = int(model(ids).logits[0, -1, 2:].argmax()) + 2
+            items.append({"prompt": prompt, "target": CHARACTERS[answer - 2]})
+    return items
+
+
+def write_jsonl(path: Path, items: list[dict[str, object]] | list[dict[str, str]]) -> Path:
+    """Write items as JSONL."""
+    path.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    return path
