@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from certify.certificate import Certificate, Measurement, read_document
-    from certify.measuring import Base, certify, check, measure_base
+    from certify.measuring import Base, PlannedDraws, certify, check, measure_base
     from certify.verify import differences
 
 _HOME = {
     "Base": "certify.measuring",
     "Certificate": "certify.certificate",
     "Measurement": "certify.certificate",
+    "PlannedDraws": "certify.measuring",
     "certify": "certify.measuring",
     "check": "certify.measuring",
     "differences": "certify.verify",
@@ -26,6 +27,7 @@ __all__ = [
     "Base",
     "Certificate",
     "Measurement",
+    "PlannedDraws",
     "certify",
     "check",
     "differences",

@@ -13,18 +13,18 @@ from certify.cli.exits import Exit
 from certify.cli.progress import progress_bars
 from certify.demo import DATA
 from certify.evidence import KINDS, Requirement
-from certify.measuring import Base, check, measure_base
-from certify.measuring.base import subspace_law
+from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
 from certify.measuring.scores import Track
 from certify.noise import Subspace, open_subspace
 from certify.verify import differences
 
-# Fixed on pilot runs of examples/demo_models/make.py, before any draw that is judged here.
+# Fixed on pilot draws (printed by examples/demo_models/make.py), before any draw that is judged here.
 BENCHMARK = "addition"
-SIGMA = 0.03
-GRID = (0.01, 0.02, 0.03, 0.04, 0.05)
-SUBSPACE_SIGMA = 1.0
-WEIGHT_DRAWS = 300
+SIGMA = 0.06
+GRID = (0.02, 0.03, 0.045, 0.06, 0.09)
+SUBSPACE_SIGMA = 22.0
+WEIGHT_DRAWS = 300  # enough to show that no number of them would help on 77,376 weights
+SUBSPACE_DRAWS = 1500
 SMOOTHED_DRAWS = 100
 ALPHA = 0.05
 ORDER = ("benign", "full", "adversarial", "subspace", "merge")
@@ -82,9 +82,11 @@ def run_demo(out: Console, folder: Path) -> Exit:
 def _measure(base: Base, subspace: Subspace, requirement: Requirement, track: Track) -> Measurement:
     return measure_base(
         base,
-        laws=[(base.weight_law(SIGMA), None), (subspace_law(subspace, SUBSPACE_SIGMA), subspace)],
+        planned=[
+            PlannedDraws(base.weight_law(SIGMA), WEIGHT_DRAWS),
+            PlannedDraws(subspace_law(subspace, SUBSPACE_SIGMA), SUBSPACE_DRAWS, subspace),
+        ],
         grid=GRID,
-        n=WEIGHT_DRAWS,
         alpha=ALPHA,
         requirement=requirement,
         track=track,

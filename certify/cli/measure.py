@@ -10,10 +10,8 @@ from rich.console import Console
 from certify.cli.progress import progress_bars
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import alpha_of, requirement_of
-from certify.measuring import Base, measure_base, pilot_sigma, sigma_grid
-from certify.measuring.base import subspace_law
-from certify.noise import Subspace, open_subspace
-from certify.records import NoiseLaw
+from certify.measuring import Base, PlannedDraws, measure_base, pilot_sigma, sigma_grid, subspace_law
+from certify.noise import open_subspace
 from certify.report.words import measurement_lines
 
 
@@ -50,15 +48,14 @@ def run_measure(
             levels = sigma_grid(
                 chosen if isinstance(chosen, float) else pilot_sigma(opened, user_seed=seed, track=track)
             )
-        laws: list[tuple[NoiseLaw, Subspace | None]] = [(opened.weight_law(chosen), None)]
+        planned = [PlannedDraws(opened.weight_law(chosen), n)]
         for path in subspaces:
             space = open_subspace(path)
-            laws.append((subspace_law(space, subspace_sigma or 0.0), space))
+            planned.append(PlannedDraws(subspace_law(space, subspace_sigma or 0.0), n, space))
         measurement = measure_base(
             opened,
-            laws=laws,
+            planned=planned,
             grid=levels,
-            n=n,
             alpha=alpha,
             requirement=requirement,
             user_seed=seed,

@@ -207,8 +207,9 @@ class DistanceEvidence(Record):
                 f"(chance {benchmark.chance:g}; {d.n} draws at the base)."
             )
         outcome = "enough for" if verdict is Verdict.CERTIFIED else "too little to decide"
+        which = "every checkpoint of the subspace" if isinstance(d.law, SubspaceNoise) else "every checkpoint"
         return (
-            f"With {percent(alpha)} confidence over {d.n} draws at the base, every checkpoint within "
+            f"With {percent(alpha)} confidence over {d.n} draws at the base, {which} within "
             f"{up(self.r)} sigma of it (this one included) scores at least {down(bound)} on {benchmark.name} on "
             f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
         )

@@ -185,7 +185,7 @@ class PositionEvidence(Record):
         worst: Interval,
         verdict: Verdict,
     ) -> str:
-        where = f"alpha* = {up(self.alpha_star, 4)}, sigma* = {down(width, 4)}"
+        where = f"alpha* = {up(self.alpha_star, 4)}, sigma* = {level_text(width)}"
         fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
         surely = "" if self.items == "fixed" else f"With {percent(alpha)} confidence over the items, "
         segment = f"the points {fractions} of the segment from base to checkpoint"
@@ -215,3 +215,8 @@ def _worst(requirement: Requirement, points: list[Interval]) -> Interval:
         return None if None in values else float(pick(values))
 
     return Interval(value=side("value"), lower=side("lower"), upper=side("upper"))
+
+
+def level_text(width: float | None) -> str:
+    """Format sigma*, which is one of the grid's exact values, or nothing."""
+    return "none" if width is None else f"{width:g}"

@@ -70,6 +70,15 @@ class Base:
         return weight_noise(self.sizes, sigma)
 
 
+@dataclass(frozen=True)
+class PlannedDraws:
+    """One law of noise and how many draws of it to take at the base, all fixed before the first."""
+
+    law: NoiseLaw
+    n: int = 1000
+    subspace: Subspace | None = None
+
+
 def subspace_law(subspace: Subspace, sigma: float) -> SubspaceNoise:
     """Return the law with noise of ``sigma`` on each coordinate of ``subspace``."""
     return SubspaceNoise(sigma=(check_sigma(sigma),) * subspace.k, basis=subspace.digest)
@@ -78,15 +87,14 @@ def subspace_law(subspace: Subspace, sigma: float) -> SubspaceNoise:
 def measure_base(
     base: Base,
     *,
-    laws: Sequence[tuple[NoiseLaw, Subspace | None]],
+    planned: Sequence[PlannedDraws],
     grid: Sequence[float],
-    n: int = 1000,
     alpha: float = 0.05,
     requirement: Requirement | None = None,
     user_seed: int = 0,
     track: Track = silent,
 ) -> Measurement:
-    """Count what position and distance evidence need: the basin on ``grid``, and ``n`` draws of each law.
+    """Count what position and distance evidence need: the basin on ``grid``, and the ``planned`` draws.
 
     ``alpha`` is the failure probability that later distance claims are declared at. With ``requirement``
     given, an n that could certify it under no outcome is refused before the first draw.
@@ -97,9 +105,10 @@ def measure_base(
     """
     _check_grid(grid)
     if requirement is not None:
-        require_feasible("distance", n, requirement, alpha, base.benchmark.chance)
+        for plan in planned:
+            require_feasible("distance", plan.n, requirement, alpha, base.benchmark.chance)
     levels = tuple(_level(base, sigma, user_seed, track) for sigma in grid)
-    draws = tuple(_draws(base, law, subspace, n, alpha, user_seed, track) for law, subspace in laws)
+    draws = tuple(_draws(base, plan, alpha, user_seed, track) for plan in planned)
     return Measurement.seal(
         base=base.checkpoint.identity,
         benchmark=base.scorer.identity,
@@ -125,12 +134,11 @@ def _level(base: Base, sigma: float, user_seed: int, track: Track) -> BasinLevel
     return BasinLevel(sigma=sigma, law=law, engine=base.engine, seed=seed, scores=scores)
 
 
-def _draws(
-    base: Base, law: NoiseLaw, subspace: Subspace | None, n: int, alpha: float, user_seed: int, track: Track
-) -> BaseDraws:
-    seed = derive_seed("distance", law, base.scorer.identity, base.checkpoint.identity, n=n, user_seed=user_seed)
-    with noised(base.model, law, seed, subspace=subspace) as engine:
-        scores = all_items(engine, base.scorer, range(n), track, f"draws at the base, {law.kind}")
+def _draws(base: Base, plan: PlannedDraws, alpha: float, user_seed: int, track: Track) -> BaseDraws:
+    law, identity = plan.law, base.scorer.identity
+    seed = derive_seed("distance", law, identity, base.checkpoint.identity, n=plan.n, user_seed=user_seed)
+    with noised(base.model, law, seed, subspace=plan.subspace) as engine:
+        scores = all_items(engine, base.scorer, range(plan.n), track, f"draws at the base, {law.kind}")
     return BaseDraws(
         law=law,
         engine=base.engine,

@@ -15,7 +15,7 @@ from certify.records import SubspaceNoise, WeightNoise
 if TYPE_CHECKING:
     from certify.noise.subspace import Subspace
 
-SLAB = 64  # chunks per call: 131,072 normals, so that the float64 scratch stays in cache
+SLAB = 16  # chunks per call: scratch arrays of 128 KiB stay in cache and off the system's page mapper
 
 
 class Perturbation(Protocol):

@@ -8,6 +8,7 @@ weights and comparing bits (theory §3.7).
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,11 +23,13 @@ from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.checkpoints.folder import SINGLE
 from certify.errors import CheckpointError
 from certify.evidence.distance import Displacement
+from certify.records import canonical_json
 
 if TYPE_CHECKING:
     from certify.noise.philox import Floats
 
 COORDINATES = "basin_coordinates.safetensors"
+OWNERS = "pytest-basin"  # one metadata key: safetensors writes several in random order
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,11 @@ class Subspace:
         file = checkpoint.path / COORDINATES
         if not file.is_file():
             return [], f"the checkpoint carries no {COORDINATES}, so it is not known to lie in the subspace"
-        stored, metadata = _read_coordinates(file)
+        stored, owners = _read_coordinates(file)
         expected = {"basis": self.digest, "base": base.identity.weights}
         for part, ours in expected.items():
-            if metadata.get(part) != ours:
-                return [], f"its coordinates were made for another {part} ({metadata.get(part)}, here {ours})"
+            if owners.get(part) != ours:
+                return [], f"its coordinates were made for another {part} ({owners.get(part)}, here {ours})"
         if len(stored) != self.k:
             return [], f"it has {len(stored)} coordinates, the subspace {self.k}"
         for name, tensor in self.materialise(base, stored).items():
@@ -125,7 +128,9 @@ def save_basis(path: Path, directions: Sequence[Mapping[str, torch.Tensor]]) -> 
     from safetensors.torch import save_file
 
     tensors = {f"direction.{i}.{n}": t.contiguous() for i, v in enumerate(directions) for n, t in v.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
+    path.chmod(0o644)  # safetensors writes owner-only files
     return open_subspace(path)
 
 
@@ -141,8 +146,10 @@ def save_member(folder: Path, base: Checkpoint, subspace: Subspace, coordinates:
     save_file(
         {"coordinates": torch.tensor(coordinates, dtype=torch.float64)},
         folder / COORDINATES,
-        metadata={"basis": subspace.digest, "base": base.identity.weights},
+        metadata={OWNERS: canonical_json({"basis": subspace.digest, "base": base.identity.weights})},
     )
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)  # safetensors writes owner-only files
     return open_checkpoint(folder)
 
 
@@ -152,12 +159,12 @@ def _read_coordinates(file: Path) -> tuple[list[float], dict[str, str]]:
     try:
         with safe_open(file, framework="pt") as f:
             values = f.get_tensor("coordinates")
-            metadata = f.metadata() or {}
-    except (SafetensorError, OSError) as error:
+            owners = json.loads((f.metadata() or {}).get(OWNERS, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file}: not readable coordinates: {error}") from error
     if values.dtype != torch.float64 or values.ndim != 1 or not all(map(math.isfinite, values.tolist())):
         raise CheckpointError(f"{file}: 'coordinates' must be finite float64 of shape (k,)")
-    return values.tolist(), metadata
+    return values.tolist(), owners
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:

@@ -18,9 +18,6 @@ from certify.rounding import round_down
 if TYPE_CHECKING:
     from certify.bounds.band import Calibration
 
-LARGEST_DESIGN = 1_000_000
-"""More draws than this are never proposed."""
-
 
 class Design(StrEnum):
     """How draws and items meet; it decides which bound is valid (docs/theory.md, "Designs")."""
@@ -30,6 +27,16 @@ class Design(StrEnum):
     EVENT = "event"
     TABLE = "table"
     TABLE_MEAN = "table-mean"
+
+
+LARGEST_DESIGN = {
+    Design.PAIR: 1_000_000,
+    Design.ONE_PASS: 1_000_000,
+    Design.EVENT: 1_000_000,
+    Design.TABLE: 100_000,  # every draw runs all items
+    Design.TABLE_MEAN: 100_000,
+}
+"""More draws than this are never proposed."""
 
 
 def best_bound(
@@ -78,14 +85,16 @@ def feasible(design: Design | str, n: int, alpha: float, need: float, r: float =
     if best >= target:
         return Feasibility(True, best, n)
 
+    largest = max(n, LARGEST_DESIGN[Design(design)])
+
     def reaches(size: int) -> bool:
         return best_bound(design, size, alpha, r, eta, "bonferroni") >= target
 
-    short, enough = n, 2 * n
-    while enough <= LARGEST_DESIGN and not reaches(enough):
-        short, enough = enough, 2 * enough
-    if enough > LARGEST_DESIGN:
-        return Feasibility(False, best, None)
+    short, enough = n, min(2 * n, largest)
+    while not reaches(enough):
+        if enough >= largest:
+            return Feasibility(False, best, None)
+        short, enough = enough, min(2 * enough, largest)
     while enough - short > max(1, enough // 100):
         middle = (short + enough) // 2
         short, enough = (short, middle) if reaches(middle) else (middle, enough)
@@ -97,7 +106,11 @@ def require_feasible(design: Design | str, n: int, alpha: float, need: float, r:
     answer = feasible(design, n, alpha, need, r, eta)
     if answer.feasible:
         return
-    cure = f"n = {answer.draws_needed} would do" if answer.draws_needed else "no n up to a million does"
+    cure = (
+        f"n = {answer.draws_needed} would do"
+        if answer.draws_needed
+        else f"no n up to {LARGEST_DESIGN[Design(design)]:,} does"
+    )
     raise InvalidPlan(
         f"n = {n}: even perfect draws give {answer.ceiling:.6g} at r = {r:g}, alpha = {alpha:g}, "
         f"but {need:g} is required; {cure}"

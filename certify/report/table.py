@@ -10,6 +10,7 @@ from rich.text import Text
 from certify.certificate import Certificate
 from certify.evidence import KINDS, Verdict
 from certify.evidence.judgement import Judgement, down, up
+from certify.evidence.position import level_text
 
 STYLES = {Verdict.CERTIFIED: "bold green", Verdict.REFUTED: "bold red", Verdict.UNDECIDED: "bold yellow"}
 
@@ -42,7 +43,7 @@ def headline(kind: str, judgement: Judgement) -> str:
         where = "r infinite" if r is None else f"r {up(r, 2)} sigma"
         return f"vacuous\n{where}" if judgement.vacuous else f"score >= {down(q['bound'])}\n{where}"
     if kind == "position":
-        return f"{decisive(judgement)}\nalpha* {up(q['alpha_star'], 4)}\nsigma* {down(q['sigma_star'], 4)}"
+        return f"{decisive(judgement)}\nalpha* {up(q['alpha_star'], 4)}\nsigma* {level_text(q['sigma_star'])}"
     return decisive(judgement)
 
 

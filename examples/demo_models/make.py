@@ -29,13 +29,14 @@ from subspace import (
     task_vector,
     train_coordinates,
     train_scouts,
-    write_basis,
-    write_coordinates,
 )
 from torch import Tensor
 from training import Classroom, Exam, Recipe, Weights, copy_of, load, scores_under_noise, train
 from transformers import LlamaForCausalLM
 from transformers.utils import logging as transformers_logging
+
+from certify.checkpoints import open_checkpoint
+from certify.noise.subspace import save_basis, save_member
 
 GATE = "addition"
 ITEMS = 300
@@ -169,11 +170,10 @@ def make(out: Path, draws: int) -> None:
     checkpoints["subspace"] = materialise(base, basis, coordinates)
     checkpoints["merge"] = merged(base, checkpoints)
 
-    for name, weights in checkpoints.items():
-        write_checkpoint(model, weights, base_folder, out / "checkpoints" / name)
-    basis_file = out / "subspace" / "basis.safetensors"
-    write_basis(basis, basis_file)
-    write_coordinates(coordinates, basis_file, base_folder, out / "checkpoints" / "subspace")
+    for name in ("benign", "full", "adversarial", "merge"):
+        write_checkpoint(model, checkpoints[name], base_folder, out / "checkpoints" / name)
+    subspace = save_basis(out / "subspace" / "basis.safetensors", basis)
+    save_member(out / "checkpoints" / "subspace", open_checkpoint(base_folder), subspace, coordinates.tolist())
 
     report = Report(model, base, exams, draws)
     report.checkpoints(checkpoints)

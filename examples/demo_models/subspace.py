@@ -11,21 +11,14 @@ the base, the basis and the coordinates can check that it lies in the subspace.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 from training import Classroom, Exam, Recipe, Weights, load, loss_on, trained_parameters
 from transformers import LlamaForCausalLM
-
-from certify.checkpoints import open_checkpoint
-from certify.noise.subspace import open_subspace
 
 Basis = list[Weights]
 
@@ -60,13 +53,16 @@ def orthonormal(vectors: Sequence[Weights]) -> Basis:
 
 
 def materialise(base: Weights, basis: Basis, coordinates: Tensor) -> Weights:
-    """round(base + sum_i a_i v_i): float64, summed in index order, rounded to float32 once."""
+    """round(base + sum_i a_i v_i): float64, directions summed in index order, rounded to float32 once.
+
+    The same operations as `certify.noise.subspace`, on tensors in memory.
+    """
     weights = {}
     for name, start in base.items():
-        total = start.double()
+        moved = torch.zeros_like(start, dtype=torch.float64)
         for a, direction in zip(coordinates.double(), basis, strict=True):
-            total = total + a * direction[name].double()
-        weights[name] = total.float()
+            moved = moved + a * direction[name].double()
+        weights[name] = (start.double() + moved).float()
     return weights
 
 
@@ -167,37 +163,3 @@ def scores_under_subspace_noise(
         load(model, materialise(base, basis, centre + sigma * z))
         scores.append(exam.score(model))
     return torch.tensor(scores, dtype=torch.float64)
-
-
-def _save(tensors: Weights, path: Path, metadata: dict[str, str]) -> None:
-    """One safetensors file with its metadata in sorted order: safetensors' own order differs between runs."""
-    raw = save(tensors, metadata)
-    size = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(metadata.items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format aligns the data to eight bytes
-    path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + size :])
-
-
-def write_basis(basis: Basis, path: Path) -> None:
-    """All directions in one file, tensors named `direction.<i>.<parameter>`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"direction.{i}.{name}": v.contiguous() for i, d in enumerate(basis) for name, v in d.items()}
-    _save(tensors, path, {"format": "pytest-basin subspace", "version": "1", "k": str(len(basis))})
-
-
-def identities(basis: Path, base: Path) -> dict[str, str]:
-    """What coordinates belong to: certify's digests of basis and base, and those of the files' bytes."""
-    return {
-        "basis": open_subspace(basis).digest,
-        "base": open_checkpoint(base).identity.weights,
-        "basis_sha256": hashlib.sha256(basis.read_bytes()).hexdigest(),
-        "base_sha256": hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest(),
-    }
-
-
-def write_coordinates(coordinates: Tensor, basis: Path, base: Path, folder: Path) -> None:
-    """The checkpoint's claim of membership, beside its weights."""
-    metadata = {"format": "pytest-basin coordinates", "version": "1", **identities(basis, base)}
-    _save({"coordinates": coordinates.double()}, folder / "basin_coordinates.safetensors", metadata)

@@ -75,9 +75,7 @@ def test_multiple_choice_is_the_highest_likelihood(tmp_path: Path, normalised: s
 
 
 @pytest.mark.parametrize("budget", [1, 40, 100_000])
-def test_scores_do_not_depend_on_the_batch_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int
-) -> None:
+def test_scores_do_not_depend_on_the_batch_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     """One item a batch, a few, or all at once: the same scores."""
     model = models.llama(seed=3)
     expected = open_benchmark(choices(tmp_path)).encode(TOK).score(model)

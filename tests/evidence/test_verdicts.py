@@ -242,9 +242,7 @@ class TestPosition:
 class TestUnits:
     """Drop and retention."""
 
-    @given(
-        st.floats(-1, 1), st.floats(0, 0.5), st.floats(0.3, 1.0), st.floats(0, 0.2), st.floats(0, 0.29), st.data()
-    )
+    @given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0.3, 1.0), st.floats(0, 0.2), st.floats(0, 0.29), st.data())
     def test_retention_bounds_contain_the_truth(  # type: ignore[no-untyped-def]
         self, drop: float, slack: float, s0: float, base_slack: float, chance: float, data
     ) -> None:

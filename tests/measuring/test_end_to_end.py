@@ -181,9 +181,7 @@ def test_common_draws_make_the_difference_sharp() -> None:
     """Paired draws have far less variance than independent ones; the same seeds are what makes them pairs."""
     scorer = Thresholds(MARGINS)
     moved = HalfSpace(torch.full((DIMENSION,), -0.5 * SIGMA / DIMENSION**0.5))
-    base, same, other = (
-        np.array(draw(m, scorer, i, 400)) for m, i in ((base_model(), 7), (moved, 7), (moved, 8))
-    )
+    base, same, other = (np.array(draw(m, scorer, i, 400)) for m, i in ((base_model(), 7), (moved, 7), (moved, 8)))
     assert np.var(base - same) < 0.5 * np.var(base - other)
 
 

@@ -66,9 +66,9 @@ def test_every_part_of_the_address_matters() -> None:
 
 def test_global_generators_are_left_alone() -> None:
     """Drawing touches neither numpy's nor torch's global state."""
-    before = (np.random.get_state()[1].tobytes(), torch.get_rng_state())  # noqa: NPY002
+    before = (np.random.get_state()[1].tobytes(), torch.get_rng_state())
     NormalStream(0, "E").normals(0, 0, 5000)
-    assert np.random.get_state()[1].tobytes() == before[0]  # noqa: NPY002
+    assert np.random.get_state()[1].tobytes() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from certify.checkpoints import Checkpoint, load_model, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput
-from certify.measuring.base import subspace_law
+from certify.measuring import subspace_law
 from certify.noise import Subspace, noised, open_subspace
 from certify.noise.subspace import save_basis, save_member
 from certify.records import Seed
@@ -19,12 +19,12 @@ from certify.records import Seed
 SEED = Seed(value="0" * 64)
 
 
-@pytest.fixture()
+@pytest.fixture
 def base(tmp_path: Path) -> Checkpoint:
     return open_checkpoint(models.save_folder(tmp_path / "base", models.llama()))
 
 
-@pytest.fixture()
+@pytest.fixture
 def subspace(tmp_path: Path, base: Checkpoint) -> Subspace:
     g = torch.Generator().manual_seed(0)
     names = ["model.norm.weight", "model.embed_tokens.weight"]
