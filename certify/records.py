@@ -53,11 +53,15 @@ class ModelIdentity(Record):
 
 
 class BenchmarkIdentity(Record):
-    """Which frozen items, scored how. ``tokens`` covers the token ids the base's tokenizer gave them."""
+    """Which frozen items, scored how. ``tokens`` covers the token ids the base's tokenizer gave them.
+
+    ``graded``: an item's score may lie between 0 and 1, which decides the bounds that are valid for it.
+    """
 
     name: str
     items: Annotated[int, Field(gt=0)]
     scoring: str
+    graded: bool = False
     chance: Annotated[float, Field(ge=0.0, lt=1.0)]
     digest: Digest
     tokens: Digest

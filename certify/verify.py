@@ -115,11 +115,14 @@ def _declared(document: Certificate) -> list[str]:
     evidence, lines = document.evidence, []
     if isinstance(evidence, DistanceEvidence) and evidence.draws.alpha != document.alpha:
         lines.append(f"alpha: recorded {document.alpha!r}, the draws declared {evidence.draws.alpha!r}")
-    counts = []
+    counts, graded = [], document.benchmark.graded
     if isinstance(evidence, PointEvidence):
-        counts = [evidence.scores.m]
+        counts, graded = [evidence.scores.m], evidence.scores.graded
     elif isinstance(evidence, PositionEvidence):
         counts = [len(evidence.basin.base), *(len(p.scores) for p in evidence.points)]
+        graded = evidence.basin.graded
+    if graded != document.benchmark.graded:
+        lines.append(f"evidence: graded is {graded}, the benchmark's is {document.benchmark.graded}")
     for count in counts:
         if count != document.benchmark.items:
             lines.append(f"evidence: {count} item scores, the benchmark has {document.benchmark.items} items")

@@ -22,7 +22,8 @@ class Scorer(Protocol):
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
         """Return one score in [0, 1] for each item (or each listed item), in item order.
 
-        Deterministic: the same weights give the same scores. A model that answers NaN scores 0.
+        Deterministic: the same weights give the same scores. NaN stands for an item
+        without an answer: it counts as 0 where something must be kept, as 1 where it must be absent.
         """
         ...
 

@@ -7,6 +7,7 @@ target token is strictly the most likely one given the true tokens before it.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,15 +77,14 @@ class LikelihoodScorer:
         )
 
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
-        """Return 1.0 or 0.0 for each item (or each of ``items``), in order. NaN logits score 0."""
+        """Return 1.0 or 0.0 for each item (or each of ``items``), in order; NaN where the model gave no answer."""
         batches = self._batches if items is None else self._plan(items)
         wanted = range(len(self._benchmark.items)) if items is None else items
-        likelihood = torch.zeros(len(self._continuations), dtype=torch.float64)
-        greedy = torch.ones(len(self._continuations), dtype=torch.bool)
+        totals = torch.zeros(len(self._continuations), dtype=torch.float64)
         with torch.inference_mode():
             for batch in batches:
-                self._run(model, batch, likelihood, greedy)
-        return [self._right(item, likelihood, greedy) for item in wanted]
+                self._run(model, batch, totals)
+        return [self._right(item, totals) for item in wanted]
 
     def _plan(self, items: Sequence[int]) -> list[Batch]:
         """Group continuations of similar length under a token budget; the order is fixed by the items."""
@@ -112,27 +112,30 @@ class LikelihoodScorer:
         owner = torch.tensor(group, device=self._device)
         return Batch(torch.tensor(rows, device=self._device), row, column, columns, at, target, owner)
 
-    def _run(self, model: nn.Module, batch: Batch, likelihood: torch.Tensor, greedy: torch.Tensor) -> None:
+    def _run(self, model: nn.Module, batch: Batch, totals: torch.Tensor) -> None:
+        """Add up each continuation's log-likelihood (multiple choice) or its greedily right tokens (exact match).
+
+        One float64 sum per continuation, token by token in order, whatever the batch; NaN stays NaN.
+        """
         logits = _scored_logits(model, batch).float()
         own = logits.gather(1, batch.target[:, None]).squeeze(1)
-        places = batch.owner[batch.row].cpu()
         if isinstance(self._benchmark.items[0], MultipleChoiceItem):
-            # One float64 sum per continuation, token by token in order, whatever the batch.
-            log_p = (own - logits.logsumexp(1)).to(torch.float64).cpu()
-            likelihood.index_add_(0, places, log_p)
+            value = (own - logits.logsumexp(1)).double()
         else:
             others = logits.scatter(1, batch.target[:, None], -torch.inf).amax(1)
-            wrong = places[~(own > others).cpu()]  # a tie is wrong, and NaN compares false
-            greedy[wrong] = False
+            value = torch.where((own + others).isnan(), torch.nan, (own > others).double()).double()  # a tie is wrong
+        totals.index_add_(0, batch.owner[batch.row].cpu(), value.cpu())
 
-    def _right(self, item: int, likelihood: torch.Tensor, greedy: torch.Tensor) -> float:
+    def _right(self, item: int, totals: torch.Tensor) -> float:
         entry, own = self._benchmark.items[item], self._of_item[item]
+        values = [float(totals[i]) for i in own]
+        if any(math.isnan(v) for v in values):
+            return math.nan
         if not isinstance(entry, MultipleChoiceItem):
-            return float(greedy[own[0]])
-        values = [
-            float(likelihood[i]) / (self._continuations[i].characters if self._benchmark.length_normalised else 1)
-            for i in own
-        ]
+            only = self._continuations[own[0]]
+            return float(values[0] == len(only.ids) - only.start)
+        if self._benchmark.length_normalised:
+            values = [v / self._continuations[i].characters for v, i in zip(values, own, strict=True)]
         best = values[entry.answer]
         return float(all(best > v for k, v in enumerate(values) if k != entry.answer))
 

@@ -31,6 +31,9 @@ BenchmarkOption = Annotated[Path, typer.Option("--benchmark", "-b", help="JSONL 
 ConfidenceOption = Annotated[float, typer.Option(help="Confidence of each statement, strictly between 0 and 1.")]
 DropOption = Annotated[float | None, typer.Option(help="Allowed drop in score units (0.05 unless given).")]
 RetentionOption = Annotated[float | None, typer.Option(help="Required chance-corrected retention, instead.")]
+ScoreOption = Annotated[
+    float | None, typer.Option(help="Highest allowed score, instead: the capability must be absent.")
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="User seed; shown in every record.")]
 DeviceOption = Annotated[str, typer.Option(help="Device to run on, e.g. cpu or cuda:0.")]
 SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="Basis file of a subspace; repeatable.")]
@@ -56,6 +59,7 @@ def measure(
     confidence: ConfidenceOption = 0.95,
     max_drop: DropOption = None,
     min_retention: RetentionOption = None,
+    max_score: ScoreOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     overwrite: Annotated[bool, typer.Option(help="Replace the output file if it exists.")] = False,
@@ -76,6 +80,7 @@ def measure(
         confidence=confidence,
         max_drop=max_drop,
         min_retention=min_retention,
+        max_score=max_score,
         seed=seed,
         device=device,
         overwrite=overwrite,
@@ -101,6 +106,7 @@ def check(
     confidence: ConfidenceOption = 0.95,
     max_drop: DropOption = None,
     min_retention: RetentionOption = None,
+    max_score: ScoreOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
@@ -124,6 +130,7 @@ def check(
         confidence=confidence,
         max_drop=max_drop,
         min_retention=min_retention,
+        max_score=max_score,
         seed=seed,
         device=device,
         output=output,

@@ -29,6 +29,7 @@ def run_measure(
     confidence: float,
     max_drop: float | None,
     min_retention: float | None,
+    max_score: float | None,
     seed: int,
     device: str,
     overwrite: bool,
@@ -36,7 +37,7 @@ def run_measure(
     """Measure a base and write the measurement; what can be refused is refused before the first draw."""
     if output.exists() and not overwrite:
         raise InvalidPlan(f"{output} exists; name another file or pass --overwrite")
-    requirement, alpha = requirement_of(max_drop, min_retention), alpha_of(confidence)
+    requirement, alpha = requirement_of(max_drop, min_retention, max_score), alpha_of(confidence)
     stated = parse_sigma(sigma)
     levels: Sequence[float] | None = None if grid is None else parse_grid(grid)
     if bool(subspaces) != (subspace_sigma is not None):

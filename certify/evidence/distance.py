@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from certify.bounds import ScoreBand, ceiling, mean_upper, score_band
+from certify.bounds import (
+    ScoreBand,
+    ceiling,
+    chance_corrected_retention,
+    kl_inverse_lower,
+    mean_upper,
+    population_band,
+    score_band,
+)
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Interval,
@@ -14,14 +23,25 @@ from certify.evidence.judgement import (
     Requirement,
     Verdict,
     down,
-    interval_in_unit,
     percent,
     up,
 )
-from certify.evidence.point import DEPLOYMENT_LIMIT, Scores, above_chance_note
-from certify.evidence.smoothed import SMOOTHED_LIMITS
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, POPULATION_PREMISE, Items
+from certify.evidence.point import above_chance_note
+from certify.evidence.smoothed import SMOOTHED_LIMITS, DrawScores
 from certify.laws import mahalanobis
-from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, NonNegative, Record, Seed, SubspaceNoise
+from certify.planning import largest_radius
+from certify.records import (
+    Alpha,
+    BenchmarkIdentity,
+    EngineIdentity,
+    NoiseLaw,
+    NonNegative,
+    Record,
+    Seed,
+    SubspaceNoise,
+    Unit,
+)
 
 DISTANCE_LIMITS = (
     "Nothing is proved outside the certified radius, in either direction, and random directions say nothing "
@@ -33,29 +53,27 @@ class BaseDraws(Record):
     """Benchmark scores of the base under ``n`` draws of one noise law, all items under every draw.
 
     ``alpha`` was declared before the draws and is the failure probability of the band over all checkpoints,
-    distances and floors at once. ``base_score`` is the base's score without noise.
+    distances and floors at once. A law that is one of a ladder of ``ladder`` sigmas is judged at alpha/ladder, so
+    that the best of them may be picked afterwards. ``base_score`` is the base's score without noise.
     """
 
     law: NoiseLaw
     engine: EngineIdentity
     seed: Seed
-    alpha: Annotated[float, Field(gt=0.0, lt=1.0)]
-    scores: Scores
-    base_score: Annotated[float, Field(ge=0.0, le=1.0)]
+    alpha: Alpha
+    ladder: Annotated[int, Field(ge=1)] = 1
+    draws: DrawScores
+    base_score: Unit
 
     @property
     def n(self) -> int:
         """Number of draws."""
-        return len(self.scores)
+        return self.draws.n
 
     @property
     def eta(self) -> float:
         """Total variation between one implemented draw and the ideal Gaussian."""
         return self.engine.eta(self.law)
-
-    def band(self, alpha: float) -> ScoreBand:
-        """Return the lower survival band of the base's score at failure probability ``alpha``."""
-        return score_band(self.scores, alpha, self.eta)
 
 
 class Displacement(Record):
@@ -73,9 +91,10 @@ class Displacement(Record):
 
 
 class DistanceEvidence(Record):
-    """Draws at the base and the displacement of one checkpoint."""
+    """Draws at the base and the displacement of one checkpoint; ``items`` says what the items stand for."""
 
     kind: Literal["distance"] = "distance"
+    items: Items = "fixed"
     draws: BaseDraws
     displacement: Displacement
 
@@ -97,98 +116,138 @@ class DistanceEvidence(Record):
         names = sorted(sigma)
         return float(mahalanobis([self.displacement.norms[name] for name in names], [sigma[name] for name in names]))
 
+    def band(self, alpha: float, m: int) -> ScoreBand:
+        """Return the band of the base's noised score at failure probability ``alpha``.
+
+        Guarantee: with probability at least 1 - alpha over the draws (and, for a population, its m items), all
+        bounds of the band hold for all checkpoints at once.
+        """
+        d = self.draws
+        if self.items == "population":
+            return population_band(d.draws.scores, m, alpha / 2, alpha / 2, d.eta)
+        return score_band(d.draws.scores, alpha, d.eta)
+
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Bound the noise-averaged score of this checkpoint from draws at the base alone.
 
-        Guarantee: with probability at least 1 - alpha over the base's draws, for all checkpoints at once,
-        E J(checkpoint + noise) >= bound(r). It certifies or leaves undecided; it never refutes.
-        Source: theory §3.4 (layer cake), §3.6 (uniformity), §4.3 (band).
+        Guarantee: with probability at least 1 - alpha over the base's draws (and, for a population, its
+        items), for all checkpoints at once, E J(checkpoint + noise) >= bound(r); for absence, at most it. It
+        certifies or leaves undecided; it never refutes.
+        Source: theory, "Layer cake", "Rank-grid band"; uniformity: one event carries every checkpoint.
         """
-        d = self.draws
-        share = alpha if requirement.unit == "drop" else alpha / 2  # retention also bounds s0 from above
-        band, r = d.band(share), self.r
-        bound = 0.0 if r == float("inf") else float(band.mean_lower(r))
-        interval, floor = self._in_unit(requirement, bound, share, benchmark.chance)
+        alpha /= self.draws.ladder
+        interval = self._interval(requirement, alpha, benchmark)
+        bound = self.bound(alpha, benchmark.items)
         verdict = requirement.decide(interval.lower, interval.upper)
-        vacuous = bound <= benchmark.chance
-        radius = None if floor is None else band.radius_for_mean(floor)
-        notes = self._notes(benchmark, r, radius, vacuous, floor)
+        vacuous = self._vacuous(requirement, interval, bound, benchmark.chance)
+        radius = self._radius(requirement, alpha, benchmark)
+        d = self.draws
         return Judgement(
             verdict=verdict,
             unit=requirement.unit,
-            value=interval.value,
+            value=None,
             lower=interval.lower,
             upper=interval.upper,
             need=requirement.limit,
             quantities={
-                "r": None if r == float("inf") else r,
+                "r": None if self.r == float("inf") else self.r,
                 "delta_norm": self.displacement.delta_norm,
                 "bound": bound,
-                "ceiling": None if r == float("inf") else float(ceiling(d.n, share, r, d.eta)),
-                "floor": floor,
+                "retention_bound": _retention(bound, d.base_score, benchmark.chance),
+                "ceiling": None if self.r == float("inf") else float(ceiling(d.n, alpha, self.r, d.eta)),
                 "certified_radius": radius,
-                "budget_used": r / radius if radius and r < float("inf") else None,
+                "largest_radius_of_n": float(largest_radius(d.n, 0, alpha)),
                 "base_score": d.base_score,
-                "base_smoothed_score": sum(d.scores) / d.n,
+                "base_smoothed_score": d.draws.mean,
                 "eta": d.eta,
             },
             vacuous=vacuous,
-            notes=notes,
-            claim=self._claim(benchmark, requirement, alpha, bound, verdict, vacuous),
-            limits=(*SMOOTHED_LIMITS, *DISTANCE_LIMITS, DEPLOYMENT_LIMIT),
+            notes=self._notes(benchmark, requirement, interval, radius, vacuous),
+            claim=self._claim(benchmark, requirement, alpha, bound, interval, verdict, vacuous),
+            limits=(
+                SMOOTHED_LIMITS[0],
+                POPULATION_PREMISE if self.items == "population" else SMOOTHED_LIMITS[1],
+                *DISTANCE_LIMITS,
+                DEPLOYMENT_LIMIT,
+            ),
         )
 
-    def _in_unit(
-        self, requirement: Requirement, bound: float, alpha: float, chance: float
-    ) -> tuple[Interval, float | None]:
-        """Return the interval in the requirement's unit and the floor that the noise-averaged score must reach.
+    def bound(self, alpha: float, m: int) -> float:
+        """Return the lower bound of E J(checkpoint + noise) at failure probability ``alpha``."""
+        return 0.0 if self.r == float("inf") else float(self.band(alpha, m).mean_lower(self.r))
 
-        A drop is measured from J(base), known exactly; retention from E J(base + noise), bounded from above.
+    def _interval(self, requirement: Requirement, alpha: float, benchmark: BenchmarkIdentity) -> Interval:
+        """Return the one-sided bound in the requirement's unit.
+
+        A drop is measured from J(base): known exactly on the fixed benchmark, bounded from above by Chernoff
+        over the items of a population (alpha/2). Retention is a share of E J(base + noise), bounded from above
+        (alpha/2 each), and abstains unless that is shown to be above chance.
         """
-        d = self.draws
+        d, m, chance = self.draws, benchmark.items, benchmark.chance
+        population = self.items == "population"
         if requirement.unit == "drop":
-            return Interval(value=None, lower=None, upper=d.base_score - bound), d.base_score - requirement.limit
-        top = min(1.0, float(mean_upper(d.scores, alpha, eta=d.eta)))
-        if d.band(alpha).mean_lower(0.0) <= chance:
-            return NO_INTERVAL, None
-        drop = Interval(value=None, lower=None, upper=top - bound)
-        base = Interval(value=None, lower=top, upper=top)
-        interval = interval_in_unit(requirement, drop, base, chance)
-        return interval or NO_INTERVAL, chance + requirement.limit * (top - chance)
+            top = 1 - kl_inverse_lower(1 - d.base_score, math.log(2 / alpha) / m) if population else d.base_score
+            return at_most(top - self.bound(alpha / 2 if population else alpha, m))
+        if population:
+            return NO_INTERVAL
+        if requirement.unit == "absence":
+            if self.r == float("inf"):
+                return at_most(1.0)
+            return at_most(float(mean_upper(d.draws.with_failures_as_1, alpha, self.r, d.eta)))
+        if self.band(alpha / 2, m).mean_lower(0.0) <= chance:
+            return NO_INTERVAL
+        top = float(mean_upper(d.draws.scores, alpha / 2, eta=d.eta))
+        share = chance_corrected_retention(max(chance, self.bound(alpha / 2, m)), top, chance)
+        return Interval(value=None, lower=share, upper=None)
+
+    def _vacuous(self, requirement: Requirement, interval: Interval, bound: float, chance: float) -> bool:
+        if requirement.unit == "absence":
+            return interval.upper is None or interval.upper >= 1.0
+        return bound <= chance
+
+    def _radius(self, requirement: Requirement, alpha: float, benchmark: BenchmarkIdentity) -> float | None:
+        """Return the largest distance at which a drop requirement would be certified, in units of noise."""
+        if requirement.unit != "drop":
+            return None
+        floor = self.draws.base_score - requirement.limit
+        return self.band(alpha, benchmark.items).radius_for_mean(max(0.0, floor))
 
     def _notes(
         self,
         benchmark: BenchmarkIdentity,
-        r: float,
+        requirement: Requirement,
+        interval: Interval,
         radius: float | None,
         vacuous: bool,
-        floor: float | None,
     ) -> tuple[str, ...]:
-        notes = []
-        d = self.draws
+        notes, k = [], self.draws.law.dimension
         if self.displacement.differences:
             notes.append("r is infinite: " + "; ".join(self.displacement.differences))
         if vacuous:
-            notes.append(f"vacuous: the bound is at or below chance ({benchmark.chance:g})" + self._why_vacuous(r))
-        if floor is None:
+            reached = "1" if requirement.unit == "absence" else f"chance ({benchmark.chance:g})"
+            side = "at" if requirement.unit == "absence" else "at or below"
+            notes.append(f"vacuous: the bound is {side} {reached}" + self._why_vacuous())
+        if interval == NO_INTERVAL:
             notes.append(above_chance_note(benchmark.chance))
-        elif radius is None:
+        if requirement.unit == "drop" and radius is None:
+            floor = self.draws.base_score - requirement.limit
             notes.append(f"no radius: even at distance 0 the bound misses the required score {floor:.3f}")
-        else:
-            share = radius / d.law.dimension**0.5
+        if radius is not None:
             notes.append(
-                f"certified radius {down(radius)} sigma = {share:.2g} of the typical length of the noise itself"
+                f"certified radius {down(radius)} sigma = {radius / k**0.5:.2g} of the typical length of the noise "
+                "itself"
             )
+        if self.draws.ladder > 1:
+            notes.append(f"one of a ladder of {self.draws.ladder} sigmas, each at alpha/{self.draws.ladder}")
         return tuple(notes)
 
-    def _why_vacuous(self, r: float) -> str:
-        k = self.draws.law.dimension
-        if r == float("inf"):
+    def _why_vacuous(self) -> str:
+        if self.r == float("inf"):
             return ""
         return (
-            f", since the checkpoint is {up(r, 1)} sigma away and noise on {k:,} coordinates speaks only of a "
-            "few sigma; noise in a small subspace fixed beforehand, or point, position and smoothed evidence, "
-            "can say more"
+            f", since the checkpoint is {up(self.r, 1)} sigma away and noise on {self.draws.law.dimension:,} "
+            "coordinates speaks only of a few sigma; noise in a small subspace fixed beforehand, or point, position "
+            "and smoothed evidence, can say more"
         )
 
     def _claim(
@@ -197,19 +256,33 @@ class DistanceEvidence(Record):
         requirement: Requirement,
         alpha: float,
         bound: float,
+        interval: Interval,
         verdict: Verdict,
         vacuous: bool,
     ) -> str:
         d = self.draws
         if vacuous:
+            shown = up(interval.upper) if requirement.unit == "absence" else down(bound)
             return (
-                f"Nothing is claimed about {benchmark.name}: the distance bound {down(bound)} is vacuous "
+                f"Nothing is claimed about {benchmark.name}: the distance bound {shown} is vacuous "
                 f"(chance {benchmark.chance:g}; {d.n} draws at the base)."
             )
         outcome = "enough for" if verdict is Verdict.CERTIFIED else "too little to decide"
         which = "every checkpoint of the subspace" if isinstance(d.law, SubspaceNoise) else "every checkpoint"
+        where = f"the population behind {benchmark.name}" if self.items == "population" else benchmark.name
+        what = f"at most {up(interval.upper)}" if requirement.unit == "absence" else f"at least {down(bound)}"
         return (
             f"With {percent(alpha)} confidence over {d.n} draws at the base, {which} within "
-            f"{up(self.r)} sigma of it (this one included) scores at least {down(bound)} on {benchmark.name} on "
+            f"{up(self.r)} sigma of it (this one included) scores {what} on {where} on "
             f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
         )
+
+
+def at_most(x: float) -> Interval:
+    """Return the interval of a quantity that is bounded from above only."""
+    return Interval(value=None, lower=None, upper=x)
+
+
+def _retention(bound: float, base: float, chance: float) -> float | None:
+    """Return the bound as a chance-corrected share of the base's own score, where that has a meaning."""
+    return chance_corrected_retention(bound, base, chance) if base > chance else None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from certify.bounds import ceiling, mean_upper
 from certify.errors import InvalidPlan
-from certify.evidence.judgement import Interval, Requirement, Verdict, interval_in_unit, pieces
-from certify.evidence.point import PairedScores
-from certify.evidence.smoothed import paired_drop
+from certify.evidence.distance import at_most
+from certify.evidence.judgement import Interval, Requirement, Verdict, interval_in_unit
+from certify.evidence.paired_items import PairedScores
+from certify.evidence.smoothed import mean_of_draws, paired_drop
 
 LARGEST = 1 << 20  # beyond this many trials the answer is "more than a million"
 
@@ -59,16 +62,33 @@ def _can_certify(kind: str, n: int, requirement: Requirement, alpha: float, chan
 
 
 def _best_outcome(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:
-    """Return the interval when every item is right in every draw, at the base and at the checkpoint."""
+    """Return the interval when every trial shows what the requirement wants, at the base and at the checkpoint."""
+    score = 0.0 if requirement.unit == "absence" else 1.0
     if kind in ("point", "position"):
-        scores = PairedScores(base=(1.0,) * n, checkpoint=(1.0,) * n)
+        scores = PairedScores(base=(score,) * n, checkpoint=(score,) * n)
         return scores.interval(requirement, alpha, chance, "population")
-    share = alpha / pieces(requirement)
-    perfect = Interval(value=1.0, lower=1.0, upper=1.0)
     if kind == "smoothed":
-        return interval_in_unit(requirement, paired_drop([1.0] * n, [1.0] * n, share), perfect, chance)
-    share = alpha if requirement.unit == "drop" else alpha / 2
-    bound = ceiling(n, share, 0.0)
-    top = 1.0 if requirement.unit == "drop" else mean_upper([1.0] * n, share)
-    drop = Interval(value=None, lower=None, upper=top - bound)
-    return interval_in_unit(requirement, drop, perfect, chance)
+        return interval_in_unit(requirement, _PerfectDraws(n, score), alpha, chance)
+    if requirement.unit == "absence":
+        return at_most(mean_upper([score] * n, alpha))
+    if requirement.unit == "drop":
+        return at_most(1.0 - ceiling(n, alpha, 0.0))
+    top = mean_upper([score] * n, alpha / 2)
+    return Interval(value=None, lower=(ceiling(n, alpha / 2, 0.0) - chance) / (top - chance), upper=None)
+
+
+@dataclass(frozen=True)
+class _PerfectDraws:
+    """n paired draws that all score the same at base and checkpoint."""
+
+    n: int
+    perfect: float
+
+    def drop(self, alpha: float) -> Interval:
+        return paired_drop([0.0] * self.n, alpha)
+
+    def base_score(self, alpha: float) -> Interval:
+        return mean_of_draws([self.perfect] * self.n, alpha)
+
+    def score(self, alpha: float) -> Interval:
+        return mean_of_draws([self.perfect] * self.n, alpha)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from certify.errors import InvalidPlan
 from certify.records import Record
 from certify.rounding import ceil_to, floor_to
+
+RequirementUnit = Literal["drop", "retention", "absence"]
 
 
 class Verdict(StrEnum):
@@ -21,13 +24,14 @@ class Verdict(StrEnum):
 
 
 class Requirement(Record):
-    """What a checkpoint must keep, in exactly one unit.
+    """What a checkpoint must keep (or lack), in exactly one unit.
 
     ``drop``: the score may fall by at most ``limit`` (tau, in score units).
     ``retention``: the chance-corrected share (s - c)/(s0 - c) must be at least ``limit`` (rho).
+    ``absence``: the score itself must be at most ``limit`` (a hazardous or unlearned capability).
     """
 
-    unit: Literal["drop", "retention"] = "drop"
+    unit: RequirementUnit = "drop"
     limit: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
 
     def decide(self, lower: float | None, upper: float | None) -> Verdict:
@@ -38,7 +42,7 @@ class Requirement(Record):
         Guarantee: a wrong ``certified`` and a wrong ``refuted`` each have at most the failure probability of
         the bound they rest on.
         """
-        if self.unit == "drop":
+        if self.at_most:
             meets = upper is not None and upper <= self.limit
             fails = lower is not None and lower > self.limit
         else:
@@ -48,11 +52,19 @@ class Requirement(Record):
             return Verdict.CERTIFIED
         return Verdict.REFUTED if fails else Verdict.UNDECIDED
 
+    @property
+    def at_most(self) -> bool:
+        """Whether small values meet the requirement."""
+        return self.unit != "retention"
+
+    @property
+    def quantity(self) -> str:
+        """What is bounded, in a word."""
+        return "score" if self.unit == "absence" else self.unit
+
     def describe(self) -> str:
         """Return the requirement in words."""
-        if self.unit == "drop":
-            return f"drop at most {self.limit:g}"
-        return f"retention at least {self.limit:g}"
+        return f"{self.quantity} at {'most' if self.at_most else 'least'} {self.limit:g}"
 
 
 class Interval(Record):
@@ -75,7 +87,7 @@ class Judgement(Record):
     """
 
     verdict: Verdict
-    unit: Literal["drop", "retention"]
+    unit: RequirementUnit
     value: float | None
     lower: float | None
     upper: float | None
@@ -87,22 +99,62 @@ class Judgement(Record):
     limits: tuple[str, ...]
 
 
-def interval_in_unit(
-    requirement: Requirement,
-    drop: Interval,
-    base: Interval,
-    chance: float,
-) -> Interval | None:
-    """Express bounds on the drop s0 - s in the requirement's unit.
+class ScoreBounds(Protocol):
+    """What evidence can bound; every bound is one-sided at the alpha it is asked for."""
 
-    For retention (s - c)/(s0 - c) the bounds on the base score s0 are needed too; the result is None
+    def drop(self, alpha: float) -> Interval:
+        """Base score minus checkpoint score."""
+        ...
+
+    def base_score(self, alpha: float) -> Interval:
+        """The base's score."""
+        ...
+
+    def score(self, alpha: float) -> Interval:
+        """The checkpoint's score, failures counted as 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class KnownScores:
+    """Scores that are known exactly: both bounds are the value, whatever alpha."""
+
+    known_drop: float
+    known_base: float
+    known_score: float
+
+    def drop(self, alpha: float) -> Interval:
+        """Base score minus checkpoint score."""
+        return exactly(self.known_drop)
+
+    def base_score(self, alpha: float) -> Interval:
+        """The base's score."""
+        return exactly(self.known_base)
+
+    def score(self, alpha: float) -> Interval:
+        """The checkpoint's score."""
+        return exactly(self.known_score)
+
+
+def exactly(x: float) -> Interval:
+    """Return the interval of a number that is known."""
+    return Interval(value=x, lower=x, upper=x)
+
+
+def interval_in_unit(requirement: Requirement, bounds: ScoreBounds, alpha: float, chance: float) -> Interval | None:
+    """Return the quantity that the requirement speaks of, with one-sided bounds, each at ``alpha``.
+
+    Retention (s - c)/(s0 - c) = 1 - drop/(s0 - c) falls in the drop and, where the drop is positive, rises in
+    s0: its bounds rest on three, of the drop and of both ends of s0, at alpha/3 each. The result is None
     (abstain) when s0 is not shown to be above chance c, since the ratio then has no meaning.
 
-    Guarantee: each side fails with at most the sum of the failure probabilities of the bounds it uses.
-    Source: retention = 1 - drop/(s0 - c) falls in the drop and, where the drop is positive, rises in s0.
+    Guarantee: each side fails with probability at most ``alpha`` over the randomness of ``bounds``.
     """
     if requirement.unit == "drop":
-        return drop
+        return bounds.drop(alpha)
+    if requirement.unit == "absence":
+        return bounds.score(alpha)
+    drop, base = bounds.drop(alpha / 3), bounds.base_score(alpha / 3)
     if base.lower is None or base.lower <= chance:
         return None
     value = None if drop.value is None or base.value is None else 1.0 - drop.value / (base.value - chance)
@@ -113,25 +165,27 @@ def interval_in_unit(
     return Interval(value=value, lower=lower, upper=upper)
 
 
-def pieces(requirement: Requirement) -> int:
-    """Return how many bounds share one side's alpha: the drop alone, or the drop and both ends of s0."""
-    return 1 if requirement.unit == "drop" else 3
-
-
-def requirement_of(max_drop: float | None, min_retention: float | None) -> Requirement:
+def requirement_of(
+    max_drop: float | None = None, min_retention: float | None = None, max_score: float | None = None
+) -> Requirement:
     """Return the requirement in the one unit that was given; a drop of at most 0.05 when none was.
 
     Raises:
-        InvalidPlan: both were given, or a value outside [0, 1].
+        InvalidPlan: more than one was given, or a value outside [0, 1].
     """
-    if max_drop is not None and min_retention is not None:
-        raise InvalidPlan(f"give max_drop or min_retention, not both (got {max_drop} and {min_retention})")
-    for name, value in (("max_drop", max_drop), ("min_retention", min_retention)):
-        if value is not None and not 0.0 <= value <= 1.0:
+    given = {
+        name: value
+        for name, value in (("max_drop", max_drop), ("min_retention", min_retention), ("max_score", max_score))
+        if value is not None
+    }
+    if len(given) > 1:
+        raise InvalidPlan(f"give one of max_drop, min_retention and max_score, not {' and '.join(given)}")
+    units: dict[str, RequirementUnit] = {"max_drop": "drop", "min_retention": "retention", "max_score": "absence"}
+    for name, value in given.items():
+        if not 0.0 <= value <= 1.0:
             raise InvalidPlan(f"{name} must lie in [0, 1], got {value}")
-    if min_retention is not None:
-        return Requirement(unit="retention", limit=min_retention)
-    return Requirement() if max_drop is None else Requirement(unit="drop", limit=max_drop)
+        return Requirement(unit=units[name], limit=value)
+    return Requirement()
 
 
 def alpha_of(confidence: float) -> float:
@@ -158,3 +212,12 @@ def up(x: float | None, digits: int = 3) -> str:
 def percent(alpha: float) -> str:
     """Format a confidence of 1 - alpha as a percentage, never more than it is."""
     return f"{floor_to(100 * (1 - alpha), 4):g} %"
+
+
+def decisive(requirement: Requirement, verdict: Verdict, interval: Interval) -> str:
+    """Say the bound that a verdict rests on, or both where neither decides; outward rounded."""
+    if verdict is Verdict.UNDECIDED:
+        return f"between {down(interval.lower)} and {up(interval.upper)}"
+    if (verdict is Verdict.CERTIFIED) == requirement.at_most:
+        return f"at most {up(interval.upper)}"
+    return f"at least {down(interval.lower)}"

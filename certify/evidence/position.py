@@ -17,15 +17,8 @@ from certify.evidence.judgement import (
     percent,
     up,
 )
-from certify.evidence.point import (
-    DEPLOYMENT_LIMIT,
-    FIXED_PREMISE,
-    POPULATION_PREMISE,
-    Items,
-    PairedScores,
-    Scores,
-    above_chance_note,
-)
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, ItemScores, PairedScores, items_premise
+from certify.evidence.point import above_chance_note
 from certify.laws import slice_position
 from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Positive, Record, Seed
 
@@ -42,13 +35,14 @@ class BasinLevel(Record):
     law: NoiseLaw
     engine: EngineIdentity
     seed: Seed
-    scores: Scores
+    scores: ItemScores
 
 
 class Basin(Record):
     """The base without noise and under a pre-set ascending grid of sigmas, item by item."""
 
-    base: Scores
+    graded: bool = False
+    base: ItemScores
     levels: Annotated[tuple[BasinLevel, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -63,7 +57,7 @@ class Basin(Record):
 
     def drop_at(self, level: BasinLevel) -> PairedScores:
         """Return the level's item scores paired with the base's."""
-        return PairedScores(base=self.base, checkpoint=level.scores)
+        return PairedScores(graded=self.graded, base=self.base, checkpoint=level.scores)
 
     def width(self, requirement: Requirement, alpha: float, chance: float) -> float | None:
         """Return sigma*: the last sigma such that it and all smaller ones are certified; None if none is.
@@ -86,7 +80,7 @@ class SegmentPoint(Record):
     """Item scores at base + fraction * (checkpoint - base)."""
 
     fraction: Annotated[float, Field(gt=0.0, le=1.0)]
-    scores: Scores
+    scores: ItemScores
 
 
 class PositionEvidence(Record):
@@ -134,13 +128,13 @@ class PositionEvidence(Record):
             claim=self._claim(benchmark, requirement, alpha, width, worst, verdict),
             limits=(
                 *POSITION_LIMITS,
-                POPULATION_PREMISE if self.items == "population" else FIXED_PREMISE,
+                items_premise(self.items),
                 DEPLOYMENT_LIMIT,
             ),
         )
 
     def _point(self, point: SegmentPoint, requirement: Requirement, alpha: float, chance: float) -> Interval:
-        scores = PairedScores(base=self.basin.base, checkpoint=point.scores)
+        scores = PairedScores(graded=self.basin.graded, base=self.basin.base, checkpoint=point.scores)
         return scores.interval(requirement, alpha, chance, self.items) or NO_INTERVAL
 
     def _verdict(self, requirement: Requirement, inside: bool, each: list[Interval], joint: list[Interval]) -> Verdict:
@@ -199,7 +193,7 @@ class PositionEvidence(Record):
         else:
             text = (
                 f"Undecided whether the checkpoint lies in the basin measured on {benchmark.name} ({where}; worst "
-                f"{requirement.unit} of {segment} between {down(worst.lower)} and {up(worst.upper)})."
+                f"{requirement.quantity} of {segment} between {down(worst.lower)} and {up(worst.upper)})."
             )
         return text[0].upper() + text[1:]
 
@@ -208,7 +202,7 @@ def _worst(requirement: Requirement, points: list[Interval]) -> Interval:
     """Return the bounds of the worst of several points, valid when the points' bounds hold jointly."""
     if any(p == NO_INTERVAL for p in points):
         return NO_INTERVAL
-    pick = max if requirement.unit == "drop" else min
+    pick = max if requirement.at_most else min
 
     def side(name: str) -> float | None:
         values = [getattr(p, name) for p in points]

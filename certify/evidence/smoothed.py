@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from certify.bounds import betting_lower, betting_upper, paired_difference_lower
+from certify.bounds import betting_lower, betting_upper, clopper_pearson_interval, paired_difference_lower
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Interval,
     Judgement,
     Requirement,
     Verdict,
-    down,
+    decisive,
     interval_in_unit,
     percent,
-    pieces,
-    up,
 )
-from certify.evidence.point import DEPLOYMENT_LIMIT, Scores, above_chance_note
-from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Record, Seed
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT
+from certify.evidence.point import above_chance_note
+from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Record, Seed, Unit
 
 SMOOTHED_LIMITS = (
     "It speaks of the noise-averaged model (or one freshly noised copy), not of the checkpoint served without noise.",
@@ -29,10 +28,58 @@ SMOOTHED_LIMITS = (
 )
 
 
+class DrawScores(Record):
+    """Benchmark scores under draws of noise, one for each draw, in draw order.
+
+    ``scores`` counts items without an answer as 0; ``failed`` is their share in each draw, empty if there
+    were none anywhere.
+    """
+
+    scores: Annotated[tuple[Unit, ...], Field(min_length=1)]
+    failed: tuple[Unit, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_share_for_each_draw(self) -> DrawScores:
+        if self.failed and len(self.failed) != len(self.scores):
+            raise ValueError(f"{len(self.failed)} shares of failed items for {len(self.scores)} draws")
+        return self
+
+    @property
+    def n(self) -> int:
+        """Number of draws."""
+        return len(self.scores)
+
+    @property
+    def mean(self) -> float:
+        """Mean score, failures as 0."""
+        return sum(self.scores) / self.n
+
+    @property
+    def shares_failed(self) -> tuple[float, ...]:
+        """The share of failed items in each draw."""
+        return self.failed or (0.0,) * self.n
+
+    @property
+    def with_failures_as_1(self) -> list[float]:
+        """Scores with failures as 1, for absence."""
+        return [min(1.0, s + f) for s, f in zip(self.scores, self.shares_failed, strict=True)]
+
+    def strict_share(self, unnoised: float, alpha: float, eta: float) -> tuple[float, float, float]:
+        """Return the share of draws that lose nothing against ``unnoised``, and its two-sided bounds.
+
+        Guarantee: with probability at least 1 - alpha over the draws, the share of random directions that
+        keep the capability at this noise lies between the bounds.
+        Source: theory, "Basins" (the strict-basin statistic; Clopper-Pearson over draws).
+        """
+        k = sum(s >= unnoised for s in self.scores)
+        bounds = clopper_pearson_interval(k, self.n, alpha)
+        return k / self.n, max(0.0, bounds.lower - eta), min(1.0, bounds.upper + eta)
+
+
 class SmoothedEvidence(Record):
     """Benchmark scores of base and checkpoint under the same ``n`` draws of weight noise.
 
-    ``base_score`` and ``checkpoint_score`` are the scores without noise, for Def. 4.1 and the share of
+    ``base_unnoised`` and ``checkpoint_unnoised`` are the scores without noise, for Def. 4.1 and the share of
     directions that keep the capability.
     """
 
@@ -40,38 +87,44 @@ class SmoothedEvidence(Record):
     law: NoiseLaw
     engine: EngineIdentity
     seed: Seed
-    base: Scores
-    checkpoint: Scores
-    base_score: float
-    checkpoint_score: float
+    base: DrawScores
+    checkpoint: DrawScores
+    base_unnoised: Unit
+    checkpoint_unnoised: Unit
 
     @model_validator(mode="after")
     def _paired(self) -> SmoothedEvidence:
-        if len(self.base) != len(self.checkpoint):
-            raise ValueError(f"paired draws must have equal number, got {len(self.base)} and {len(self.checkpoint)}")
+        if self.base.n != self.checkpoint.n:
+            raise ValueError(f"paired draws must have equal number, got {self.base.n} and {self.checkpoint.n}")
         return self
 
     @property
     def n(self) -> int:
         """Number of draws."""
-        return len(self.base)
+        return self.base.n
+
+    @property
+    def eta(self) -> float:
+        """Total variation between one implemented draw and the ideal Gaussian."""
+        return self.engine.eta(self.law)
 
     def drop(self, alpha: float) -> Interval:
         """Return E J(base + noise) - E J(checkpoint + noise) with one-sided bounds, each at ``alpha``.
 
         Guarantee: each bound fails with probability at most ``alpha`` over the draws; finite precision is
-        paid with 2 eta.
+        paid with 2 eta, and an item without an answer on either side counts as lost.
         """
-        return paired_drop(self.base, self.checkpoint, alpha, self.engine.eta(self.law))
+        failed = zip(self.base.shares_failed, self.checkpoint.shares_failed, strict=True)
+        pairs = zip(self.base.scores, self.checkpoint.scores, failed, strict=True)
+        return paired_drop([min(1.0, b - c + sum(f)) for b, c, f in pairs], alpha, self.eta)
 
-    def base_mean(self, alpha: float) -> Interval:
+    def base_score(self, alpha: float) -> Interval:
         """Return E J(base + noise) with one-sided bounds, each at ``alpha``, over the draws."""
-        eta = self.engine.eta(self.law)
-        return Interval(
-            value=sum(self.base) / self.n,
-            lower=max(0.0, betting_lower(self.base, alpha) - eta),
-            upper=min(1.0, betting_upper(self.base, alpha) + eta),
-        )
+        return mean_of_draws(self.base.scores, alpha, self.eta)
+
+    def score(self, alpha: float) -> Interval:
+        """Return E J(checkpoint + noise), failures as 1, with one-sided bounds, each at ``alpha``."""
+        return mean_of_draws(self.checkpoint.with_failures_as_1, alpha, self.eta)
 
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Judge the noise-averaged checkpoint against the noise-averaged base.
@@ -79,13 +132,11 @@ class SmoothedEvidence(Record):
         Guarantee: with probability at least 1 - alpha over the noise draws, a certified requirement holds
         (and likewise a refuted one does not), for the fixed benchmark.
         """
-        share = alpha / pieces(requirement)
-        interval = interval_in_unit(requirement, self.drop(share), self.base_mean(share), benchmark.chance)
+        interval = interval_in_unit(requirement, self, alpha, benchmark.chance)
         notes = () if interval else (above_chance_note(benchmark.chance),)
         interval = interval or NO_INTERVAL
         verdict = requirement.decide(interval.lower, interval.upper)
-        kept = sum(s >= self.checkpoint_score for s in self.checkpoint)
-        smoothed_base = sum(self.base) / self.n
+        share, share_lower, share_upper = self.checkpoint.strict_share(self.checkpoint_unnoised, alpha, self.eta)
         return Judgement(
             verdict=verdict,
             unit=requirement.unit,
@@ -94,11 +145,13 @@ class SmoothedEvidence(Record):
             upper=interval.upper,
             need=requirement.limit,
             quantities={
-                "base_smoothed_score": smoothed_base,
-                "checkpoint_smoothed_score": sum(self.checkpoint) / self.n,
-                "checkpoint_basin_drop": self.checkpoint_score - sum(self.checkpoint) / self.n,
-                "strict_directions": kept / self.n,
-                "eta": self.engine.eta(self.law),
+                "base_smoothed_score": self.base.mean,
+                "checkpoint_smoothed_score": self.checkpoint.mean,
+                "checkpoint_basin_drop": self.checkpoint_unnoised - self.checkpoint.mean,
+                "strict_directions": share,
+                "strict_directions_lower": share_lower,
+                "strict_directions_upper": share_upper,
+                "eta": self.eta,
             },
             notes=notes,
             claim=self._claim(benchmark, requirement, alpha, interval, verdict),
@@ -113,31 +166,34 @@ class SmoothedEvidence(Record):
         interval: Interval,
         verdict: Verdict,
     ) -> str:
-        means = f"{sum(self.base) / self.n:.3f} at the base, {sum(self.checkpoint) / self.n:.3f} here"
+        means = f"mean {self.base.mean:.3f} at the base, {self.checkpoint.mean:.3f} here"
         under = f"under {self.law.describe()} ({self.n} paired draws)"
+        bound = decisive(requirement, verdict, interval)
         if verdict is Verdict.UNDECIDED:
             return (
-                f"Undecided whether the noise-averaged checkpoint keeps {benchmark.name} with "
-                f"{requirement.describe()} {under}: mean {means}, {requirement.unit} between "
-                f"{down(interval.lower)} and {up(interval.upper)}."
+                f"Undecided whether {requirement.describe()} holds for the noise-averaged checkpoint on "
+                f"{benchmark.name} {under}: {means}, {requirement.quantity} {bound}."
             )
-        bound = (
-            f"at most {up(interval.upper)}"
-            if (verdict is Verdict.CERTIFIED) == (requirement.unit == "drop")
-            else f"at least {down(interval.lower)}"
-        )
         return (
-            f"With {percent(alpha)} confidence over the draws, the noise-averaged {requirement.unit} on "
-            f"{benchmark.name} {under} is {bound} (mean {means}; {requirement.describe()} required)."
+            f"With {percent(alpha)} confidence over the draws, the noise-averaged {requirement.quantity} on "
+            f"{benchmark.name} {under} is {bound} ({means}; {requirement.describe()} required)."
         )
 
 
-def paired_drop(base: Sequence[float], checkpoint: Sequence[float], alpha: float, eta: float = 0.0) -> Interval:
-    """Return the mean drop of scores paired by draw, with one-sided betting bounds, each at ``alpha``.
+def mean_of_draws(scores: Sequence[float], alpha: float, eta: float = 0.0) -> Interval:
+    """Return the mean of scores over draws, with one-sided betting bounds, each at ``alpha``."""
+    return Interval(
+        value=sum(scores) / len(scores),
+        lower=max(0.0, betting_lower(scores, alpha) - eta),
+        upper=min(1.0, betting_upper(scores, alpha) + eta),
+    )
 
-    Source: theory §4.9, paired draws; Waudby-Smith & Ramdas (2010.09686). Order is seed order.
+
+def paired_drop(drops: Sequence[float], alpha: float, eta: float = 0.0) -> Interval:
+    """Return the mean of drops paired by draw, with one-sided betting bounds, each at ``alpha``.
+
+    Source: theory, "Paired draws"; Waudby-Smith & Ramdas (2010.09686). Order is seed order.
     """
-    gain = [c - b for b, c in zip(base, checkpoint, strict=True)]
-    lower = paired_difference_lower([-g for g in gain], alpha) - 2 * eta
-    upper = 2 * eta - paired_difference_lower(gain, alpha)
-    return Interval(value=-sum(gain) / len(gain), lower=max(-1.0, lower), upper=min(1.0, upper))
+    lower = paired_difference_lower(drops, alpha) - 2 * eta
+    upper = 2 * eta - paired_difference_lower([-d for d in drops], alpha)
+    return Interval(value=sum(drops) / len(drops), lower=max(-1.0, lower), upper=min(1.0, upper))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +16,10 @@ from certify.errors import InvalidInput
 from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.feasibility import require_feasible
+from certify.evidence.paired_items import ItemScores
 from certify.evidence.position import Basin, BasinLevel
 from certify.measuring.environment import environment
-from certify.measuring.scores import Track, all_items, item_scores, one_pass, silent
+from certify.measuring.scores import Track, all_items, item_scores, mean, one_pass, silent
 from certify.noise import Subspace, noised, weight_noise
 from certify.noise.law import check_sigma
 from certify.records import EngineIdentity, NoiseLaw, SubspaceNoise, WeightNoise, derive_seed
@@ -51,7 +53,7 @@ class Base:
         return self.benchmark.encode(load_tokenizer(self.checkpoint), self.device)
 
     @cached_property
-    def scores(self) -> tuple[float, ...]:
+    def scores(self) -> ItemScores:
         """The base's own score on every item."""
         return item_scores(self.model, self.scorer)
 
@@ -96,7 +98,8 @@ def measure_base(
 ) -> Measurement:
     """Count what position and distance evidence need: the basin on ``grid``, and the ``planned`` draws.
 
-    ``alpha`` is the failure probability that later distance claims are declared at. With ``requirement``
+    ``alpha`` is the failure probability that later distance claims are declared at. Several laws of one kind are
+    a ladder: each of K is judged at alpha/K, so that the best may be picked afterwards. With ``requirement``
     given, an n that could certify it under no outcome is refused before the first draw.
 
     Raises:
@@ -108,11 +111,12 @@ def measure_base(
         for plan in planned:
             require_feasible("distance", plan.n, requirement, alpha, base.benchmark.chance)
     levels = tuple(_level(base, sigma, user_seed, track) for sigma in grid)
-    draws = tuple(_draws(base, plan, alpha, user_seed, track) for plan in planned)
+    ladders = Counter(plan.law.kind for plan in planned)
+    draws = tuple(_draws(base, plan, alpha, ladders[plan.law.kind], user_seed, track) for plan in planned)
     return Measurement.seal(
         base=base.checkpoint.identity,
         benchmark=base.scorer.identity,
-        basin=Basin(base=base.scores, levels=levels),
+        basin=Basin(graded=base.scorer.identity.graded, base=base.scores, levels=levels),
         draws=draws,
         environment=environment(),
     )
@@ -134,7 +138,7 @@ def _level(base: Base, sigma: float, user_seed: int, track: Track) -> BasinLevel
     return BasinLevel(sigma=sigma, law=law, engine=base.engine, seed=seed, scores=scores)
 
 
-def _draws(base: Base, plan: PlannedDraws, alpha: float, user_seed: int, track: Track) -> BaseDraws:
+def _draws(base: Base, plan: PlannedDraws, alpha: float, ladder: int, user_seed: int, track: Track) -> BaseDraws:
     law, identity = plan.law, base.scorer.identity
     seed = derive_seed("distance", law, identity, base.checkpoint.identity, n=plan.n, user_seed=user_seed)
     with noised(base.model, law, seed, subspace=plan.subspace) as engine:
@@ -144,6 +148,7 @@ def _draws(base: Base, plan: PlannedDraws, alpha: float, user_seed: int, track: 
         engine=base.engine,
         seed=seed,
         alpha=alpha,
-        scores=scores,
-        base_score=sum(base.scores) / len(base.scores),
+        ladder=ladder,
+        draws=scores,
+        base_score=mean(base.scores),
     )

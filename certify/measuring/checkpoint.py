@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,10 +19,10 @@ from certify.evidence import (
     SegmentPoint,
     SmoothedEvidence,
 )
-from certify.evidence.distance import BaseDraws
-from certify.evidence.point import Items, PairedScores
+from certify.evidence.distance import Displacement
+from certify.evidence.paired_items import Items, ItemScores, PairedScores
 from certify.measuring.base import Base
-from certify.measuring.scores import Track, all_items, item_scores, silent
+from certify.measuring.scores import Track, all_items, item_scores, mean, silent
 from certify.noise import Subspace, noised
 from certify.noise.subspace import COORDINATES
 from certify.records import NoiseLaw, SubspaceNoise, derive_seed
@@ -41,7 +40,7 @@ class Candidate:
     def __init__(self, base: Base, checkpoint: Checkpoint) -> None:
         self.base, self.checkpoint = base, checkpoint
         self._model: nn.Module | None = None
-        self._scores: tuple[float, ...] | None = None
+        self._scores: ItemScores | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -51,7 +50,7 @@ class Candidate:
         return self._model
 
     @property
-    def scores(self) -> tuple[float, ...]:
+    def scores(self) -> ItemScores:
         """The checkpoint's own score on every item."""
         if self._scores is None:
             self._scores = item_scores(self.model, self._own_scorer())
@@ -67,7 +66,7 @@ class Candidate:
         """Score every item once at the checkpoint, paired with the base."""
         return PointEvidence(
             items=items,
-            scores=PairedScores(base=self.base.scores, checkpoint=self.scores),
+            scores=PairedScores(graded=self.base.scorer.identity.graded, base=self.base.scores, checkpoint=self.scores),
             differences=tuple(companion_differences(self.base.checkpoint, self.checkpoint)),
         )
 
@@ -106,42 +105,39 @@ class Candidate:
             seed=seed,
             base=runs[0],
             checkpoint=runs[1],
-            base_score=math.fsum(base.scores) / len(base.scores),
-            checkpoint_score=math.fsum(self.scores) / len(self.scores),
+            base_unnoised=mean(base.scores),
+            checkpoint_unnoised=mean(self.scores),
         )
 
-    def distance(self, measurement: Measurement, subspaces: Sequence[Subspace] = ()) -> DistanceEvidence:
-        """Hold the checkpoint's displacement against the base's draws; reads weights, runs no model."""
-        draws, subspace = self._declared_draws(measurement, subspaces)
-        if subspace is None:
-            displacement = difference(self.base.checkpoint, self.checkpoint)
-        else:
-            displacement = subspace.displacement(self.base.checkpoint, self.checkpoint)
-        return DistanceEvidence(draws=draws, displacement=displacement)
+    def distance(
+        self, measurement: Measurement, subspaces: Sequence[Subspace] = (), items: Items = "fixed"
+    ) -> DistanceEvidence:
+        """Hold the checkpoint's displacement against the base's draws; reads weights, runs no model.
 
-    def _declared_draws(
-        self, measurement: Measurement, subspaces: Sequence[Subspace]
-    ) -> tuple[BaseDraws, Subspace | None]:
-        """Pick the law by what the checkpoint says of itself, before any outcome is looked at.
-
-        One that carries coordinates is judged under the subspace they belong to, any other under noise on
-        the weights.
+        The law is picked by what the checkpoint says of itself, before any outcome is looked at: one that carries
+        coordinates is judged in the subspace they belong to, any other under noise on the weights. Of a ladder
+        of laws the best is taken, which their split alpha allows.
         """
-        by_digest = {s.digest: s for s in subspaces}
         carries = (self.checkpoint.path / COORDINATES).is_file()
-        for draws in measurement.draws:
-            if isinstance(draws.law, SubspaceNoise) and carries:
-                if draws.law.basis not in by_digest:
-                    raise InvalidPlan("the measurement holds draws in a subspace: name its basis file")
-                return draws, by_digest[draws.law.basis]
-        for draws in measurement.draws:
-            if not isinstance(draws.law, SubspaceNoise):
-                return draws, None
-        raise InvalidPlan(
-            f"{self.checkpoint.path} carries no {COORDINATES}, and the measurement has draws in subspaces only"
-        )
+        kinds = {d.law.kind for d in measurement.draws}
+        kind = "subspace" if "subspace" in kinds and (carries or "weights" not in kinds) else "weights"
+        rungs = [
+            DistanceEvidence(items=items, draws=draws, displacement=self._displacement(draws.law, subspaces))
+            for draws in measurement.draws
+            if draws.law.kind == kind
+        ]
+        m = measurement.benchmark.items
+        return max(rungs, key=lambda rung: rung.bound(rung.draws.alpha / rung.draws.ladder, m))
 
-    def _at_fraction(self, fraction: float) -> tuple[float, ...]:
+    def _displacement(self, law: NoiseLaw, subspaces: Sequence[Subspace]) -> Displacement:
+        if not isinstance(law, SubspaceNoise):
+            return difference(self.base.checkpoint, self.checkpoint)
+        own = [s for s in subspaces if s.digest == law.basis]
+        if not own:
+            raise InvalidPlan(f"the measurement holds draws in the subspace {law.basis}: name its basis file")
+        return own[0].displacement(self.base.checkpoint, self.checkpoint)
+
+    def _at_fraction(self, fraction: float) -> ItemScores:
         """Score the point base + fraction * delta: float64, rounded once to the base's dtype."""
         theirs = dict(self.model.named_parameters())
         kept = {name: p.data for name, p in self.base.model.named_parameters()}

@@ -10,7 +10,7 @@ from certify.checkpoints import open_checkpoint
 from certify.errors import CertificateMismatch, InvalidPlan
 from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
 from certify.evidence.feasibility import require_feasible
-from certify.evidence.point import Items
+from certify.evidence.paired_items import Items
 from certify.measuring.base import Base
 from certify.measuring.checkpoint import Candidate
 from certify.measuring.environment import environment
@@ -81,6 +81,7 @@ def certify(
     confidence: float = 0.95,
     max_drop: float | None = None,
     min_retention: float | None = None,
+    max_score: float | None = None,
     measurement: Measurement | None = None,
     sigma: float | None = None,
     draws: int = SMOOTHED_DRAWS,
@@ -88,7 +89,7 @@ def certify(
 ) -> Certificate:
     """Return the certificate of one kind of evidence about one checkpoint: the library in one call.
 
-    Exactly one of ``max_drop`` (score units, default 0.05) and ``min_retention`` may be given.
+    At most one of ``max_drop`` (score units, default 0.05), ``min_retention`` and ``max_score`` (absence).
 
     Raises:
         CertifyError: bad input; the message says what, where, which value and which rule.
@@ -97,7 +98,7 @@ def certify(
         Base.open(base, benchmark, device),
         checkpoint,
         kinds=(evidence,),
-        requirement=requirement_of(max_drop, min_retention),
+        requirement=requirement_of(max_drop, min_retention, max_score),
         alpha=alpha_of(confidence),
         measurement=measurement,
         sigma=sigma,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certify.errors import InvalidPlan
 from certify.measuring.base import Base
-from certify.measuring.scores import Track, all_items, silent
+from certify.measuring.scores import Track, all_items, mean, silent
 from certify.noise import noised
 from certify.records import derive_seed
 
@@ -21,7 +21,7 @@ def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, track: Track 
     Raises:
         InvalidPlan: even the smallest sigma tried breaks the benchmark.
     """
-    score = sum(base.scores) / len(base.scores)
+    score = mean(base.scores)
     squares = sum(float(p.double().square().sum()) for p in base.model.parameters())
     size = sum(p.numel() for p in base.model.parameters())
     sigma = float(f"{(squares / size) ** 0.5:.2g}")
@@ -30,7 +30,7 @@ def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, track: Track 
         seed = derive_seed("pilot", law, base.scorer.identity, base.checkpoint.identity, n=DRAWS, user_seed=user_seed)
         with noised(base.model, law, seed, pilot=True) as engine:
             scores = all_items(engine, base.scorer, range(DRAWS), silent, "pilot")
-        if score - sum(scores) / DRAWS <= tau / 2:
+        if score - scores.mean <= tau / 2:
             return sigma
         sigma /= 2
     raise InvalidPlan(f"no basin found: noise of sigma {2 * sigma:.2g} still costs more than {tau / 2:g} of the score")

@@ -78,7 +78,7 @@ def feasible(design: Design | str, n: int, alpha: float, need: float, r: float =
 
     draws_needed is a number of draws that would do: n itself if feasible, otherwise the smallest up to 1 %
     (for design "table", where it rests on the quicker union-bound band, up to 10 %); None if no number up
-    to a million does. need: required probability or mean, in (0, 1). Raises InvalidInput otherwise.
+    to LARGEST_DESIGN does. need: required probability or mean, in (0, 1). Raises InvalidInput otherwise.
     """
     target = ranges.open_unit("need", need)
     best = best_bound(design, n, alpha, r, eta)

@@ -14,8 +14,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from certify.bounds import score_band
 from certify.evidence import DistanceEvidence, PositionEvidence, Requirement
-from certify.evidence.point import PairedScores
+from certify.evidence.paired_items import ItemScores, PairedScores, kept
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +43,7 @@ def basin_figure(
     """Score under noise against sigma, with bounds, sigma* and where each checkpoint lies (alpha*)."""
     figure, axes = _axes()
     basin, chance = measurement.basin, measurement.benchmark.chance
-    score = sum(basin.base) / len(basin.base)
+    score = mean_score(basin.base)
     sigmas = [level.sigma for level in basin.levels]
     drops = [basin.drop_at(level).drop(alpha) for level in basin.levels]
     means = np.array([score - (d.value or 0.0) for d in drops])
@@ -71,7 +72,7 @@ def basin_figure(
         final = evidence.points[-1].scores
         axes.plot(
             evidence.alpha_star,
-            sum(final) / len(final),
+            mean_score(final),
             MARKERS[i % len(MARKERS)],
             color=PALETTE[i % len(PALETTE)],
             ms=8,
@@ -98,7 +99,9 @@ def segment_figure(certificates: Sequence[Certificate], requirement: Requirement
         evidence = c.evidence
         assert isinstance(evidence, PositionEvidence)
         share = c.alpha / len(evidence.points)
-        drops = [PairedScores(base=evidence.basin.base, checkpoint=p.scores).drop(share) for p in evidence.points]
+        basin = evidence.basin
+        pairs = [PairedScores(graded=basin.graded, base=basin.base, checkpoint=p.scores) for p in evidence.points]
+        drops = [pair.drop(share) for pair in pairs]
         values = np.array([0.0, *(d.value or 0.0 for d in drops)])
         low = np.array([0.0, *(-1.0 if d.lower is None else d.lower for d in drops)])
         high = np.array([0.0, *(1.0 if d.upper is None else d.upper for d in drops)])
@@ -137,7 +140,7 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
     for i, draws in enumerate(measurement.draws):
         axes.plot(
             grid,
-            draws.band(alpha).mean_lower(grid),
+            score_band(draws.draws.scores, alpha / draws.ladder, draws.eta).mean_lower(grid),
             color=PALETTE[i],
             ls=("-", "--", ":")[i % 3],
             label=f"{draws.law.describe()} ({draws.n} draws)",
@@ -166,6 +169,11 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
     )
     _legend(figure, axes)
     return figure
+
+
+def mean_score(scores: ItemScores) -> float:
+    """Return the mean over items, failures as 0."""
+    return sum(kept(scores)) / len(scores)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from certify.certificate import Certificate, Measurement
 from certify.evidence.judgement import down, percent, up
+from certify.evidence.paired_items import kept
 
 
 def certificate_lines(certificate: Certificate) -> Iterator[str]:
@@ -36,7 +37,7 @@ def measurement_lines(measurement: Measurement) -> Iterator[str]:
         f"MEASUREMENT of {m.base.name} ({m.base.parameters:,} parameters) on {m.benchmark.name} "
         f"({m.benchmark.items} items)"
     )
-    yield f"score without noise: {sum(m.basin.base) / len(m.basin.base):.3f}, chance {m.benchmark.chance:g}"
+    yield f"score without noise: {sum(kept(m.basin.base)) / len(m.basin.base):.3f}, chance {m.benchmark.chance:g}"
     for level in m.basin.levels:
         paired = m.basin.drop_at(level)
         yield (
@@ -44,10 +45,14 @@ def measurement_lines(measurement: Measurement) -> Iterator[str]:
             "(a draw of its own for each item)"
         )
     for draws in m.draws:
-        mean = sum(draws.scores) / draws.n
+        share, lower, upper = draws.draws.strict_share(draws.base_score, draws.alpha, draws.eta)
         yield (
-            f"{draws.n} draws of {draws.law.describe()}: mean score {mean:.3f}, lowest {min(draws.scores):.3f}, "
-            f"declared at {percent(draws.alpha)}"
+            f"{draws.n} draws of {draws.law.describe()}: mean score {draws.draws.mean:.3f}, lowest "
+            f"{min(draws.draws.scores):.3f}, declared at {percent(draws.alpha)}"
+        )
+        yield (
+            f"    share of directions that lose nothing at all: {share:.3f}, between {down(lower)} and {up(upper)} "
+            f"({percent(draws.alpha)}, two-sided)"
         )
     yield "No claim is made here: `certify check` judges a checkpoint against these counts."
     yield f"base: {m.base.weights}"

@@ -54,7 +54,7 @@ def test_a_certificate_names_everything_that_shaped_it(world: World) -> None:
     assert {"torch", "transformers", "pytest-basin"} <= set(value["environment"]["packages"])
     assert value["judgement"]["claim"]
     assert value["judgement"]["limits"]
-    assert len(value["evidence"]["base"]) == 40
+    assert len(value["evidence"]["base"]["scores"]) == 40
 
 
 FORGERIES = {
@@ -66,7 +66,7 @@ FORGERIES = {
         (("requirement", "limit"), 0.9, "judgement.need"),
     ],
     "smoothed": [
-        (("evidence", "checkpoint", 0), 0.5, "judgement."),
+        (("evidence", "checkpoint", "scores", 0), 0.5, "judgement."),
         (("evidence", "seed", "value"), "0" * 64, "evidence.seed: recorded 0000000000000000..."),
         (("evidence", "law", "sigma", "model.norm.weight"), 0.5, "evidence.seed"),
         (("checkpoint", "weights"), "sha256:" + "1" * 64, "evidence.seed"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.bounds import betting_lower, drop_bounds, one_pass_lower, score_band
+from certify.bounds import betting_lower, drop_bounds, mean_upper, one_pass_lower, score_band
 from certify.errors import InvalidPlan
 from certify.evidence import (
     BasinLevel,
@@ -23,8 +25,9 @@ from certify.evidence import (
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.feasibility import infeasible, require_feasible
 from certify.evidence.judgement import Interval, interval_in_unit
-from certify.evidence.point import PairedScores
+from certify.evidence.paired_items import PairedScores
 from certify.evidence.position import Basin
+from certify.evidence.smoothed import DrawScores
 from certify.records import BenchmarkIdentity, EngineIdentity, Seed, WeightNoise
 
 D = "sha256:" + "0" * 64
@@ -73,8 +76,18 @@ class TestPoint:
     def test_scores_that_are_not_binary_use_betting(self) -> None:
         """Graded scores get the betting bound on the paired difference."""
         base, checkpoint = (0.5,) * 100, (0.5,) * 100
-        judged = PointEvidence(scores=PairedScores(base=base, checkpoint=checkpoint)).judge(bench(100), DROP, 0.05)
+        judged = PointEvidence(scores=PairedScores(graded=True, base=base, checkpoint=checkpoint)).judge(
+            bench(100), DROP, 0.05
+        )
         assert judged.upper == pytest.approx(1 - 2 * betting_lower([0.5] * 100, 0.05), abs=1e-12)
+
+    def test_what_the_benchmark_declares_decides_the_bound(self) -> None:
+        """Scores that happen to be 0 and 1 do not make a graded benchmark exact, and others are refused."""
+        same = {"base": (1.0,) * 100, "checkpoint": (1.0,) * 100}
+        graded, exact = PairedScores(graded=True, **same).drop(0.05), PairedScores(**same).drop(0.05)
+        assert graded.upper != exact.upper
+        with pytest.raises(ValueError, match="not graded: must be 0 or 1"):
+            PairedScores(base=(0.5,), checkpoint=(1.0,))
 
     def test_a_fixed_benchmark_has_no_confidence(self) -> None:
         """With items="fixed" the drop is known: both bounds are the drop, and the claim names no confidence."""
@@ -103,10 +116,10 @@ class TestSmoothed:
             law=law(),
             engine=ENGINE,
             seed=SEED,
-            base=(base,) * n,
-            checkpoint=(checkpoint,) * n,
-            base_score=base,
-            checkpoint_score=checkpoint,
+            base=DrawScores(scores=(base,) * n),
+            checkpoint=DrawScores(scores=(checkpoint,) * n),
+            base_unnoised=base,
+            checkpoint_unnoised=checkpoint,
         )
 
     @pytest.mark.parametrize(
@@ -138,7 +151,9 @@ class TestDistance:
         self, moved: float, *, n: int = 1000, score: float = 1.0, frozen: float = 0.0, differences: tuple[str, ...] = ()
     ) -> DistanceEvidence:
         return DistanceEvidence(
-            draws=BaseDraws(law=law(), engine=ENGINE, seed=SEED, alpha=0.05, scores=(score,) * n, base_score=1.0),
+            draws=BaseDraws(
+                law=law(), engine=ENGINE, seed=SEED, alpha=0.05, draws=DrawScores(scores=(score,) * n), base_score=1.0
+            ),
             displacement=Displacement(
                 norms={"w": moved, "frozen": frozen}, differences=differences, delta_norm=moved, dimension=105
             ),
@@ -239,29 +254,45 @@ class TestPosition:
         assert "abstained" in judged.notes[0]
 
 
+@dataclass(frozen=True)
+class Given:
+    """Bounds that were handed in, at whatever alpha."""
+
+    drops: Interval
+    base: Interval
+
+    def drop(self, alpha: float) -> Interval:
+        return self.drops
+
+    def base_score(self, alpha: float) -> Interval:
+        return self.base
+
+    def score(self, alpha: float) -> Interval:
+        raise AssertionError("retention does not ask for it")
+
+
 class TestUnits:
-    """Drop and retention."""
+    """Drop, retention and absence."""
 
     @given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0.3, 1.0), st.floats(0, 0.2), st.floats(0, 0.29), st.data())
     def test_retention_bounds_contain_the_truth(  # type: ignore[no-untyped-def]
         self, drop: float, slack: float, s0: float, base_slack: float, chance: float, data
     ) -> None:
         """Whatever true drop and base score lie within their bounds, the true retention lies within its own."""
-        interval = Interval(value=None, lower=drop - slack, upper=drop + slack)
+        drops = Interval(value=None, lower=drop - slack, upper=drop + slack)
         low, high = max(0.295, s0 - base_slack), min(1.0, s0 + base_slack)
-        found = interval_in_unit(RETENTION, interval, Interval(value=None, lower=low, upper=high), chance)
-        true_drop = data.draw(st.floats(interval.lower, interval.upper))
+        found = interval_in_unit(RETENTION, Given(drops, Interval(value=None, lower=low, upper=high)), 0.05, chance)
+        true_drop = data.draw(st.floats(drops.lower, drops.upper))
         truth = 1 - true_drop / (data.draw(st.floats(low, high)) - chance)
         assert found is not None
-        # Above full retention the lower bound is cut at 1, which is still below the truth.
-        assert min(found.lower, 1.0) <= truth + 1e-9
+        assert found.lower <= truth + 1e-9
         assert found.upper >= truth - 1e-9
 
     def test_exactly_one_unit_is_required(self) -> None:
         """Both limits at once is a contradiction."""
         assert requirement_of(None, None) == Requirement(unit="drop", limit=0.05)
         assert requirement_of(None, 0.9) == RETENTION
-        with pytest.raises(InvalidPlan, match="not both"):
+        with pytest.raises(InvalidPlan, match="not max_drop and min_retention"):
             requirement_of(0.1, 0.9)
         with pytest.raises(InvalidPlan, match=r"max_drop must lie in \[0, 1\], got 2"):
             requirement_of(2.0, None)
@@ -275,6 +306,91 @@ class TestUnits:
     def test_the_conversion_has_no_binary_dust(self) -> None:
         """0.95 is alpha 0.05, as it is in every table."""
         assert alpha_of(0.95) == 0.05
+
+
+class TestAbsence:
+    """A capability must stay low; failures count as present."""
+
+    LOW = Requirement(unit="absence", limit=0.1)
+
+    def test_point_bounds_the_score_from_above(self) -> None:
+        """Few right answers certify absence, many refute it."""
+        assert point(300, 5).judge(bench(), self.LOW, 0.05).verdict is Verdict.CERTIFIED
+        assert point(300, 25).judge(bench(), self.LOW, 0.05).verdict is Verdict.UNDECIDED
+        assert point(300, 100).judge(bench(), self.LOW, 0.05).verdict is Verdict.REFUTED
+
+    def test_no_answer_counts_as_present_here_and_as_lost_there(self) -> None:
+        """An item without an answer can certify neither absence nor retention."""
+        nothing = PairedScores(base=(1.0,) * 300, checkpoint=(None,) * 300)
+        assert nothing.score(0.05).value == 1.0
+        assert nothing.drop(0.05).value == 1.0
+        assert PairedScores(base=(None,), checkpoint=(1.0,)).losses == [1.0]
+
+    def test_smoothed_and_distance_count_failed_shares(self) -> None:
+        """Ten per cent failed items in every draw raise the noise-averaged score by as much."""
+        draws = DrawScores(scores=(0.0,) * 400, failed=(0.05,) * 400)
+        smoothed = SmoothedEvidence(
+            law=law(), engine=ENGINE, seed=SEED, base=draws, checkpoint=draws, base_unnoised=0, checkpoint_unnoised=0
+        )
+        assert smoothed.score(0.05).value == pytest.approx(0.05)
+        assert smoothed.drop(0.05).value == pytest.approx(0.1)
+        distance = DistanceEvidence(
+            draws=BaseDraws(law=law(), engine=ENGINE, seed=SEED, alpha=0.05, draws=draws, base_score=0.0),
+            displacement=Displacement(norms={"w": 0.05, "frozen": 0.0}, delta_norm=0.05, dimension=105),
+        )
+        judged = distance.judge(bench(), Requirement(unit="absence", limit=0.2), 0.05)
+        assert judged.verdict is Verdict.CERTIFIED
+        assert judged.upper > 0.05
+        assert "at most" in judged.claim
+
+    def test_a_far_checkpoint_is_vacuous(self) -> None:
+        """Far away the upper bound is 1, and is called vacuous."""
+        judged = TestDistance().evidence(10.0, score=0.0).judge(bench(), self.LOW, 0.05)
+        assert judged.vacuous
+        assert judged.verdict is Verdict.UNDECIDED
+
+
+class TestDistanceVariants:
+    """Population of items, ladders of sigmas."""
+
+    def test_a_population_claim_is_weaker_and_says_so(self) -> None:
+        """The population bound lies below the fixed one and names its premise."""
+        fixed = TestDistance().evidence(0.05)
+        population = fixed.model_copy(update={"items": "population"})
+        a, b = (e.judge(bench(1000), DROP, 0.05) for e in (fixed, population))
+        assert b.quantities["bound"] < a.quantities["bound"]
+        assert "population behind b" in b.claim
+        assert any("independent sample" in limit for limit in b.limits)
+
+    def test_equal_rungs_of_a_ladder_never_beat_one(self) -> None:
+        """A ladder pays alpha/K, so its bound is never larger than that of the law alone."""
+        alone = TestDistance().evidence(0.05)
+        rung = alone.model_copy(update={"draws": alone.draws.model_copy(update={"ladder": 3})})
+        a, b = (e.judge(bench(), DROP, 0.05) for e in (alone, rung))
+        assert b.quantities["bound"] < a.quantities["bound"]
+        assert "one of a ladder of 3 sigmas" in " ".join(b.notes)
+
+    def test_retention_is_a_share_of_the_noise_averaged_base(self) -> None:
+        """(bound - c) over the upper bound of E J(base + noise) less c, at alpha/2 each."""
+        evidence = TestDistance().evidence(0.05, score=0.9)
+        judged = evidence.judge(bench(), RETENTION, 0.05)
+        bound = evidence.band(0.025, 300).mean_lower(evidence.r)
+        top = mean_upper([0.9] * 1000, 0.025, eta=evidence.draws.eta)
+        assert judged.lower == pytest.approx((bound - 0.25) / (top - 0.25), rel=1e-9)
+
+    def test_retention_abstains_at_chance(self) -> None:
+        """A base that scores chance under noise has nothing to retain."""
+        judged = TestDistance().evidence(0.0, score=0.25).judge(bench(), RETENTION, 0.05)
+        assert judged.verdict is Verdict.UNDECIDED
+        assert any("abstained" in note for note in judged.notes)
+
+
+def test_the_strict_share_has_exact_bounds() -> None:
+    """44 clean draws show more than 90 % strict directions at 99 % one-sided; two-sided it takes 51."""
+    for n, above in ((51, True), (50, False)):
+        share, lower, upper = DrawScores(scores=(1.0,) * n).strict_share(1.0, 0.01, 0.0)
+        assert (share, upper) == (1.0, 1.0)
+        assert (lower >= 0.9) is above
 
 
 class TestFeasibility:

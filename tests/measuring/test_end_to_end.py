@@ -19,6 +19,7 @@ from torch import nn
 from certify.bounds import score_band
 from certify.evidence import DistanceEvidence, SmoothedEvidence
 from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.smoothed import DrawScores
 from certify.measuring.scores import all_items, one_pass, silent
 from certify.noise import noised, weight_noise
 from certify.records import BenchmarkIdentity, EngineIdentity, Seed, WeightNoise
@@ -78,13 +79,15 @@ def seed(i: int) -> Seed:
 def draw(model: nn.Module, scorer: Thresholds, i: int, n: int) -> tuple[float, ...]:
     """Scores through the real sampling path: Philox, lattice, explicit engine, rounding to float32."""
     with noised(model, law(), seed(i)) as engine:
-        return all_items(engine, scorer, range(n), silent, "")
+        return all_items(engine, scorer, range(n), silent, "").scores
 
 
 def distance_at(scores: tuple[float, ...], r: float, i: int = 0) -> DistanceEvidence:
     norm = r * SIGMA
     return DistanceEvidence(
-        draws=BaseDraws(law=law(), engine=ENGINE, seed=seed(i), alpha=ALPHA, scores=scores, base_score=1.0),
+        draws=BaseDraws(
+            law=law(), engine=ENGINE, seed=seed(i), alpha=ALPHA, draws=DrawScores(scores=scores), base_score=1.0
+        ),
         displacement=Displacement(norms={"theta": norm}, delta_norm=norm, dimension=DIMENSION),
     )
 
@@ -168,7 +171,13 @@ def test_smoothed_evidence_covers_the_true_drop() -> None:
     for i in range(REPEATS):
         pair = [draw(model, scorer, 5000 + i, DRAWS) for model in (base_model(), moved)]
         evidence = SmoothedEvidence(
-            law=law(), engine=ENGINE, seed=seed(i), base=pair[0], checkpoint=pair[1], base_score=1, checkpoint_score=1
+            law=law(),
+            engine=ENGINE,
+            seed=seed(i),
+            base=DrawScores(scores=pair[0]),
+            checkpoint=DrawScores(scores=pair[1]),
+            base_unnoised=1,
+            checkpoint_unnoised=1,
         )
         interval = evidence.drop(ALPHA)
         low += interval.lower > truth

@@ -1,0 +1,132 @@
+"""Scores of the same items at the base and at one other set of weights, and what they prove about either."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from certify.bounds import (
+    betting_lower,
+    betting_upper,
+    drop_bounds,
+    one_pass_lower,
+    one_pass_upper,
+    paired_difference_lower,
+)
+from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
+from certify.records import Record, Unit
+
+Items = Literal["population", "fixed"]
+# None is an item without an answer (crash, NaN): 0 where something must be kept, 1 where it must be absent.
+ItemScores = Annotated[tuple[Unit | None, ...], Field(min_length=1)]
+
+POPULATION_PREMISE = (
+    "The items are taken to be an independent sample of the population of interest, and the checkpoint to "
+    "have been made and chosen without them; gating again after feedback is another test."
+)
+FIXED_PREMISE = "It speaks of exactly these items; it has no confidence because nothing is random."
+DEPLOYMENT_LIMIT = "It holds for this benchmark, scoring, tokenizer, dtype and these kernels."
+
+
+def items_premise(items: Items) -> str:
+    """Say what the items stand for."""
+    return POPULATION_PREMISE if items == "population" else FIXED_PREMISE
+
+
+def kept(scores: ItemScores) -> list[float]:
+    """Return the scores with every failure as 0."""
+    return [0.0 if s is None else s for s in scores]
+
+
+def present(scores: ItemScores) -> list[float]:
+    """Return the scores with every failure as 1."""
+    return [1.0 if s is None else s for s in scores]
+
+
+class PairedScores(Record):
+    """Scores of the same items, in the same order, at the base and at one other set of weights.
+
+    ``graded`` is a property of the benchmark, not of the scores that happened to come out: it decides the bound.
+    """
+
+    graded: bool = False
+    base: ItemScores
+    checkpoint: ItemScores
+
+    @model_validator(mode="after")
+    def _paired(self) -> PairedScores:
+        if len(self.base) != len(self.checkpoint):
+            raise ValueError(f"paired scores must have equal length, got {len(self.base)} and {len(self.checkpoint)}")
+        odd = [s for s in (*self.base, *self.checkpoint) if s not in (0.0, 1.0, None)]
+        if odd and not self.graded:
+            raise ValueError(f"score {odd[0]} of a benchmark that is not graded: must be 0 or 1")
+        return self
+
+    @property
+    def m(self) -> int:
+        """Number of items."""
+        return len(self.base)
+
+    @property
+    def losses(self) -> list[float]:
+        """Base score minus checkpoint score of each item; a failure on either side counts as a full loss."""
+        pairs = zip(self.base, self.checkpoint, strict=True)
+        return [1.0 if b is None or c is None else b - c for b, c in pairs]
+
+    @property
+    def lost(self) -> int:
+        """Items that scored lower than at the base, failures included."""
+        return sum(loss > 0 for loss in self.losses)
+
+    @property
+    def gained(self) -> int:
+        """Items that scored higher than at the base."""
+        return sum(loss < 0 for loss in self.losses)
+
+    def drop(self, alpha: float) -> Interval:
+        """Return the drop of the mean score with one-sided bounds, each at ``alpha``.
+
+        Guarantee: each bound fails with probability at most ``alpha`` over the items (population), for 0/1
+        scores also when items are stratified; other scores need independent items in an order fixed
+        beforehand.
+        Source: theory, "Paired items" (lost and gained at alpha/2 each by the one-pass rule; betting for scores).
+        """
+        losses = self.losses
+        if self.graded:
+            lower = paired_difference_lower(losses, alpha)
+            upper = -paired_difference_lower([-loss for loss in losses], alpha)
+        else:
+            lower, upper = drop_bounds(self.lost, self.gained, self.m, alpha)
+        return Interval(value=sum(losses) / self.m, lower=lower, upper=upper)
+
+    def base_score(self, alpha: float) -> Interval:
+        """Return the base's mean score, failures as 0, with one-sided bounds, each at ``alpha``."""
+        return _mean(kept(self.base), alpha, self.graded)
+
+    def score(self, alpha: float) -> Interval:
+        """Return the checkpoint's mean score, failures as 1, with one-sided bounds, each at ``alpha``."""
+        return _mean(present(self.checkpoint), alpha, self.graded)
+
+    def interval(self, requirement: Requirement, alpha: float, chance: float, items: Items) -> Interval | None:
+        """Return the bounds in the requirement's unit, or None where retention has no meaning.
+
+        On a fixed benchmark with deterministic decoding everything is known exactly.
+        """
+        if items == "population":
+            return interval_in_unit(requirement, self, alpha, chance)
+        known = KnownScores(
+            known_drop=sum(self.losses) / self.m,
+            known_base=sum(kept(self.base)) / self.m,
+            known_score=sum(present(self.checkpoint)) / self.m,
+        )
+        return interval_in_unit(requirement, known, alpha, chance)
+
+
+def _mean(scores: list[float], alpha: float, graded: bool) -> Interval:
+    """Return a mean over items with bounds: one-pass for 0/1 scores, betting for others."""
+    m, value = len(scores), sum(scores) / len(scores)
+    if graded:
+        return Interval(value=value, lower=betting_lower(scores, alpha), upper=betting_upper(scores, alpha))
+    k = round(sum(scores))
+    return Interval(value=value, lower=one_pass_lower(k, m, alpha), upper=one_pass_upper(k, m, alpha))
