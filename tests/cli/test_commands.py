@@ -138,7 +138,10 @@ BAD = {
     "no checkpoint": (("check", "gone", *ON_OWN), "gone: no such folder"),
     "no benchmark": (("check", "same", "--base", "base", "-b", "gone.jsonl"), "gone.jsonl: no such benchmark"),
     "confidence": (("check", "same", *ON_OWN, "--confidence", "95"), "confidence must lie strictly between 0 and 1"),
-    "both limits": (("check", "same", *ON_OWN, "--max-drop", "0.1", "--min-retention", "0.9"), "not max_drop and min_retention"),
+    "both limits": (
+        ("check", "same", *ON_OWN, "--max-drop", "0.1", "--min-retention", "0.9"),
+        "not max_drop and min_retention",
+    ),
     "kind": (("check", "same", *ON_OWN, "--require", "vibes"), "unknown evidence vibes; choose from distance"),
     "no measurement": (("check", "same", *ON_OWN, "--require", "distance"), "run `certify measure`"),
     "too few items": (("check", "same", "--base", "base", "-b", "few.jsonl"), "with 20 items: 72 are needed"),

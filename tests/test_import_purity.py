@@ -1,0 +1,59 @@
+"""Bounds, laws, gates and planning load nothing heavy: a certificate is checked without torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+CORE = (
+    "certify.bounds",
+    "certify.laws",
+    "certify.gates",
+    "certify.planning",
+    "certify.precision",
+    "certify.errors",
+)
+HEAVY = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "statsmodels",
+    "matplotlib",
+    "pandas",
+    "pytest",
+    "scipy.stats",
+)
+
+
+def heavy_modules_after(code):
+    """The heavy modules that are loaded in a fresh interpreter after running the code."""
+    probe = f"{code}\nimport sys\nprint(','.join(m for m in {HEAVY!r} if m in sys.modules))"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return {name for name in result.stdout.strip().split(",") if name}
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_core_module_loads_nothing_heavy(module):
+    """A fresh interpreter stays light, for each module alone."""
+    assert heavy_modules_after(f"import {module}") == set()
+
+
+def test_core_computes_without_anything_heavy():
+    """Not even using the functions loads more: lazy imports count too."""
+    code = (
+        "from certify import bounds, gates, laws, planning\n"
+        "bounds.score_band([.9] * 20, .05).radius_for_mean(.5)\n"
+        "bounds.retention_bounds(1, 1, 15, 20, .25, .05)\n"
+        "bounds.betting_lower([.9] * 20, .05)\n"
+        "gates.GatePlan(.8, .9, .05, 20).power\n"
+        "planning.draws_for_power(.5, .8, .05)\n"
+        "planning.feasible('table', 20, .05, .9)\n"
+        "laws.mean_noise_norm(10)"
+    )
+    assert heavy_modules_after(code) == set()
+
+
+@pytest.mark.parametrize("name", ["statsmodels", "pytest", "scipy.stats"])
+def test_the_check_can_fail(name):
+    """A module that does load something heavy is caught."""
+    assert name in heavy_modules_after(f"import certify.bounds\nimport {name}")
