@@ -191,3 +191,8 @@ def derive_seed(
 def identity_key(model: ModelIdentity) -> list[Any]:
     """Return the part of an identity that does not depend on what the folder is called."""
     return [model.weights, model.companions]
+
+
+def items_key(benchmark: BenchmarkIdentity) -> dict[str, Any]:
+    """Return the part of a benchmark's identity that does not depend on what its file is called."""
+    return benchmark.model_dump(exclude={"name"})

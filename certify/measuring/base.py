@@ -40,7 +40,13 @@ class Base:
     def open(cls, base: str | Path, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
         """Open a base folder and a benchmark (a JSONL file, or an object of your own)."""
         items: Benchmark = open_benchmark(benchmark) if isinstance(benchmark, str | Path) else benchmark
-        return cls(open_checkpoint(base), items, device)
+        return cls(open_checkpoint(base), items, checked_device(device))
+
+    def on(self, benchmark: Benchmark) -> Base:
+        """Return the same base, loaded once for both, with another benchmark."""
+        other = Base(self.checkpoint, benchmark, self.device)
+        other.__dict__["model"] = self.model  # where cached_property keeps it
+        return other
 
     @cached_property
     def model(self) -> PreTrainedModel:
@@ -79,6 +85,21 @@ class PlannedDraws:
     law: NoiseLaw
     n: int = 1000
     subspace: Subspace | None = None
+
+
+def checked_device(device: str) -> str:
+    """Return ``device`` if torch knows it and it is there.
+
+    Raises:
+        InvalidInput: naming the device and what torch says.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidInput(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
 
 
 def subspace_law(subspace: Subspace, sigma: float) -> SubspaceNoise:

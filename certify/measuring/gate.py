@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from certify.certificate import Certificate, Measurement, make_certificate
-from certify.checkpoints import open_checkpoint
+from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.errors import CertificateMismatch, InvalidPlan
 from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
 from certify.evidence.feasibility import require_feasible
@@ -16,14 +16,14 @@ from certify.measuring.checkpoint import Candidate
 from certify.measuring.environment import environment
 from certify.measuring.scores import Track, silent
 from certify.noise import Subspace
-from certify.records import NoiseLaw, SubspaceNoise, identity_key
+from certify.records import NoiseLaw, SubspaceNoise, identity_key, items_key
 
 SMOOTHED_DRAWS = 200
 
 
 def check(
     base: Base,
-    checkpoint: str | Path,
+    checkpoint: str | Path | Checkpoint,
     *,
     kinds: Sequence[str] = ("point",),
     requirement: Requirement | None = None,
@@ -49,7 +49,8 @@ def check(
     """
     requirement = requirement or Requirement()
     _check_plan(base, kinds, requirement, alpha, measurement, draws, items)
-    candidate = Candidate(base, open_checkpoint(checkpoint))
+    opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
+    candidate = Candidate(base, opened)
     for kind in kinds:
         evidence: Evidence
         if kind == "point":
@@ -139,7 +140,7 @@ def _check_plan(
 def _check_measurement(base: Base, measurement: Measurement) -> None:
     for part, ours, theirs in (
         ("base", identity_key(base.checkpoint.identity), identity_key(measurement.base)),
-        ("benchmark", base.scorer.identity, measurement.benchmark),
+        ("benchmark", items_key(base.scorer.identity), items_key(measurement.benchmark)),
     ):
         if ours != theirs:
             raise CertificateMismatch(

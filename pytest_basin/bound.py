@@ -1,0 +1,144 @@
+"""The object behind ``basin_bound``: a certificate that compares only as far as it decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pytest_basin.gates import Gate
+
+if TYPE_CHECKING:
+    from certify.certificate import Certificate
+    from certify.evidence import Judgement
+
+CERTIFIED, REFUTED, UNDECIDED = "certified", "refuted", "undecided"
+
+
+class Bound:
+    """What one gate found. Retention compares with ``>=`` and ``<``, a drop with ``<=`` and ``>``.
+
+    ``bound >= x`` is true only when a retention of x is certified, ``bound < x`` only when it is refuted; both are
+    false when it is undecided. Likewise ``bound <= x`` and ``bound > x`` for a drop. Everything else is an error,
+    since a plain truth value cannot hold three outcomes.
+
+    ``certificate`` is None when the gate could not pass whatever happened: then nothing ran, and ``reason`` says why.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        gate: Gate,
+        certificate: Certificate | None,
+        *,
+        base: str,
+        checkpoint: str,
+        trials: tuple[int | None, str],
+        reason: str = "",
+        seconds: float = 0.0,
+        file: Path | None = None,
+    ) -> None:
+        self.name, self.gate, self.certificate = name, gate, certificate
+        self.base, self.checkpoint, self.trials = base, checkpoint, trials
+        self.reason, self.seconds, self.file = reason, seconds, file
+
+    @property
+    def required(self) -> float:
+        """The limit that the gate asks for."""
+        return self.gate.limit
+
+    @property
+    def unit(self) -> str:
+        """``drop`` or ``retention``."""
+        return self.gate.unit
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """What the evidence says about the required limit."""
+        return self.certificate.judgement if self.certificate else None
+
+    @property
+    def verdict(self) -> str:
+        """``certified``, ``refuted`` or ``undecided``, at the required limit."""
+        return self.certificate.verdict if self.certificate else UNDECIDED
+
+    @property
+    def value(self) -> float | None:
+        """The plain estimate, where there is one."""
+        return self.judgement.value if self.judgement else None
+
+    @property
+    def lower(self) -> float | None:
+        """The lower confidence bound."""
+        return self.judgement.lower if self.judgement else None
+
+    @property
+    def upper(self) -> float | None:
+        """The upper confidence bound."""
+        return self.judgement.upper if self.judgement else None
+
+    @property
+    def claim(self) -> str:
+        """The claim in one sentence."""
+        return self.certificate.claim_text if self.certificate else f"Nothing was measured: {self.reason}."
+
+    def judge(self, limit: float) -> Judgement | None:
+        """Return what the same evidence says about another limit."""
+        if self.certificate is None or limit == self.required:
+            return self.judgement
+        from certify.evidence import Requirement
+
+        c = self.certificate
+        return c.evidence.judge(c.benchmark, Requirement(unit=self.gate.unit, limit=limit), c.alpha)
+
+    def verdict_at(self, limit: float) -> str:
+        """Return the verdict about another limit."""
+        judgement = self.judge(limit)
+        return judgement.verdict.value if judgement else UNDECIDED
+
+    def __ge__(self, limit: object) -> bool:
+        return self._compare(">=", limit, "retention") == CERTIFIED
+
+    def __lt__(self, limit: object) -> bool:
+        return self._compare("<", limit, "retention") == REFUTED
+
+    def __le__(self, limit: object) -> bool:
+        return self._compare("<=", limit, "drop") == CERTIFIED
+
+    def __gt__(self, limit: object) -> bool:
+        return self._compare(">", limit, "drop") == REFUTED
+
+    def __eq__(self, other: object) -> bool:
+        self._refuse("==")
+
+    def __ne__(self, other: object) -> bool:
+        self._refuse("!=")
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        __tracebackhide__ = True
+        raise TypeError(
+            f"a bound is certified, refuted or undecided, which no single truth value can hold: {self._advice()}, or "
+            "read .verdict"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.verdict}>"
+
+    def _compare(self, operator: str, limit: Any, unit: str) -> str:
+        __tracebackhide__ = True
+        if self.unit != unit:
+            self._refuse(operator)
+        if isinstance(limit, bool) or not isinstance(limit, int | float):
+            raise TypeError(f"a bound compares with a number from 0 to 1, not with {type(limit).__name__}")
+        if not 0.0 <= limit <= 1.0:
+            raise ValueError(f"a bound compares with a number from 0 to 1, got {limit}")
+        return self.verdict_at(float(limit))
+
+    def _refuse(self, operator: str) -> NoReturn:
+        __tracebackhide__ = True
+        raise TypeError(f"{operator} says nothing about a bound on a {self.unit}: {self._advice()}")
+
+    def _advice(self) -> str:
+        certified, refuted = ("<=", ">") if self.unit == "drop" else (">=", "<")
+        return f"use `basin_bound {certified} x` (true when certified) or `basin_bound {refuted} x` (true when refuted)"

@@ -1,0 +1,214 @@
+"""The text of a failed gate: verdict first, replay command last, at most 8 lines and 640 characters.
+
+pytest cuts longer explanations outside CI and without ``-vv``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_basin.basin import Basin
+from pytest_basin.bound import CERTIFIED, UNDECIDED, Bound
+from pytest_basin.results import overall
+from pytest_basin.session import Session
+
+if TYPE_CHECKING:
+    from certify.certificate import Certificate
+    from certify.evidence import Judgement
+    from certify.evidence.distance import Displacement
+
+LINES, CHARACTERS = 8, 640
+WIDEST = 150  # of one detail, so that none crowds out the others
+
+
+def explain(session: Session, operator: str, left: object, right: object) -> list[str] | None:
+    """Return the explanation of a failed comparison with a bound or a basin, or None for any other."""
+    if isinstance(left, Bound) and isinstance(right, int | float):
+        return _of_bound(session, left, f"{left.name} {operator} {right:g}", float(right))
+    if isinstance(right, Bound) and isinstance(left, int | float):
+        return _of_bound(session, right, f"{left:g} {operator} {right.name}", float(left))
+    if isinstance(right, Basin) and operator in ("in", "not in") and isinstance(left, str | Path):
+        return _of_basin(session, right, f"{Path(left).name} {operator} basin of {Path(right.base).name}", left)
+    return None
+
+
+def verdict_of(operator: str, left: object, right: object) -> str:
+    """Return the verdict that a comparison rests on."""
+    if isinstance(left, Bound) and isinstance(right, int | float):
+        return left.verdict_at(float(right))
+    if isinstance(right, Bound) and isinstance(left, int | float):
+        return right.verdict_at(float(left))
+    assert isinstance(right, Basin)
+    return overall(bound.verdict for bound in right.bounds(left))
+
+
+def _of_bound(session: Session, bound: Bound, head: str, limit: float) -> list[str]:
+    judgement = bound.judge(limit)
+    if bound.certificate is None or judgement is None:
+        return fit(session, head, f"UNDECIDED  {bound.reason}", [])
+    verdict = f"{judgement.verdict.value.upper()}  {_interval(judgement)}  ({_kind(bound)})"
+    details = [_facts(bound.certificate, judgement)]
+    if judgement.verdict.value == UNDECIDED:
+        details.append(advice(bound, judgement))
+    details.append(_moved(session, bound))
+    details += judgement.notes
+    if bound.file:
+        details.append(f"certificate: {session.shown(bound.file)}")
+    return fit(session, head, verdict, [d for d in details if d])
+
+
+def _of_basin(session: Session, basin: Basin, head: str, checkpoint: object) -> list[str]:
+    bounds = basin.bounds(checkpoint)
+    missed = [b for b in bounds if b.verdict != CERTIFIED] or bounds
+    kept = sum(b.verdict == CERTIFIED for b in bounds)
+    verdict = f"{overall(b.verdict for b in bounds).upper()}  {kept} of {len(bounds)} benchmarks certified"
+    shown = missed if len(missed) <= 3 else missed[:2]
+    details = [_line(b) for b in shown]
+    details.insert(1, _moved(session, missed[0]))
+    if len(missed) > len(shown):
+        details.append(f"and {len(missed) - len(shown)} more benchmarks")
+    return fit(session, head, f"{verdict}  ({_kind(missed[0])})", [d for d in details if d])
+
+
+def _line(bound: Bound) -> str:
+    judgement = bound.judgement
+    if bound.certificate is None or judgement is None:
+        return f"{bound.gate.benchmark}: UNDECIDED  {bound.reason}"
+    note = f"; {judgement.notes[0]}" if judgement.notes else ""
+    return (
+        f"{bound.gate.benchmark}: {bound.verdict.upper()}  {_interval(judgement)}; "
+        f"{_facts(bound.certificate, judgement)}{note}"
+    )
+
+
+def _interval(judgement: Judgement) -> str:
+    """Return the bounds and the requirement: lower bounds rounded down, upper bounds up."""
+    from certify.evidence.judgement import down, up
+
+    lower, upper, unit = judgement.lower, judgement.upper, judgement.unit
+    need = f"{'at least' if unit == 'retention' else 'at most'} {judgement.need:g} required"
+    if lower is not None and upper is not None:
+        return f"{unit} {down(lower)} to {up(upper)}, {need}"
+    if upper is not None:
+        return f"{unit} at most {up(upper)}, {need}"
+    if lower is not None:
+        return f"{unit} at least {down(lower)}, {need}"
+    return f"no bound on the {unit}, {need}"
+
+
+def _kind(bound: Bound) -> str:
+    from certify.evidence.judgement import percent
+
+    n, of = bound.trials
+    evidence = bound.certificate.evidence if bound.certificate else None
+    if evidence is not None and evidence.kind in ("point", "position") and evidence.items == "fixed":
+        return f"{bound.gate.evidence}, exactly these {n} items"
+    return f"{bound.gate.evidence}, {percent(bound.gate.alpha)} one-sided each, {n} {of}"
+
+
+def _facts(certificate: Certificate, judgement: Judgement) -> str:
+    from certify.evidence.judgement import down, up
+
+    q, kind = judgement.quantities, certificate.evidence.kind
+    if kind == "point":
+        return (
+            f"{q['lost']:.0f} items lost, {q['gained']:.0f} gained; score {q['base_score']:.3f} at the base, "
+            f"{q['checkpoint_score']:.3f} here, chance {certificate.benchmark.chance:.3g}"
+        )
+    if kind == "position":
+        return f"alpha* {up(q['alpha_star'], 4)}, sigma* {down(q['sigma_star'], 4)}"
+    if kind == "smoothed":
+        here = f"{q['checkpoint_smoothed_score']:.3f} here"
+        return f"noise-averaged score {q['base_smoothed_score']:.3f} at the base, {here}"
+    r = "infinitely far" if q["r"] is None else f"{up(q['r'], 1)} sigma away"
+    return f"{r}, certified radius {down(q['certified_radius'])} sigma{' (vacuous)' if judgement.vacuous else ''}"
+
+
+def advice(bound: Bound, judgement: Judgement) -> str:
+    """Say about how many items or draws would decide, if the rates seen are the true ones.
+
+    Bounds close in on the estimate like 1/sqrt(n); the side that would decide has to reach the limit.
+    """
+    n, of = bound.trials
+    value, lower, upper, need = judgement.value, judgement.lower, judgement.upper, judgement.need
+    if n is None or value is None or lower is None or upper is None or bound.gate.evidence == "position":
+        return ""
+    gap, width = abs(value - need), (upper - value if value < need else value - lower)
+    if gap * 1000 < width:
+        return f"no number of {of} decides soon: the estimate lies at the limit"
+    needed = n * (width / gap) ** 2
+    step = 10 ** max(0, len(str(int(needed))) - 2)  # two digits, rounded up: the rule is no sharper than that
+    return f"about {math.ceil(needed / step) * step} {of} decide if these rates are right"
+
+
+def _moved(session: Session, bound: Bound) -> str:
+    """Return the tensors that moved most, each with its share of the squared distance."""
+    from certify.errors import CertifyError
+
+    evidence = bound.certificate.evidence if bound.certificate else None
+    try:
+        if evidence is not None and evidence.kind == "position":
+            displacement = evidence.displacement
+        else:
+            displacement = session.displacement(bound.base, bound.checkpoint)
+    except CertifyError as error:
+        return f"layers: {error}"
+    return _shares(displacement)
+
+
+def _shares(displacement: Displacement) -> str:
+    whole = math.fsum(norm * norm for norm in displacement.norms.values())
+    if whole == 0.0:
+        return "layers: no weight moved"
+    largest = sorted(displacement.norms.items(), key=lambda entry: -entry[1])[:3]
+    shares = ", ".join(f"{_short(name)} {100 * norm * norm / whole:.0f} %" for name, norm in largest if norm > 0)
+    return f"layers: moved {displacement.delta_norm:.3g} in all, {shares}"
+
+
+def _short(tensor: str) -> str:
+    return tensor.removeprefix("model.").removesuffix(".weight")
+
+
+def replays(session: Session, arguments: Sequence[str]) -> str:
+    """Return the command that runs this test again with these arguments."""
+    if session.item is None:
+        return ""
+    _, separator, inside = session.item.nodeid.partition("::")
+    file = os.path.relpath(session.item.path, session.config.invocation_params.dir)
+    test = f"{Path(file).as_posix()}{separator}{inside}"
+    quoted = shlex.quote(test) if set(test) & set('"$`\\!') else f'"{test}"'
+    return " ".join([f"replay: pytest {quoted} --basin-seed={session.settings['seed']}", *map(shlex.quote, arguments)])
+
+
+def fit(session: Session, head: str, verdict: str, details: Sequence[str]) -> list[str]:
+    """Return at most 8 lines and 640 characters: the last details go first, then this run's options.
+
+    With ``-vv`` nothing is cut.
+    """
+    overrides = [o for o in session.config.getoption("override_ini") or () if o.startswith("basin_")]
+    arguments = [*session.settings.command_line(), *(part for o in overrides for part in ("-o", o))]
+    if session.config.get_verbosity() > 1:
+        return [head, verdict, *details, replays(session, arguments)]
+    head, verdict = _cut(head), _cut(verdict)
+    kept = [_cut(detail) for detail in details[: LINES - 3]]
+    for replay in (replays(session, arguments), replays(session, [])):
+        for count in range(len(kept), min(len(kept), 2) - 1, -1):
+            lines = [head, verdict, *kept[:count], *([replay] if replay else [])]
+            if size(lines) <= CHARACTERS:
+                return lines
+    return [head, verdict, _cut(replay)]
+
+
+def size(lines: Sequence[str]) -> int:
+    """Return the characters of the failure text: pytest writes ``assert`` before it and indents what follows."""
+    return len("assert ") + sum(len(line) + len("\n  ") for line in lines)
+
+
+def _cut(text: str) -> str:
+    line = text.replace("\n", " ")
+    return line if len(line) <= WIDEST else line[: WIDEST - 1] + "…"

@@ -1,0 +1,89 @@
+"""Fixtures. The session-scoped ones may be overridden in ``conftest.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from certify.benchmarks import Benchmark
+    from pytest_basin.basin import Basin
+    from pytest_basin.bound import Bound
+
+
+@pytest.fixture(scope="session")
+def basin_base(pytestconfig: pytest.Config) -> str:
+    """The base model: a folder, a .safetensors file or a hub id (--basin-base, ini basin_base)."""
+    return _configured(pytestconfig, "base")
+
+
+@pytest.fixture(scope="session")
+def basin_checkpoint(pytestconfig: pytest.Config) -> str:
+    """The checkpoint to gate, named like the base (--basin-checkpoint, ini basin_checkpoint)."""
+    return _configured(pytestconfig, "checkpoint")
+
+
+@pytest.fixture(scope="session")
+def basin_benchmarks(pytestconfig: pytest.Config) -> Mapping[str, Path | Benchmark]:
+    """Benchmarks by name: JSONL files (--basin-benchmark, ini basin_benchmark), or benchmark objects of your own."""
+    from pytest_basin.hooks import activate
+
+    return activate(pytestconfig).benchmarks
+
+
+@pytest.fixture(scope="session")
+def basin_device(pytestconfig: pytest.Config) -> str:
+    """The torch device that models run on (--basin-device, ini basin_device)."""
+    from pytest_basin.hooks import activate
+
+    return str(activate(pytestconfig).settings.value("device"))
+
+
+@pytest.fixture(scope="session")
+def basin(
+    pytestconfig: pytest.Config,
+    basin_base: str | Path,
+    basin_checkpoint: str | Path,
+    basin_benchmarks: Mapping[str, Path | Benchmark],
+    basin_device: str,
+) -> Basin:
+    """The measured basin: ``assert basin.checkpoint in basin`` asks for position evidence on every benchmark."""
+    from pytest_basin.basin import Basin
+    from pytest_basin.hooks import activate
+
+    return Basin(activate(pytestconfig), str(basin_base), str(basin_checkpoint), basin_benchmarks, basin_device)
+
+
+@pytest.fixture
+def basin_bound(
+    request: pytest.FixtureRequest,
+    basin_base: str | Path,
+    basin_checkpoint: str | Path,
+    basin_benchmarks: Mapping[str, Path | Benchmark],
+    basin_device: str,
+) -> Bound:
+    """What one gate found about the checkpoint on one benchmark; compare it with ``basin_bound.required``."""
+    from pytest_basin.hooks import activate
+
+    session = activate(request.config)
+    gate = getattr(request, "param", None)
+    if gate is None:
+        pytest.fail("basin_bound makes one item per benchmark: name it among the test's arguments", pytrace=False)
+    if gate.benchmark not in basin_benchmarks:
+        known = ", ".join(basin_benchmarks) or "none"
+        pytest.fail(f"{gate.benchmark!r} is none of the basin_benchmarks: {known}", pytrace=False)
+    benchmark = basin_benchmarks[gate.benchmark]
+    return session.measure(session.item_name, gate, str(basin_base), str(basin_checkpoint), benchmark, basin_device)
+
+
+def _configured(config: pytest.Config, word: str) -> str:
+    from pytest_basin.hooks import activate
+    from pytest_basin.session import how_to_give
+
+    value = activate(config).settings.value(word)
+    if value is None:
+        pytest.fail(f"no {word} to gate: {how_to_give(word, 'FOLDER')}", pytrace=False)
+    return str(value)

@@ -1,0 +1,41 @@
+"""`--basin-cert-dir`: one certificate per gate, named after its test, that verifies."""
+
+import re
+
+from certify import differences, read_document
+from pytest_basin.results import certificate_name
+
+pytest_plugins = ["pytester"]
+
+
+def test_certificates_are_written_and_verify(project):
+    """Refuted and undecided gates leave certificates too."""
+    result = project.run("near", "--basin-cert-dir=certs")
+    (file,) = (project.pytester.path / "certs").iterdir()
+    certificate = read_document(file)
+    assert certificate.verdict == "undecided"
+    assert differences(certificate) == []
+    assert re.fullmatch(r"test_gate\.py-test_kept-digits-point-[0-9a-f]{8}\.json", file.name)
+    result.stdout.fnmatch_lines([f"E *certificate: certs/{file.name}", " 1 undecided; 1 certificate in *certs"])
+
+
+def test_folder_in_the_ini_file_is_relative_to_it(project):
+    """Like every path in an ini file."""
+    project.configure(cert_dir="out/certs")
+    project.run("same").assert_outcomes(passed=1)
+    assert len(list((project.pytester.path / "out" / "certs").iterdir())) == 1
+
+
+def test_nothing_is_written_unasked(project):
+    """Without the option no certificate appears anywhere."""
+    project.run("same", "-p", "no:cacheprovider")
+    assert not list(project.pytester.path.rglob("*.json"))
+
+
+def test_names_are_safe_and_differ():
+    """Any test id gives a name of letters, digits, dot, dash and underscore; equal-looking ids stay apart."""
+    tests = ["a/b.py::test[x]", "a-b.py::test[x]", "ü/../..::test[a b\\n*]", "t.py::" + "x" * 500]
+    names = {certificate_name(test, benchmark, "point") for test in tests for benchmark in ("b1", "b2")}
+    assert len(names) == 8
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,150}\.json", name)
