@@ -15,11 +15,11 @@ CERTIFIED, REFUTED, UNDECIDED = "certified", "refuted", "undecided"
 
 
 class Bound:
-    """What one gate found. Retention compares with ``>=`` and ``<``, a drop with ``<=`` and ``>``.
+    """What one gate found. Retention compares with ``>=`` and ``<``, a drop or a score with ``<=`` and ``>``.
 
     ``bound >= x`` is true only when a retention of x is certified, ``bound < x`` only when it is refuted; both are
-    false when it is undecided. Likewise ``bound <= x`` and ``bound > x`` for a drop. Everything else is an error,
-    since a plain truth value cannot hold three outcomes.
+    false when it is undecided. Likewise ``bound <= x`` and ``bound > x`` for a drop or a score. Everything else is an
+    error, since a plain truth value cannot hold three outcomes.
 
     ``certificate`` is None when the gate could not pass whatever happened: then nothing ran, and ``reason`` says why.
     """
@@ -48,7 +48,7 @@ class Bound:
 
     @property
     def unit(self) -> str:
-        """``drop`` or ``retention``."""
+        """``drop``, ``retention`` or ``absence`` (of a score)."""
         return self.gate.unit
 
     @property
@@ -96,16 +96,16 @@ class Bound:
         return judgement.verdict.value if judgement else UNDECIDED
 
     def __ge__(self, limit: object) -> bool:
-        return self._compare(">=", limit, "retention") == CERTIFIED
+        return self._compare(">=", limit) == CERTIFIED
 
     def __lt__(self, limit: object) -> bool:
-        return self._compare("<", limit, "retention") == REFUTED
+        return self._compare("<", limit) == REFUTED
 
     def __le__(self, limit: object) -> bool:
-        return self._compare("<=", limit, "drop") == CERTIFIED
+        return self._compare("<=", limit) == CERTIFIED
 
     def __gt__(self, limit: object) -> bool:
-        return self._compare(">", limit, "drop") == REFUTED
+        return self._compare(">", limit) == REFUTED
 
     def __eq__(self, other: object) -> bool:
         self._refuse("==")
@@ -125,9 +125,9 @@ class Bound:
     def __repr__(self) -> str:
         return f"<{self.name}: {self.verdict}>"
 
-    def _compare(self, operator: str, limit: Any, unit: str) -> str:
+    def _compare(self, operator: str, limit: Any) -> str:
         __tracebackhide__ = True
-        if self.unit != unit:
+        if operator not in self._operators():
             self._refuse(operator)
         if isinstance(limit, bool) or not isinstance(limit, int | float):
             raise TypeError(f"a bound compares with a number from 0 to 1, not with {type(limit).__name__}")
@@ -137,8 +137,15 @@ class Bound:
 
     def _refuse(self, operator: str) -> NoReturn:
         __tracebackhide__ = True
-        raise TypeError(f"{operator} says nothing about a bound on a {self.unit}: {self._advice()}")
+        raise TypeError(f"{operator} says nothing about a bound on {self._quantity()}: {self._advice()}")
+
+    def _quantity(self) -> str:
+        return {"drop": "a drop", "retention": "a retention", "absence": "a score"}[self.unit]
+
+    def _operators(self) -> tuple[str, str]:
+        """The comparisons that are true when certified, and when refuted."""
+        return (">=", "<") if self.unit == "retention" else ("<=", ">")
 
     def _advice(self) -> str:
-        certified, refuted = ("<=", ">") if self.unit == "drop" else (">=", "<")
+        certified, refuted = self._operators()
         return f"use `basin_bound {certified} x` (true when certified) or `basin_bound {refuted} x` (true when refuted)"

@@ -90,7 +90,8 @@ def _interval(judgement: Judgement) -> str:
     """Return the bounds and the requirement: lower bounds rounded down, upper bounds up."""
     from certify.evidence.judgement import down, up
 
-    lower, upper, unit = judgement.lower, judgement.upper, judgement.unit
+    lower, upper = judgement.lower, judgement.upper
+    unit = "score" if judgement.unit == "absence" else judgement.unit
     need = f"{'at least' if unit == 'retention' else 'at most'} {judgement.need:g} required"
     if lower is not None and upper is not None:
         return f"{unit} {down(lower)} to {up(upper)}, {need}"

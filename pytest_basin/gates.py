@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_basin.markers import LIMITS, check_values
+from pytest_basin.markers import LIMITS, UNITS, check_values
 from pytest_basin.options import COMMAND_LINE, DEFAULT, INI, MARKER, Settings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Gate:
 
     benchmark: str
     evidence: str
-    unit: Literal["drop", "retention"]
+    unit: Literal["drop", "retention", "absence"]
     limit: float
     confidence: float
     draws: int
@@ -50,7 +50,7 @@ class Gate:
     @property
     def operator(self) -> str:
         """The comparison that is true when the gate is certified."""
-        return "<=" if self.unit == "drop" else ">="
+        return "<=" if self.requirement.at_most else ">="
 
     def on(self, benchmark: str) -> Gate:
         """Return the same gate on another benchmark."""
@@ -58,7 +58,7 @@ class Gate:
 
     def describe(self) -> str:
         """Return the effective values and where each comes from."""
-        limit = "max_drop" if self.unit == "drop" else "min_retention"
+        limit = next(name for name, unit in UNITS.items() if unit == self.unit)
         values = {limit: self.limit, "confidence": self.confidence, "evidence": self.evidence}
         if self.evidence == "smoothed":
             values["draws"] = self.draws
@@ -82,7 +82,7 @@ def resolve(asked: Mapping[str, Any], settings: Settings, benchmark: str) -> Gat
         raise pytest.UsageError(f"basin seed must be 0 or more, got {settings.value('seed')}")
     return Gate(
         benchmark=benchmark,
-        unit="drop" if limit == "max_drop" else "retention",
+        unit=UNITS[limit],
         limit=float(value),
         origins=origins,
         **chosen,
@@ -97,7 +97,8 @@ def _limit(asked: Mapping[str, Any], settings: Settings) -> tuple[str, float, st
     for origin in (COMMAND_LINE, INI):
         given = [n for n in LIMITS if settings[n.replace("_", "-")].origin == origin]
         if len(given) > 1:
-            raise pytest.UsageError(f"give basin_min_retention or basin_max_drop, not both (both on the {origin})")
+            names = " and ".join(f"basin_{name}" for name in given)
+            raise pytest.UsageError(f"give one limit, not {names} (all on the {origin})")
         if given:
             return given[0], settings.value(given[0].replace("_", "-")), origin
     return "max_drop", DEFAULT_MAX_DROP, DEFAULT

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 EVIDENCE = ("point", "position", "smoothed", "distance")
-LIMITS = ("min_retention", "max_drop")
+UNITS: dict[str, Literal["retention", "drop", "absence"]] = {
+    "min_retention": "retention",
+    "max_drop": "drop",
+    "max_score": "absence",
+}
+LIMITS = tuple(UNITS)
 
 DECLARATION = (
-    "basin(*, benchmarks=None, evidence='point', min_retention=None, max_drop=None, confidence=None, draws=None): "
-    "gate the checkpoint once per benchmark through the fixture basin_bound; give min_retention or max_drop, not both"
+    "basin(*, benchmarks=None, evidence='point', min_retention=None, max_drop=None, max_score=None, confidence=None, "
+    "draws=None): gate the checkpoint once per benchmark through the fixture basin_bound; give at most one of "
+    "min_retention, max_drop and max_score"
 )
 
 
@@ -20,7 +26,7 @@ def asked(node: pytest.Item) -> dict[str, Any]:
     """Return the keywords of all basin markers on ``node``; the closest marker wins.
 
     Raises:
-        UsageError: a positional argument, an unknown keyword, both limits, or a value that cannot be meant.
+        UsageError: a positional argument, an unknown keyword, two limits, or a value that cannot be meant.
     """
     keywords: dict[str, Any] = {}
     for mark in reversed(list(node.iter_markers("basin"))):
@@ -44,8 +50,9 @@ def _check(mark: pytest.Mark) -> None:
     for name in mark.kwargs:
         if name not in RULES:
             raise pytest.UsageError(f"basin marker has no keyword {name!r}; valid: {', '.join(RULES)}")
-    if all(limit in mark.kwargs for limit in LIMITS):
-        raise pytest.UsageError("basin marker: give min_retention or max_drop, not both")
+    given = [limit for limit in LIMITS if limit in mark.kwargs]
+    if len(given) > 1:
+        raise pytest.UsageError(f"basin marker: give one of {', '.join(LIMITS)}, not {' and '.join(given)}")
     check_values(mark.kwargs, "basin marker: {}")
 
 
@@ -76,6 +83,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "evidence": (lambda v: v in EVIDENCE, f"one of {', '.join(EVIDENCE)}"),
     "min_retention": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
     "max_drop": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
+    "max_score": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
     "confidence": (lambda v: _number(v) and 0 < v < 1, "a number strictly between 0 and 1"),
     "draws": (lambda v: isinstance(v, int) and not isinstance(v, bool) and v > 0, "a positive whole number"),
 }

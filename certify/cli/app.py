@@ -101,8 +101,9 @@ def check(
     subspace: SubspaceOption = None,
     draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Paired draws of smoothed evidence.")] = 200,
     items: Annotated[
-        ItemsAre, typer.Option(help="Items are a sample of a population, or all there is.")
-    ] = ItemsAre.population,
+        ItemsAre | None,
+        typer.Option(help="What the items stand for (a population for point and position, else fixed)."),
+    ] = None,
     confidence: ConfidenceOption = 0.95,
     max_drop: DropOption = None,
     min_retention: RetentionOption = None,
@@ -126,7 +127,7 @@ def check(
         sigma=sigma,
         subspaces=subspace or [],
         draws=draws,
-        items=items.value,
+        items=items.value if items else None,
         confidence=confidence,
         max_drop=max_drop,
         min_retention=min_retention,
@@ -144,11 +145,14 @@ def verify(
     base: Annotated[Path | None, typer.Option(help="Also hash this base.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Also hash this checkpoint.")] = None,
     benchmark: Annotated[Path | None, typer.Option(help="Also hash this benchmark.")] = None,
+    replay: Annotated[int, typer.Option(min=0, help="Draw this many stored draws at the base again.")] = 0,
+    subspace: SubspaceOption = None,
 ) -> None:
     """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""
-    from certify.cli.verify import run_verify
+    from certify.cli.verify import OtherFiles, run_verify
 
-    codes = [run_verify(out, file, base=base, checkpoint=checkpoint, benchmark=benchmark) for file in files]
+    others = OtherFiles(base, checkpoint, benchmark, tuple(subspace or ()))
+    codes = [run_verify(out, file, others, replay) for file in files]
     raise typer.Exit(worst(codes))
 
 

@@ -29,7 +29,7 @@ def run_check(
     sigma: float | None,
     subspaces: Sequence[Path],
     draws: int,
-    items: Literal["population", "fixed"],
+    items: Literal["population", "fixed"] | None,
     confidence: float,
     max_drop: float | None,
     min_retention: float | None,

@@ -32,14 +32,16 @@ def check(
     sigma: float | None = None,
     draws: int = SMOOTHED_DRAWS,
     subspaces: Sequence[Subspace] = (),
-    items: Items = "population",
+    items: Items | None = None,
     user_seed: int = 0,
     track: Track = silent,
 ) -> Iterator[Certificate]:
     """Yield one certificate for each kind of evidence, in the order of ``kinds``.
 
     ``position`` and ``distance`` rest on ``measurement``; ``smoothed`` uses its law of noise on weights, or
-    ``sigma``. ``draws`` is the number of paired draws of smoothed evidence.
+    ``sigma``. ``draws`` is the number of paired draws of smoothed evidence. ``items`` says what the items stand
+    for; unless given, a population for point and position and the fixed benchmark for distance. Smoothed
+    evidence always speaks of the fixed benchmark.
 
     Raises:
         InvalidPlan: an unknown kind, a missing measurement, another alpha than was declared, or numbers of
@@ -54,14 +56,14 @@ def check(
     for kind in kinds:
         evidence: Evidence
         if kind == "point":
-            evidence = candidate.point(items)
+            evidence = candidate.point(items or "population")
         elif kind == "smoothed":
             law = _smoothing_law(base, measurement, sigma)
             evidence = candidate.smoothed(law, draws, user_seed=user_seed, track=track)
         elif kind == "position":
-            evidence = candidate.position(_needed(measurement, kind), items)
+            evidence = candidate.position(_needed(measurement, kind), items or "population")
         else:
-            evidence = candidate.distance(_needed(measurement, kind), subspaces)
+            evidence = candidate.distance(_needed(measurement, kind), subspaces, items or "fixed")
         yield make_certificate(
             base=base.checkpoint.identity,
             checkpoint=candidate.checkpoint.identity,
@@ -115,7 +117,7 @@ def _check_plan(
     alpha: float,
     measurement: Measurement | None,
     draws: int,
-    items: Items,
+    items: Items | None,
 ) -> None:
     unknown = [k for k in kinds if k not in KINDS]
     if unknown or not kinds:

@@ -13,6 +13,7 @@ import torch
 
 from certify.__main__ import main
 from certify.cli.exits import Exit, worst
+from certify.records import digest
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,21 @@ def test_verify_hashes_what_it_is_given(folder, monkeypatch, capsys) -> None:  #
     capsys.readouterr()
     assert certify(monkeypatch, folder, *file, "--checkpoint", "wreck") == 4
     assert "checkpoint: wreck is not what was measured" in capsys.readouterr().out
+
+
+def test_verify_draws_again_what_it_is_asked_to(folder, monkeypatch, capsys, measured) -> None:  # type: ignore[no-untyped-def]
+    """With the weights at hand, stored draws are drawn again; invented scores with fitting digests are found."""
+    files = ("--base", "base", "--benchmark", "own.jsonl", "--replay", "3")
+    assert certify(monkeypatch, folder, "verify", measured, *files) == 0
+    assert "Drawn again, 3 of each run: the same scores" in capsys.readouterr().out
+    value = json.loads((folder / measured).read_text())
+    value["draws"][0]["draws"]["scores"] = [0.5] * 101
+    del value["digest"]
+    (folder / "invented.json").write_text(json.dumps({**value, "digest": digest(value)}))
+    assert certify(monkeypatch, folder, "verify", "invented.json") == 0  # nothing in the file contradicts it
+    assert certify(monkeypatch, folder, "verify", "invented.json", *files) == 4
+    assert "replay: draws.0, draw 0: recorded 0.5, drawn again 1.0" in capsys.readouterr().out
+    assert certify(monkeypatch, folder, "verify", measured, "--replay", "3") == 2
 
 
 def test_show_says_it_in_words(folder, monkeypatch, capsys, measured) -> None:  # type: ignore[no-untyped-def]

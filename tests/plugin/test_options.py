@@ -58,7 +58,6 @@ def test_origins_are_shown_with_v(project):
             "  basin_base = */base (ini)",
             "  basin_checkpoint = */same (command line)",
             "  basin_confidence = 0.9 (ini)",
-            "  basin_items = population (default)",
             "  basin_seed = 7 (command line)",
         ]
     )
@@ -67,7 +66,7 @@ def test_origins_are_shown_with_v(project):
 def test_every_option_has_help_and_an_ini_form(project):
     """`--help` lists each option and each ini key."""
     text = project.pytester.runpytest_inprocess("--help").stdout.str()
-    assert len(OPTIONS) == 16
+    assert len(OPTIONS) == 17
     for option in OPTIONS:
         assert f"{option.flag}=" in text or f"{option.flag} " in text
         assert f"\n  {option.dest} (" in text
@@ -101,7 +100,7 @@ def test_wrong_type_on_the_command_line_is_a_usage_error(project, argument):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--basin-max-drop=0.1", "--basin-min-retention=0.9"], "give basin_min_retention or basin_max_drop, not both"),
+        (["--basin-max-drop=0.1", "--basin-min-retention=0.9"], "give one limit, not basin_min_retention and basin_max_drop"),
         (["--basin-confidence=95"], "basin confidence must be a number strictly between 0 and 1, got 95.0"),
         (["--basin-seed=-1"], "basin seed must be 0 or more, got -1"),
         (["--basin-max-drop=2"], "basin max_drop must be a number from 0 to 1, got 2.0"),

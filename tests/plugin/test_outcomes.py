@@ -162,3 +162,20 @@ def test_missing_model_says_how_to_give_it(project, word):
     assert (
         f"no {word} to gate: give --basin-{word}=FOLDER, the ini key basin_{word}, or override" in result.stdout.str()
     )
+
+
+ABSENCE = """
+import pytest
+
+@pytest.mark.basin(max_score=0.3)
+def test_unlearned(basin_bound):
+    assert basin_bound <= basin_bound.required
+"""
+
+
+def test_an_absent_capability_is_gated_from_above(project):
+    """With max_score the score itself must be low: what the base can do refutes it, the wreck certifies it."""
+    project.run("broken", test=ABSENCE).assert_outcomes(passed=1)
+    result = project.run("same", test=ABSENCE)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *REFUTED  score 0.9* to 1.000, at most 0.3 required*"])
