@@ -118,11 +118,12 @@ class LikelihoodScorer:
         One float64 sum per continuation, token by token in order, whatever the batch; NaN stays NaN.
         """
         logits = _scored_logits(model, batch).float()
-        own = logits.gather(1, batch.target[:, None]).squeeze(1)
+        target = batch.target.to(logits.device)
+        own = logits.gather(1, target[:, None]).squeeze(1)
         if isinstance(self._benchmark.items[0], MultipleChoiceItem):
             value = (own - logits.logsumexp(1)).double()
         else:
-            others = logits.scatter(1, batch.target[:, None], -torch.inf).amax(1)
+            others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
             value = torch.where((own + others).isnan(), torch.nan, (own > others).double()).double()  # a tie is wrong
         totals.index_add_(0, batch.owner[batch.row].cpu(), value.cpu())
 
@@ -143,13 +144,12 @@ class LikelihoodScorer:
 def _scored_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
     """Return next-token logits at the scored places only, shape (places, vocabulary)."""
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        columns, at = batch.columns, batch.at
-        logits = model(input_ids=batch.ids, logits_to_keep=columns, use_cache=False).logits
-        kept: torch.Tensor = logits[batch.row, at]
-        return kept
-    logits = model(input_ids=batch.ids, use_cache=False).logits
-    every: torch.Tensor = logits[batch.row, batch.column]
-    return every
+        logits = model(input_ids=batch.ids, logits_to_keep=batch.columns, use_cache=False).logits
+        column = batch.at
+    else:
+        logits, column = model(input_ids=batch.ids, use_cache=False).logits, batch.column
+    scored: torch.Tensor = logits[batch.row.to(logits.device), column.to(logits.device)]
+    return scored
 
 
 def _encode(benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase) -> Iterator[Continuation]:

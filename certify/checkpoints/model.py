@@ -14,18 +14,31 @@ if TYPE_CHECKING:
     from certify.checkpoints.folder import Checkpoint
 
 
+AUTO = "auto"
+
+
 def load_model(checkpoint: Checkpoint, device: str = "cpu") -> PreTrainedModel:
     """Load the causal language model in its stored dtype, in evaluation mode, without remote code.
 
+    ``device`` is a torch device, or ``auto`` to spread a model over all accelerators (accelerate's device map).
+
     Raises:
-        CheckpointError: the folder is no causal language model, or a weight is missing or left over.
+        CheckpointError: the folder is no causal language model, a weight is missing or left over, or the model
+            does not fit into the devices' memory.
     """
     from transformers import AutoModelForCausalLM
+
+    placement: dict[str, Any] = {"device_map": "auto"} if device == AUTO else {}
 
     with _quiet():
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                checkpoint.path, dtype="auto", local_files_only=True, use_safetensors=True, output_loading_info=True
+                checkpoint.path,
+                dtype="auto",
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                **placement,
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             first = str(error).strip().splitlines()[0]
@@ -34,7 +47,15 @@ def load_model(checkpoint: Checkpoint, device: str = "cpu") -> PreTrainedModel:
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *(k for k, *_ in report["mismatched_keys"])]
     if wrong:
         raise CheckpointError(f"{checkpoint.path}: weights do not fit config.json, e.g. {sorted(map(str, wrong))[:3]}")
-    ready: PreTrainedModel = model.eval().requires_grad_(False).to(device)
+    outside = [name for name, p in model.named_parameters() if p.is_meta]
+    if outside:
+        raise CheckpointError(
+            f"{checkpoint.path}: {len(outside)} tensors do not fit into memory and would be read from disk in every "
+            f"forward pass, e.g. {outside[0]!r}: noise needs them in memory; use more or larger devices"
+        )
+    ready: PreTrainedModel = model.eval().requires_grad_(False)
+    if not placement:
+        model.to(device)
     return ready
 
 

@@ -35,8 +35,84 @@ ScoreOption = Annotated[
     float | None, typer.Option(help="Highest allowed score, instead: the capability must be absent.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="User seed; shown in every record.")]
-DeviceOption = Annotated[str, typer.Option(help="Device to run on, e.g. cpu or cuda:0.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda:0 ..., or auto to spread a large model over all devices.")]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, help="Processes that share the draws (started by torchrun); refused if fewer run.")
+]
+DrawsDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--draws-dir",
+        envvar="CERTIFY_DRAWS_DIR",
+        help="Folder where finished draws are kept, so that a killed run resumes (the user's cache if absent).",
+    ),
+]
 SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="Basis file of a subspace; repeatable.")]
+
+
+@app.command()
+def plan(
+    base: Annotated[
+        Path | None, typer.Argument(help="Folder (or hub id) of a base to time on --benchmark.", show_default=False)
+    ] = None,
+    benchmark: Annotated[
+        Path | None, typer.Option("--benchmark", "-b", help="JSONL file: its number of items and its chance.")
+    ] = None,
+    evidence: Annotated[
+        str, typer.Option(help="Kinds of evidence to plan for, comma-separated.")
+    ] = "point,position,smoothed,distance",
+    items: Annotated[int | None, typer.Option(min=1, help="Items at hand (the benchmark's if absent).")] = None,
+    draws: Annotated[int | None, typer.Option("--draws", "-n", min=1, help="Draws that can be afforded.")] = None,
+    confidence: ConfidenceOption = 0.95,
+    max_drop: DropOption = None,
+    min_retention: RetentionOption = None,
+    max_score: ScoreOption = None,
+    true_lost: Annotated[
+        float | None, typer.Option(help="Expected share of items lost; adds sizes with power.")
+    ] = None,
+    power: Annotated[float, typer.Option(help="Wanted probability that a good checkpoint passes.")] = 0.9,
+    p1: Annotated[float | None, typer.Option(help="Plan a sequential gate that should pass at this score.")] = None,
+    from_distance: Annotated[
+        bool, typer.Option("--from-distance", help="Plan for one checkpoint's distance; reads weights only.")
+    ] = False,
+    of_base: Annotated[Path | None, typer.Option("--base", help="With --from-distance: the base.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="With --from-distance: the checkpoint.")] = None,
+    sigma: Annotated[float | None, typer.Option(help="With --from-distance: noise on every weight.")] = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Say what a gate needs before anything is drawn. Exit 2 if the given items or draws can never pass."""
+    from certify.cli.plan import run_plan, run_plan_from_distance
+
+    if from_distance:
+        run_plan_from_distance(
+            out,
+            base=of_base or base,
+            checkpoint=checkpoint,
+            sigma=sigma,
+            benchmark=benchmark,
+            draws=draws,
+            confidence=confidence,
+            max_drop=max_drop,
+            min_retention=min_retention,
+            max_score=max_score,
+        )
+        return
+    run_plan(
+        out,
+        base=base or of_base,
+        benchmark=benchmark,
+        evidence=_names(evidence),
+        items=items,
+        draws=draws,
+        confidence=confidence,
+        max_drop=max_drop,
+        min_retention=min_retention,
+        max_score=max_score,
+        true_lost=true_lost,
+        power=power,
+        p1=p1,
+        device=device,
+    )
 
 
 @app.command()
@@ -62,6 +138,8 @@ def measure(
     max_score: ScoreOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
+    processes: ProcessesOption = 1,
+    draws_dir: DrawsDirOption = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the output file if it exists.")] = False,
 ) -> None:
     """Measure a base once: its basin, and draws that serve every checkpoint."""
@@ -83,6 +161,8 @@ def measure(
         max_score=max_score,
         seed=seed,
         device=device,
+        processes=processes,
+        draws_dir=draws_dir,
         overwrite=overwrite,
     )
 
@@ -110,6 +190,8 @@ def check(
     max_score: ScoreOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
+    processes: ProcessesOption = 1,
+    draws_dir: DrawsDirOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
 ) -> None:
     """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
@@ -134,6 +216,8 @@ def check(
         max_score=max_score,
         seed=seed,
         device=device,
+        processes=processes,
+        draws_dir=draws_dir,
         output=output,
     )
     raise typer.Exit(worst(OF_VERDICT[c.judgement.verdict] for c in certificates if c.evidence.kind in required))

@@ -9,8 +9,9 @@ from typing import Literal
 from rich.console import Console
 
 from certify.certificate import Certificate, read_measurement
-from certify.cli.progress import progress_bars
+from certify.cli.progress import carried_out
 from certify.evidence import alpha_of, requirement_of
+from certify.evidence.suite import holm_certified
 from certify.measuring import Base
 from certify.measuring import check as check_checkpoint
 from certify.noise import open_subspace
@@ -36,10 +37,12 @@ def run_check(
     max_score: float | None,
     seed: int,
     device: str,
+    processes: int,
+    draws_dir: Path | None,
     output: Path | None,
 ) -> list[Certificate]:
     """Judge one checkpoint, print the table and the claims, and write certificates if a folder is named."""
-    with progress_bars() as track:
+    with carried_out(processes, device, draws_dir) as run:
         certificates = list(
             check_checkpoint(
                 Base.open(base, benchmark, device),
@@ -53,11 +56,16 @@ def run_check(
                 subspaces=[open_subspace(path) for path in subspaces],
                 items=items,
                 user_seed=seed,
-                track=track,
+                run=run,
             )
         )
+    if run.world.rank > 0:
+        return certificates
     out.print(verdict_table(certificates, informational))
     print_claims(out, certificates)
+    decisive = [c for c in certificates if c.evidence.kind in required]
+    if len(decisive) > 1:
+        out.print(holm_line(decisive, alpha_of(confidence)), markup=False)
     if output is not None:
         for certificate in certificates:
             out.print(f"wrote {certificate.to_json(output / file_name(certificate))}", markup=False)
@@ -70,6 +78,13 @@ def print_claims(out: Console, certificates: Sequence[Certificate]) -> None:
         out.print(f"{c.checkpoint.name}, {c.evidence.kind}: {c.claim_text}", markup=False)
         for note in c.judgement.notes:
             out.print(f"    {note}", markup=False)
+
+
+def holm_line(certificates: Sequence[Certificate], alpha: float) -> str:
+    """Say which of several gates hold jointly, by Holm's procedure."""
+    holds = holm_certified(certificates, alpha)
+    held = ", ".join(c.evidence.kind for c, yes in zip(certificates, holds, strict=True) if yes)
+    return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"
 
 
 def file_name(certificate: Certificate) -> str:

@@ -14,7 +14,7 @@ from certify.cli.progress import progress_bars
 from certify.demo import DATA
 from certify.evidence import KINDS, Requirement
 from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
-from certify.measuring.scores import Track
+from certify.measuring.run import Run, Track
 from certify.noise import Subspace, open_subspace
 from certify.verify import differences
 
@@ -67,7 +67,7 @@ def run_demo(out: Console, folder: Path) -> Exit:
                 measurement=measurement,
                 subspaces=[subspace],
                 draws=SMOOTHED_DRAWS,
-                track=track,
+                run=Run(track),
             )
         ]
     written = _write(folder, measurement, certificates, requirement)
@@ -89,7 +89,7 @@ def _measure(base: Base, subspace: Subspace, requirement: Requirement, track: Tr
         grid=GRID,
         alpha=ALPHA,
         requirement=requirement,
-        track=track,
+        run=Run(track),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from certify.cli.progress import progress_bars
+from certify.cli.progress import carried_out
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import alpha_of, requirement_of
 from certify.measuring import Base, PlannedDraws, measure_base, pilot_sigma, sigma_grid, subspace_law
@@ -32,6 +32,8 @@ def run_measure(
     max_score: float | None,
     seed: int,
     device: str,
+    processes: int,
+    draws_dir: Path | None,
     overwrite: bool,
 ) -> None:
     """Measure a base and write the measurement; what can be refused is refused before the first draw."""
@@ -43,11 +45,11 @@ def run_measure(
     if bool(subspaces) != (subspace_sigma is not None):
         raise InvalidPlan("--subspace and --subspace-sigma go together")
     opened = Base.open(base, benchmark, device)
-    with progress_bars() as track:
-        chosen = stated if stated is not None else pilot_sigma(opened, user_seed=seed, track=track)
+    with carried_out(processes, device, draws_dir) as run:
+        chosen = stated if stated is not None else pilot_sigma(opened, user_seed=seed, track=run.track)
         if levels is None:
             levels = sigma_grid(
-                chosen if isinstance(chosen, float) else pilot_sigma(opened, user_seed=seed, track=track)
+                chosen if isinstance(chosen, float) else pilot_sigma(opened, user_seed=seed, track=run.track)
             )
         planned = [PlannedDraws(opened.weight_law(chosen), n)]
         for path in subspaces:
@@ -60,8 +62,10 @@ def run_measure(
             alpha=alpha,
             requirement=requirement,
             user_seed=seed,
-            track=track,
+            run=run,
         )
+    if run.world.rank > 0:
+        return
     measurement.to_json(output)
     for line in measurement_lines(measurement):
         out.print(line, markup=False)

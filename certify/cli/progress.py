@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from certify.measuring.scores import Track
+    from certify.measuring.run import Run, Track
 
 
 class RateColumn(ProgressColumn):
@@ -45,7 +46,7 @@ def progress_bars() -> Iterator[Track]:
         disable=not console.is_terminal,
     )
 
-    def track(indices: range, label: str) -> Iterable[int]:
+    def track(indices: Sequence[int], label: str) -> Iterable[int]:
         task = bars.add_task(label, total=len(indices))
         for i in indices:
             yield i
@@ -54,3 +55,16 @@ def progress_bars() -> Iterator[Track]:
 
     with bars:
         yield track
+
+
+@contextmanager
+def carried_out(processes: int, device: str, draws_dir: Path | None) -> Iterator[Run]:
+    """Yield the run of a command: bars on the first rank, finished draws kept, work shared with other ranks."""
+    from platformdirs import user_cache_path
+
+    from certify.measuring import Run, join_world
+
+    world = join_world(processes, device)
+    ledgers = draws_dir or user_cache_path("pytest-basin") / "draws"
+    with progress_bars() as track:
+        yield Run(track, ledgers, world) if world.rank == 0 else Run(ledgers=ledgers, world=world)

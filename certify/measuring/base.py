@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from certify.benchmarks import Benchmark, Scorer, open_benchmark
 from certify.certificate import Measurement
 from certify.checkpoints import Checkpoint, load_model, load_tokenizer, open_checkpoint
+from certify.checkpoints.model import AUTO
 from certify.errors import InvalidInput
 from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws
@@ -19,10 +20,20 @@ from certify.evidence.feasibility import require_feasible
 from certify.evidence.paired_items import ItemScores
 from certify.evidence.position import Basin, BasinLevel
 from certify.measuring.environment import environment
-from certify.measuring.scores import Track, all_items, item_scores, mean, one_pass, silent
+from certify.measuring.run import Run
+from certify.measuring.scores import all_items, item_scores, mean, one_pass
 from certify.noise import Subspace, noised, weight_noise
 from certify.noise.law import check_sigma
-from certify.records import EngineIdentity, NoiseLaw, SubspaceNoise, WeightNoise, derive_seed
+from certify.records import (
+    EngineIdentity,
+    ModelIdentity,
+    NoiseLaw,
+    Seed,
+    SubspaceNoise,
+    WeightNoise,
+    derive_seed,
+    identity_key,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,7 +67,12 @@ class Base:
     @cached_property
     def scorer(self) -> Scorer:
         """The encoded benchmark."""
-        return self.benchmark.encode(load_tokenizer(self.checkpoint), self.device)
+        return self.encode(self.checkpoint)
+
+    def encode(self, checkpoint: Checkpoint) -> Scorer:
+        """Return the benchmark as ``checkpoint``'s own tokenizer encodes it, where the model takes its input."""
+        inputs = str(self.model.device) if self.device == AUTO else self.device
+        return self.benchmark.encode(load_tokenizer(checkpoint), inputs)
 
     @cached_property
     def scores(self) -> ItemScores:
@@ -73,6 +89,16 @@ class Base:
         """The engine that will put draws into this base."""
         return EngineIdentity(device=self.device, tokens_per_batch=self.scorer.tokens_per_batch)
 
+    def run_identity(self, seed: Seed, weights: ModelIdentity | None = None) -> dict[str, Any]:
+        """Return everything that the score of a draw at ``weights`` (the base's) depends on, beside its number."""
+        return {
+            "seed": seed.value,
+            "weights": identity_key(weights or self.checkpoint.identity),
+            "benchmark": [self.scorer.identity.digest, self.scorer.identity.tokens],
+            "engine": self.engine.model_dump(mode="json"),
+            "environment": environment().model_dump(mode="json"),
+        }
+
     def weight_law(self, sigma: float | Mapping[str, float]) -> WeightNoise:
         """Return the law with noise of ``sigma`` (for all tensors, or by name pattern)."""
         return weight_noise(self.sizes, sigma)
@@ -88,13 +114,15 @@ class PlannedDraws:
 
 
 def checked_device(device: str) -> str:
-    """Return ``device`` if torch knows it and it is there.
+    """Return ``device`` if torch knows it and it is there (or it is ``auto``).
 
     Raises:
         InvalidInput: naming the device and what torch says.
     """
     import torch
 
+    if device == AUTO:
+        return device
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -115,7 +143,7 @@ def measure_base(
     alpha: float = 0.05,
     requirement: Requirement | None = None,
     user_seed: int = 0,
-    track: Track = silent,
+    run: Run | None = None,
 ) -> Measurement:
     """Count what position and distance evidence need: the basin on ``grid``, and the ``planned`` draws.
 
@@ -131,9 +159,10 @@ def measure_base(
     if requirement is not None:
         for plan in planned:
             require_feasible("distance", plan.n, requirement, alpha, base.benchmark.chance)
-    levels = tuple(_level(base, sigma, user_seed, track) for sigma in grid)
+    run = run or Run()
+    levels = tuple(_level(base, sigma, user_seed, run) for sigma in grid)
     ladders = Counter(plan.law.kind for plan in planned)
-    draws = tuple(_draws(base, plan, alpha, ladders[plan.law.kind], user_seed, track) for plan in planned)
+    draws = tuple(_draws(base, plan, alpha, ladders[plan.law.kind], user_seed, run) for plan in planned)
     return Measurement.seal(
         base=base.checkpoint.identity,
         benchmark=base.scorer.identity,
@@ -150,20 +179,22 @@ def _check_grid(grid: Sequence[float]) -> None:
         raise InvalidInput(f"the sigma grid must hold at least one value and ascend, got {list(grid)}")
 
 
-def _level(base: Base, sigma: float, user_seed: int, track: Track) -> BasinLevel:
+def _level(base: Base, sigma: float, user_seed: int, run: Run) -> BasinLevel:
     law = base.weight_law(sigma)
     identity = base.scorer.identity
     seed = derive_seed("basin", law, identity, base.checkpoint.identity, n=identity.items, user_seed=user_seed)
     with noised(base.model, law, seed) as engine:
-        scores = one_pass(engine, base.scorer, track, f"basin, sigma {sigma:g}")
+        scores = one_pass(engine, base.scorer, run, f"basin, sigma {sigma:g}", base.run_identity(seed))
     return BasinLevel(sigma=sigma, law=law, engine=base.engine, seed=seed, scores=scores)
 
 
-def _draws(base: Base, plan: PlannedDraws, alpha: float, ladder: int, user_seed: int, track: Track) -> BaseDraws:
+def _draws(base: Base, plan: PlannedDraws, alpha: float, ladder: int, user_seed: int, run: Run) -> BaseDraws:
     law, identity = plan.law, base.scorer.identity
     seed = derive_seed("distance", law, identity, base.checkpoint.identity, n=plan.n, user_seed=user_seed)
     with noised(base.model, law, seed, subspace=plan.subspace) as engine:
-        scores = all_items(engine, base.scorer, range(plan.n), track, f"draws at the base, {law.kind}")
+        scores = all_items(
+            engine, base.scorer, range(plan.n), run, f"draws at the base, {law.kind}", base.run_identity(seed)
+        )
     return BaseDraws(
         law=law,
         engine=base.engine,

@@ -9,7 +9,7 @@ import torch
 
 from certify.benchmarks import Scorer
 from certify.certificate import Measurement
-from certify.checkpoints import Checkpoint, difference, load_model, load_tokenizer
+from certify.checkpoints import Checkpoint, difference, load_model
 from certify.checkpoints.compare import companion_differences
 from certify.errors import CheckpointError, InvalidPlan
 from certify.evidence import (
@@ -21,8 +21,11 @@ from certify.evidence import (
 )
 from certify.evidence.distance import Displacement
 from certify.evidence.paired_items import Items, ItemScores, PairedScores
+from certify.evidence.position import FRACTIONS
 from certify.measuring.base import Base
-from certify.measuring.scores import Track, all_items, item_scores, mean, silent
+from certify.measuring.run import Run
+from certify.measuring.scores import all_items, item_scores, mean
+from certify.measuring.sequential import SequentialRecord, run_gate
 from certify.noise import Subspace, noised
 from certify.noise.subspace import COORDINATES
 from certify.records import NoiseLaw, SubspaceNoise, derive_seed
@@ -30,7 +33,8 @@ from certify.records import NoiseLaw, SubspaceNoise, derive_seed
 if TYPE_CHECKING:
     from torch import nn
 
-FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+    from certify.gates import GatePlan
+
 TOKENIZER_DIFFERS = "tokenizer differs"
 
 
@@ -59,7 +63,7 @@ class Candidate:
     def _own_scorer(self) -> Scorer:
         """The base's encoding, unless the checkpoint brings another tokenizer (point evidence only)."""
         if TOKENIZER_DIFFERS in companion_differences(self.base.checkpoint, self.checkpoint):
-            return self.base.benchmark.encode(load_tokenizer(self.checkpoint), self.base.device)
+            return self.base.encode(self.checkpoint)
         return self.base.scorer
 
     def point(self, items: Items = "population") -> PointEvidence:
@@ -80,7 +84,7 @@ class Candidate:
         return PositionEvidence(items=items, basin=measurement.basin, points=points, displacement=displacement)
 
     def smoothed(
-        self, law: NoiseLaw, n: int, *, subspace: Subspace | None = None, user_seed: int = 0, track: Track = silent
+        self, law: NoiseLaw, n: int, *, subspace: Subspace | None = None, user_seed: int = 0, run: Run | None = None
     ) -> SmoothedEvidence:
         """Score all items under ``n`` draws at the base and, with the same seeds, at the checkpoint."""
         self._same_tokenizer("smoothed")
@@ -96,9 +100,10 @@ class Candidate:
             user_seed=user_seed,
         )
         runs = []
-        for model, where in ((base.model, "base"), (self.model, self.checkpoint.name)):
+        for model, weights in ((base.model, base.checkpoint.identity), (self.model, self.checkpoint.identity)):
+            identity, label = base.run_identity(seed, weights), f"paired draws, {weights.name}"
             with noised(model, law, seed, subspace=subspace) as engine:
-                runs.append(all_items(engine, scorer, range(n), track, f"paired draws, {where}"))
+                runs.append(all_items(engine, scorer, range(n), run or Run(), label, identity))
         return SmoothedEvidence(
             law=law,
             engine=base.engine,
@@ -107,6 +112,31 @@ class Candidate:
             checkpoint=runs[1],
             base_unnoised=mean(base.scores),
             checkpoint_unnoised=mean(self.scores),
+        )
+
+    def sequential(
+        self,
+        law: NoiseLaw,
+        plan: GatePlan,
+        *,
+        subspace: Subspace | None = None,
+        user_seed: int = 0,
+        run: Run | None = None,
+    ) -> SequentialRecord:
+        """Run a sequential gate on E J(checkpoint + noise): draw after draw, each with one random item."""
+        self._same_tokenizer("sequential")
+        difference(self.base.checkpoint, self.checkpoint)  # refuses another architecture or an inexact cast
+        return run_gate(
+            self.model,
+            self.base.scorer,
+            law,
+            plan,
+            base=self.base.checkpoint.identity,
+            checkpoint=self.checkpoint.identity,
+            engine=self.base.engine,
+            subspace=subspace,
+            user_seed=user_seed,
+            track=(run or Run()).track,
         )
 
     def distance(

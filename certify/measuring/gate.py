@@ -14,7 +14,7 @@ from certify.evidence.paired_items import Items
 from certify.measuring.base import Base
 from certify.measuring.checkpoint import Candidate
 from certify.measuring.environment import environment
-from certify.measuring.scores import Track, silent
+from certify.measuring.run import Run
 from certify.noise import Subspace
 from certify.records import NoiseLaw, SubspaceNoise, identity_key, items_key
 
@@ -34,7 +34,7 @@ def check(
     subspaces: Sequence[Subspace] = (),
     items: Items | None = None,
     user_seed: int = 0,
-    track: Track = silent,
+    run: Run | None = None,
 ) -> Iterator[Certificate]:
     """Yield one certificate for each kind of evidence, in the order of ``kinds``.
 
@@ -59,7 +59,7 @@ def check(
             evidence = candidate.point(items or "population")
         elif kind == "smoothed":
             law = _smoothing_law(base, measurement, sigma)
-            evidence = candidate.smoothed(law, draws, user_seed=user_seed, track=track)
+            evidence = candidate.smoothed(law, draws, user_seed=user_seed, run=run)
         elif kind == "position":
             evidence = candidate.position(_needed(measurement, kind), items or "population")
         else:

@@ -1,16 +1,73 @@
-"""The pilot: choose sigma on draws that never enter a bound."""
+"""The pilot: choose sigma and foresee the work, on draws that never enter a bound.
+
+Pilot draws come from streams of their own ("pilot/..."), under seeds of their own, and their scores are
+:class:`PilotDraws`, which no record of evidence accepts.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 from certify.errors import InvalidPlan
 from certify.measuring.base import Base
-from certify.measuring.scores import Track, all_items, mean, silent
+from certify.measuring.run import Track, silent
+from certify.measuring.scores import item_scores, mean
 from certify.noise import noised
-from certify.records import derive_seed
+from certify.records import WeightNoise, derive_seed
 
 DRAWS = 8
 HALVINGS = 12
 GRID = (0.25, 0.5, 0.75, 1.0, 1.5)  # five points; sigma* is read off the last one certified
+TIMED = 3  # draws that are timed, after one that warms up
+
+
+@dataclass(frozen=True)
+class PilotDraws:
+    """Benchmark scores under pilot draws of one law: they choose, and prove nothing."""
+
+    law: WeightNoise
+    scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean score, failures as 0."""
+        return sum(self.scores) / len(self.scores)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds, timed at the base: one draw written, one item alone, and all items in batches."""
+
+    draw: float
+    item: float
+    benchmark: float
+    items: int
+
+    def measure(self, laws: int, n: int) -> float:
+        """Return the seconds of a measurement: the basin at five sigmas, and n draws of each law."""
+        basin = len(GRID) * self.items * (self.draw + self.item)
+        return self.benchmark + basin + laws * n * (self.draw + self.benchmark)
+
+    def choosing(self) -> float:
+        """Return the most seconds that choosing sigma adds."""
+        return HALVINGS * DRAWS * (self.draw + self.benchmark)
+
+    def check(self, kind: str, n: int, points: int) -> float:
+        """Return the seconds of one kind of evidence about one checkpoint, beside reading its weights."""
+        if kind == "distance":
+            return 0.0
+        if kind == "smoothed":
+            return 2 * self.benchmark + 2 * n * (self.draw + self.benchmark)
+        return (2 if kind == "point" else points) * self.benchmark
+
+
+def pilot_draws(base: Base, sigma: float, n: int = DRAWS, user_seed: int = 0) -> PilotDraws:
+    """Return the base's scores under ``n`` pilot draws of noise of ``sigma`` on all weights."""
+    law = base.weight_law(sigma)
+    seed = derive_seed("pilot", law, base.scorer.identity, base.checkpoint.identity, n=n, user_seed=user_seed)
+    with noised(base.model, law, seed, pilot=True) as engine:
+        return PilotDraws(law, tuple(mean(item_scores(engine.at(i), base.scorer)) for i in range(n)))
 
 
 def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, track: Track = silent) -> float:
@@ -21,21 +78,42 @@ def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, track: Track 
     Raises:
         InvalidPlan: even the smallest sigma tried breaks the benchmark.
     """
-    score = mean(base.scores)
-    squares = sum(float(p.double().square().sum()) for p in base.model.parameters())
-    size = sum(p.numel() for p in base.model.parameters())
-    sigma = float(f"{(squares / size) ** 0.5:.2g}")
+    score, sigma = mean(base.scores), _size_of_weights(base)
     for _ in track(range(HALVINGS), "pilot"):
-        law = base.weight_law(sigma)
-        seed = derive_seed("pilot", law, base.scorer.identity, base.checkpoint.identity, n=DRAWS, user_seed=user_seed)
-        with noised(base.model, law, seed, pilot=True) as engine:
-            scores = all_items(engine, base.scorer, range(DRAWS), silent, "pilot")
-        if score - scores.mean <= tau / 2:
+        if score - pilot_draws(base, sigma, user_seed=user_seed).mean <= tau / 2:
             return sigma
         sigma /= 2
     raise InvalidPlan(f"no basin found: noise of sigma {2 * sigma:.2g} still costs more than {tau / 2:g} of the score")
 
 
+def pilot_costs(base: Base, sigma: float | None = None) -> Costs:
+    """Time a few pilot draws at the base, each without and with the benchmark; the scores are not looked at."""
+    law = base.weight_law(_size_of_weights(base) / 2**HALVINGS if sigma is None else sigma)
+    scorer = base.scorer
+    seed = derive_seed("pilot", law, scorer.identity, base.checkpoint.identity, n=TIMED)
+    seconds: dict[str, list[float]] = {"draw": [], "item": [], "benchmark": []}
+    with noised(base.model, law, seed, pilot=True) as engine:
+        for i in range(TIMED + 1):
+            start = time.perf_counter()
+            model = engine.at(i)
+            written = time.perf_counter()
+            scorer.score(model, [i % scorer.identity.items])
+            alone = time.perf_counter()
+            scorer.score(model)
+            for part, spent in zip(
+                seconds, (written - start, alone - written, time.perf_counter() - alone), strict=True
+            ):
+                seconds[part].append(spent)
+    draw, item, benchmark = (sum(each[1:]) / TIMED for each in seconds.values())
+    return Costs(draw, item, benchmark, scorer.identity.items)
+
+
 def sigma_grid(sigma: float) -> tuple[float, ...]:
     """Return the five ascending sigmas around the pilot's choice that the basin is measured at."""
     return tuple(sigma * f for f in GRID)
+
+
+def _size_of_weights(base: Base) -> float:
+    """Return the root mean square of all weights, to two digits."""
+    squares = sum(float(p.double().square().sum()) for p in base.model.parameters())
+    return float(f"{(squares / sum(p.numel() for p in base.model.parameters())) ** 0.5:.2g}")

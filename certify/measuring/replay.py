@@ -11,7 +11,8 @@ from certify.evidence import DistanceEvidence, PointEvidence, PositionEvidence, 
 from certify.evidence.distance import BaseDraws
 from certify.evidence.position import Basin
 from certify.measuring.base import Base
-from certify.measuring.scores import all_items, checked, item_scores, silent
+from certify.measuring.run import Run
+from certify.measuring.scores import all_items, checked, item_scores
 from certify.noise import Subspace, noised
 from certify.records import EngineIdentity, NoiseLaw, Seed
 
@@ -60,7 +61,7 @@ def _again(stored: Stored, base: Base, draws: int, subspaces: Sequence[Subspace]
             if stored.one_item_each:
                 fresh = checked(base.scorer.score(engine.at(i), [i]), 1, base.scorer.identity.graded)[0]
             else:
-                fresh = all_items(engine, base.scorer, range(i, i + 1), silent, "").scores[0]
+                fresh = all_items(engine, base.scorer, [i], Run(), "", {}).scores[0]
             if fresh != stored.scores[i]:
                 yield f"replay: {stored.where}, draw {i}: recorded {stored.scores[i]}, drawn again {fresh}"
 

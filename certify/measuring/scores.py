@@ -1,14 +1,16 @@
-"""Turn draws into scores. ``track`` wraps each loop, so that a caller can show progress."""
+"""Turn draws into scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from certify.errors import BenchmarkError
 from certify.evidence.paired_items import ItemScores, kept
 from certify.evidence.smoothed import DrawScores
+from certify.measuring.ledger import Entry
+from certify.measuring.run import Run
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,33 +18,35 @@ if TYPE_CHECKING:
     from certify.benchmarks import Scorer
     from certify.noise import Engine
 
-Track = Callable[[range, str], Iterable[int]]
-
-
-def silent(indices: range, label: str) -> Iterable[int]:
-    """Show nothing."""
-    return indices
-
 
 def item_scores(model: nn.Module, scorer: Scorer) -> ItemScores:
     """Return the score of every item at the model's present weights; None for an item without an answer."""
     return checked(scorer.score(model), scorer.identity.items, scorer.identity.graded)
 
 
-def all_items(engine: Engine, scorer: Scorer, draws: range, track: Track, label: str) -> DrawScores:
+def all_items(
+    engine: Engine, scorer: Scorer, draws: Sequence[int], run: Run, label: str, identity: Mapping[str, Any]
+) -> DrawScores:
     """Return the benchmark score (mean over all items) under each draw, in draw order (table design)."""
     m, graded = scorer.identity.items, scorer.identity.graded
-    tables = [checked(scorer.score(engine.at(i)), m, graded) for i in track(draws, label)]
-    failed = tuple(sum(s is None for s in table) / m for table in tables)
-    return DrawScores(
-        scores=tuple(math.fsum(kept(table)) / m for table in tables), failed=failed if any(failed) else ()
-    )
+
+    def score(draw: int) -> Entry:
+        table = checked(scorer.score(engine.at(draw)), m, graded)
+        return mean(table), sum(s is None for s in table) / m
+
+    entries = run.carry_out(draws, score, label, {**identity, "design": "table"})
+    failed = tuple(f for _, f in entries)
+    return DrawScores(scores=tuple(s or 0.0 for s, _ in entries), failed=failed if any(failed) else ())
 
 
-def one_pass(engine: Engine, scorer: Scorer, track: Track, label: str) -> ItemScores:
+def one_pass(engine: Engine, scorer: Scorer, run: Run, label: str, identity: Mapping[str, Any]) -> ItemScores:
     """Return the score of each item j under its own draw j (one-pass design)."""
-    items, graded = range(scorer.identity.items), scorer.identity.graded
-    return tuple(checked(scorer.score(engine.at(j), [j]), 1, graded)[0] for j in track(items, label))
+
+    def score(draw: int) -> Entry:
+        return checked(scorer.score(engine.at(draw), [draw]), 1, scorer.identity.graded)[0], 0.0
+
+    entries = run.carry_out(range(scorer.identity.items), score, label, {**identity, "design": "one-pass"})
+    return tuple(s for s, _ in entries)
 
 
 def mean(scores: ItemScores) -> float:

@@ -146,11 +146,13 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
             label=f"{draws.law.describe()} ({draws.n} draws)",
         )
     _chance_line(axes, chance)
+    beyond = 0
     for i, c in enumerate(found):
         r = c.judgement.quantities["r"]
         far = r is None or r > REACH
+        beyond += far
         axes.plot(
-            REACH if r is None or far else r,
+            REACH - 0.12 * (beyond - 1) if r is None or far else r,  # side by side at the edge
             c.judgement.quantities["bound"] or 0.0,
             ">" if far else MARKERS[i % len(MARKERS)],
             color=PALETTE[i % len(PALETTE)],
@@ -158,7 +160,7 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
             ls="none",
             clip_on=False,
             label=f"{c.checkpoint.name}, r = {'infinite' if r is None else format(r, '.3g')}"
-            + (" (far to the right: vacuous)" if far else ""),
+            + (" (far to the right)" if far else ""),
         )
     axes.set(
         xlabel="distance r in units of the law's noise",
@@ -167,7 +169,7 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
         xlim=(0, REACH),
         ylim=(0, 1.04),
     )
-    _legend(figure, axes)
+    _legend(figure, axes, columns=1)
     return figure
 
 
@@ -192,9 +194,11 @@ def _axes() -> tuple[Figure, Axes]:
         return figure, figure.add_subplot()
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def _legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
     """Put the legend below the axes, where it hides no data."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", fontsize=8.5, ncols=2, frameon=False)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower left", fontsize=8.5, ncols=columns, frameon=False
+    )
 
 
 def _chance_line(axes: Axes, chance: float) -> None:

@@ -20,7 +20,8 @@ from certify.bounds import score_band
 from certify.evidence import DistanceEvidence, SmoothedEvidence
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.smoothed import DrawScores
-from certify.measuring.scores import all_items, one_pass, silent
+from certify.measuring.run import Run
+from certify.measuring.scores import all_items, one_pass
 from certify.noise import noised, weight_noise
 from certify.records import BenchmarkIdentity, EngineIdentity, Seed, WeightNoise
 
@@ -79,7 +80,7 @@ def seed(i: int) -> Seed:
 def draw(model: nn.Module, scorer: Thresholds, i: int, n: int) -> tuple[float, ...]:
     """Scores through the real sampling path: Philox, lattice, explicit engine, rounding to float32."""
     with noised(model, law(), seed(i)) as engine:
-        return all_items(engine, scorer, range(n), silent, "").scores
+        return all_items(engine, scorer, range(n), Run(), "", {}).scores
 
 
 def distance_at(scores: tuple[float, ...], r: float, i: int = 0) -> DistanceEvidence:
@@ -111,7 +112,7 @@ def test_each_item_under_its_own_draw_has_the_same_mean() -> None:
     """The one-pass design estimates the same mean (500 items with one margin; budget 1e-7)."""
     scorer = Thresholds([1.0] * 500)
     with noised(base_model(), law(), seed(3)) as engine:
-        scores = one_pass(engine, scorer, silent, "")
+        scores = one_pass(engine, scorer, Run(), "", {})
     p = float(ndtr(1.0))
     assert abs(np.mean(scores) - p) <= 5.33 * (p * (1 - p) / 500) ** 0.5
 

@@ -41,7 +41,10 @@ def test_named_benchmarks_only(project):
     [
         ("0.95", "takes keywords only, got 0.95; valid: benchmarks, evidence, min_retention, max_drop, max_score"),
         ("max_drops=0.1", "no keyword 'max_drops'; valid: benchmarks, evidence, min_retention, max_drop, max_score"),
-        ("max_drop=0.1, min_retention=0.9", "give one of min_retention, max_drop, max_score, not min_retention and max_drop"),
+        (
+            "max_drop=0.1, min_retention=0.9",
+            "give one of min_retention, max_drop, max_score, not min_retention and max_drop",
+        ),
         ("benchmarks=['mmlu']", "no benchmark is called 'mmlu'; configured: digits"),
         ("benchmarks='digits'", "benchmarks must be a list of different benchmark names, got 'digits'"),
         ("evidence='hope'", "evidence must be one of point, position, smoothed, distance, got 'hope'"),

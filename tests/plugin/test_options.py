@@ -100,7 +100,10 @@ def test_wrong_type_on_the_command_line_is_a_usage_error(project, argument):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--basin-max-drop=0.1", "--basin-min-retention=0.9"], "give one limit, not basin_min_retention and basin_max_drop"),
+        (
+            ["--basin-max-drop=0.1", "--basin-min-retention=0.9"],
+            "give one limit, not basin_min_retention and basin_max_drop",
+        ),
         (["--basin-confidence=95"], "basin confidence must be a number strictly between 0 and 1, got 95.0"),
         (["--basin-seed=-1"], "basin seed must be 0 or more, got -1"),
         (["--basin-max-drop=2"], "basin max_drop must be a number from 0 to 1, got 2.0"),
