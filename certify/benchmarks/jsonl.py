@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from certify.benchmarks.items import ExactMatchItem, Item, MultipleChoiceItem, item_digest
 from certify.errors import BenchmarkError
@@ -18,9 +19,31 @@ from certify.records import Record, digest
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from certify.benchmarks.scoring import LikelihoodScorer
+    from certify.benchmarks.protocol import Scorer
 
 EXPECTED = 'expected {"prompt", "choices", "answer"} or {"prompt", "target"}'
+
+
+class Generation(Record):
+    """How an answer is generated and cut out: the TOML table ``[generation]``.
+
+    Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given; the answer is the
+    last match of the regular expression ``pattern`` (its first group if it has one), or the whole text.
+    """
+
+    max_new_tokens: Annotated[int, Field(gt=0)]
+    stop: str = ""
+    pattern: str | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression ({error})") from None
+        return pattern
 
 
 class Settings(Record):
@@ -29,6 +52,7 @@ class Settings(Record):
     description: str = ""
     chance: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     length_normalised: bool = False
+    generation: Generation | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +63,7 @@ class JsonlBenchmark:
     items: tuple[Item, ...]
     chance: float
     length_normalised: bool
+    generation: Generation | None = None
 
     @property
     def digest(self) -> str:
@@ -48,11 +73,16 @@ class JsonlBenchmark:
                 "items": [item_digest(item) for item in self.items],
                 "chance": self.chance,
                 "length_normalised": self.length_normalised,
+                **({"generation": self.generation.model_dump()} if self.generation else {}),
             }
         )
 
-    def encode(self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> LikelihoodScorer:
+    def encode(self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> Scorer:
         """Encode every item once with ``tokenizer`` and plan the batches."""
+        if self.generation is not None:
+            from certify.benchmarks.generation import GenerationScorer
+
+            return GenerationScorer(self, self.generation, tokenizer, device)
         from certify.benchmarks.scoring import LikelihoodScorer
 
         return LikelihoodScorer(self, tokenizer, device)
@@ -80,7 +110,9 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     _reject_duplicates(file, numbered, items)
     settings = _settings(file.with_suffix(".toml"))
     chance = _chance(items) if settings.chance is None else settings.chance
-    return JsonlBenchmark(file.stem, tuple(items), chance, settings.length_normalised)
+    if settings.generation and isinstance(items[0], MultipleChoiceItem):
+        raise BenchmarkError(f"{file.with_suffix('.toml')}: [generation] is for items with a target, not with choices")
+    return JsonlBenchmark(file.stem, tuple(items), chance, settings.length_normalised, settings.generation)
 
 
 def _parse(file: Path, number: int, line: str) -> Item:
