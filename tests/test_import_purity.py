@@ -43,7 +43,7 @@ def test_core_computes_without_anything_heavy():
     code = (
         "from certify import bounds, gates, laws, planning\n"
         "bounds.score_band([.9] * 20, .05).radius_for_mean(.5)\n"
-        "bounds.retention_bounds(1, 1, 15, 20, .25, .05)\n"
+        "bounds.drop_bounds(1, 1, 20, .05)\n"
         "bounds.betting_lower([.9] * 20, .05)\n"
         "gates.GatePlan(.8, .9, .05, 20).power\n"
         "planning.draws_for_power(.5, .8, .05)\n"

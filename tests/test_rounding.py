@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certify.bounds import ceil_to, floor_to, round_down, round_up, rounding
+from certify.bounds import ceil_to, floor_to, round_down, round_up
 from certify.errors import InvalidInput
 
 finite = st.floats(-1e3, 1e3)
@@ -61,8 +61,3 @@ def test_numbers_give_floats_and_arrays_keep_their_shape():
     """A number in, a float out."""
     assert type(round_down(0.5)) is float
     assert round_up(np.ones((2, 3))).shape == (2, 3)
-
-
-def test_rounding_module_of_the_bounds_has_the_same_functions():
-    """Both places name one function."""
-    assert rounding.floor_to is floor_to

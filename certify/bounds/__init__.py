@@ -2,8 +2,7 @@
 
 Choose by the design of the measurement: `clopper_pearson_*` for independent 0/1 trials, `one_pass_*` for
 one trial per item, `score_band` for one score per draw over all items (the default), `betting_*` for the
-mean alone, `drop_bounds` and `retention_bounds` for paired items, `population_band` and its kin for unseen
-items.
+mean alone, `drop_bounds` for paired items, `population_band` and its kin for unseen items.
 """
 
 from certify.bounds.band import ScoreBand, ceiling, mean_upper, score_band
@@ -26,7 +25,6 @@ from certify.bounds.paired import (
     chance_corrected_retention,
     drop_bounds,
     ratio_test_target,
-    retention_bounds,
 )
 from certify.bounds.population import crossed_lower, kl_inverse_lower, population_band, two_level_lower
 from certify.bounds.ranks import bonferroni_level, geometric_ranks, local_level, non_crossing_probability
@@ -59,7 +57,6 @@ __all__ = [
     "paired_difference_upper",
     "population_band",
     "ratio_test_target",
-    "retention_bounds",
     "round_down",
     "round_up",
     "score_band",

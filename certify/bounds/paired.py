@@ -1,4 +1,4 @@
-"""Bounds for two models scored on the same items: drop and retention from discordant counts.
+"""Bounds for two models scored on the same items: the drop from discordant counts, and ratios of scores.
 
 An item is `lost` if the base is right and the checkpoint wrong, `gained` if it is the other way round; m
 items in all. Items must be independent, and the checkpoint made and chosen without them. On a fixed
@@ -25,40 +25,12 @@ def drop_bounds(lost: int, gained: int, m: int, alpha: float) -> Interval:
     Raises InvalidInput unless counts are whole, lost + gained <= m, 0 < alpha <= 1/2.
     """
     level = ranges.failure_probability("alpha", alpha, 2 * LARGEST_ONE_PASS_ALPHA)
-    _check_counts(lost, gained, m)
-    return _drop(lost, gained, m, level / 2)
-
-
-def retention_bounds(lost: int, gained: int, base_correct: int, m: int, chance: float, alpha: float) -> Interval | None:
-    """Return (lower, upper) for the retention (s - c) / (s0 - c), each one-sided at alpha; None to abstain.
-
-    s and s0 are the means of checkpoint and base, c is chance. None: the base is not shown to be above
-    chance at alpha / 3, so that retention has no denominator.
-
-    Guarantee: with probability at least 1 - alpha over the items, either s0 <= c and the result is None, or
-    retention >= lower; the same for upper. (Both together: 1 - 2 alpha.)
-
-    Three pieces at alpha / 3: lost, gained, s0. With the drop D in [D_L, D_U]: lower = 1 - max(D_U, 0) /
-    (s0_L - c); upper = 1 - D_L / (s0_U - c) if D_L >= 0, else 1 + |D_L| / (s0_L - c). Only one of s0_L and
-    s0_U can spoil the upper bound, since the sign of the true drop decides which: no fourth piece is needed.
-
-    lost, gained, base_correct, m: counts; lost <= base_correct <= m - gained. chance in [0, 1). alpha <= 3/4.
-    Raises InvalidInput outside these ranges.
-    """
-    piece = ranges.failure_probability("alpha", alpha, 3 * LARGEST_ONE_PASS_ALPHA) / 3
-    _check_counts(lost, gained, m)
-    right = ranges.count("base_correct", base_correct, smallest=0)
-    ranges.require(lost <= right <= m - gained, "base_correct", base_correct,
-                   f"must lie between lost = {lost} and m - gained = {m - gained}")  # fmt: skip
-    c = ranges.unit("chance", chance)
-    ranges.require(c < 1.0, "chance", chance, "must be below 1")
-    drop = _drop(lost, gained, m, piece)
-    low, high = one_pass_lower(right, m, piece) - c, one_pass_upper(right, m, piece) - c
-    if low <= 0.0:
-        return None
-    lower = 1.0 - max(drop.upper, 0.0) / low
-    upper = 1.0 - drop.lower / high if drop.lower >= 0.0 else 1.0 - drop.lower / low
-    return Interval(round_down(lower), round_up(upper))
+    items = ranges.count("m", m)
+    worse, better = ranges.count("lost", lost, smallest=0), ranges.count("gained", gained, smallest=0)
+    ranges.require(worse + better <= items, "lost + gained", worse + better, f"must be at most m = {m}")
+    lower = one_pass_lower(worse, items, level / 2) - one_pass_upper(better, items, level / 2)
+    upper = one_pass_upper(worse, items, level / 2) - one_pass_lower(better, items, level / 2)
+    return Interval(max(-1.0, round_down(lower)), min(1.0, round_up(upper)))
 
 
 def chance_corrected_retention(bound: float, base: float, chance: float) -> float:
@@ -84,15 +56,3 @@ def ratio_test_target(rho: float, chance: float) -> float:
     ranges.require(share > 0.0, "rho", rho, "must be above 0")
     ranges.require(c < 1.0, "chance", chance, "must be below 1")
     return round_up((share + (1.0 - share) * c) / (1.0 + share))
-
-
-def _drop(lost: int, gained: int, m: int, piece: float) -> Interval:
-    lower = one_pass_lower(lost, m, piece) - one_pass_upper(gained, m, piece)
-    upper = one_pass_upper(lost, m, piece) - one_pass_lower(gained, m, piece)
-    return Interval(max(-1.0, round_down(lower)), min(1.0, round_up(upper)))
-
-
-def _check_counts(lost: int, gained: int, m: int) -> None:
-    items = ranges.count("m", m)
-    worse, better = ranges.count("lost", lost, smallest=0), ranges.count("gained", gained, smallest=0)
-    ranges.require(worse + better <= items, "lost + gained", worse + better, f"must be at most m = {m}")

@@ -283,8 +283,8 @@ def _time_lines(base: Path, benchmark: Path, device: str, evidence: Sequence[str
         f"{1000 * costs.item:.2g} ms for one item alone, {1000 * costs.benchmark:.2g} ms for all {costs.items} items"
     )
     yield (
-        f"measure: about {_minutes(costs.measure(1, n['distance']))} (basin at 5 sigmas, {n['distance']:,} draws); "
-        f"choosing sigma adds at most {_minutes(costs.choosing())}"
+        f"measure: {_minutes(costs.measure(1, n['distance']))} (basin at 5 sigmas, {n['distance']:,} draws); "
+        f"choosing sigma adds {_minutes(costs.choosing())} at most"
     )
     parts = ", ".join(f"{k} {_minutes(costs.check(k, n[k], len(FRACTIONS)))}" for k in evidence)
     yield f"check of one checkpoint, beside reading its weights: {parts}"
@@ -296,4 +296,6 @@ def down_to_digits(x: float, digits: int = 3) -> str:
 
 
 def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.2g} minutes"
+    if seconds == 0.0:
+        return "no time"
+    return "under 0.1 minutes" if seconds < 6.0 else f"{seconds / 60:.1f} minutes"

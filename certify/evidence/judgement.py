@@ -10,7 +10,7 @@ from pydantic import Field
 
 from certify.errors import InvalidPlan
 from certify.records import Record
-from certify.rounding import ceil_to, floor_to
+from certify.rounding import ceil_to, floor_to, round_down, round_up
 
 RequirementUnit = Literal["drop", "retention", "absence"]
 
@@ -144,24 +144,26 @@ def exactly(x: float) -> Interval:
 def interval_in_unit(requirement: Requirement, bounds: ScoreBounds, alpha: float, chance: float) -> Interval | None:
     """Return the quantity that the requirement speaks of, with one-sided bounds, each at ``alpha``.
 
-    Retention (s - c)/(s0 - c) = 1 - drop/(s0 - c) falls in the drop and, where the drop is positive, rises in
-    s0: its bounds rest on three, of the drop and of both ends of s0, at alpha/3 each. The result is None
-    (abstain) when s0 is not shown to be above chance c, since the ratio then has no meaning.
+    Retention (s - c)/(s0 - c) = 1 - drop/(s0 - c), s0 the base's score and c chance, takes 2 alpha/3 for the drop
+    D and alpha/3 for s0. Lower: 1 - max(D_U, 0)/(s0_L - c). Upper: 1 - D_L/(s0_U - c) if D_L >= 0, else
+    1 + |D_L|/(s0_L - c). Only one of s0_L and s0_U can spoil the upper bound, since the sign of the true drop
+    decides which, so s0 needs no second share. None (abstain): s0 is not shown to be above chance.
 
-    Guarantee: each side fails with probability at most ``alpha`` over the randomness of ``bounds``.
+    Guarantee: each side fails with probability at most ``alpha`` over the randomness of ``bounds``; for a retention
+    of a base at or below chance, the result is None with probability at least 1 - alpha/3.
     """
     if requirement.unit == "drop":
         return bounds.drop(alpha)
     if requirement.unit == "absence":
         return bounds.score(alpha)
-    drop, base = bounds.drop(alpha / 3), bounds.base_score(alpha / 3)
+    drop, base = bounds.drop(2 * alpha / 3), bounds.base_score(alpha / 3)
     if base.lower is None or base.lower <= chance:
         return None
     value = None if drop.value is None or base.value is None else 1.0 - drop.value / (base.value - chance)
-    lower = None if drop.upper is None else 1.0 - max(drop.upper, 0.0) / (base.lower - chance)
+    lower = None if drop.upper is None else 1.0 - round_up(max(drop.upper, 0.0) / (base.lower - chance))
     upper = None
     if drop.lower is not None and base.upper is not None:
-        upper = 1.0 - drop.lower / ((base.upper if drop.lower >= 0 else base.lower) - chance)
+        upper = 1.0 - round_down(drop.lower / ((base.upper if drop.lower >= 0 else base.lower) - chance))
     return Interval(value=value, lower=lower, upper=upper)
 
 

@@ -22,6 +22,9 @@ from certify.evidence.point import above_chance_note
 from certify.laws import slice_position
 from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Positive, Record, Seed
 
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+"""Points of the segment from base to checkpoint that are scored, fixed beforehand."""
+
 POSITION_LIMITS = (
     "It speaks of the listed points of the segment from the base, and of nothing between them.",
     "alpha* <= sigma* compares one chosen direction with random ones: geometry, not a theorem.",

@@ -38,18 +38,23 @@ def noised(
     subspace: Subspace | None = None,
     lattice_bits: int = 12,
     pilot: bool = False,
+    scratch: bool = False,
 ) -> Engine:
     """Return the explicit engine for ``law`` on ``model``; ``pilot`` draws from streams of their own.
+
+    ``scratch`` needs memory for the largest module only, and writes at every forward pass; the bits are the same.
 
     Raises:
         InvalidInput: a subspace law without its subspace, or with another one.
     """
     from certify.noise.explicit import ExplicitEngine
     from certify.noise.perturbation import SubspacePerturbation, WeightPerturbation
+    from certify.noise.scratch import ScratchEngine
 
+    engine = ScratchEngine if scratch else ExplicitEngine
     prefix = "pilot/" if pilot else ""
     if isinstance(law, WeightNoise):
-        return ExplicitEngine(model, WeightPerturbation(law, seed.integer, lattice_bits, prefix + "E"))
+        return engine(model, WeightPerturbation(law, seed.integer, lattice_bits, prefix + "E"))
     if subspace is None or subspace.digest != law.basis:
         raise InvalidInput(f"the law speaks of the subspace {law.basis}, which was not given")
-    return ExplicitEngine(model, SubspacePerturbation(law, subspace, seed.integer, lattice_bits, prefix + "S"))
+    return engine(model, SubspacePerturbation(law, subspace, seed.integer, lattice_bits, prefix + "S"))

@@ -1,89 +1,147 @@
-"""What is added to the weights: the float64 noise of one draw, tensor by tensor."""
+"""What moves the weights: noise on every weight, or noise on the coordinates of a subspace."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from certify.errors import InvalidInput
+from certify.noise.backend import Backend, Noise, Place, Write, backend_for, check_backend
 from certify.noise.law import lattice_pitch
-from certify.noise.philox import CHUNK, Floats, NormalStream
+from certify.noise.philox import NormalStream, Sampler, noise_key
 from certify.records import SubspaceNoise, WeightNoise
 
 if TYPE_CHECKING:
     from certify.noise.subspace import Subspace
 
-SLAB = 16  # chunks per call: scratch arrays of 128 KiB stay in cache and off the system's page mapper
+EXPLORATION = ("pilot/", "landscape/")  # prefixes of streams that no certificate draws from
+PITCHES = (2.0**-900, 2.0**900)  # where a pitch has an exact float64 inverse and products stay normal
 
 
 class Perturbation(Protocol):
-    """Names of the tensors that move, and what moves them in one draw."""
+    """Names of the tensors that move, and what writes them."""
 
     names: tuple[str, ...]
 
-    def parts(self, draw: int) -> Iterator[tuple[str, int, torch.Tensor]]:
-        """Yield (tensor name, first element, float64 noise) in pieces that cover every moving tensor once."""
+    def writer(self, places: Sequence[Place]) -> Write:
+        """Return what writes base + draw into the work storage of ``places`` (all or some of the names).
+
+        Raises:
+            InvalidInput: a tensor has another size than the law says.
+        """
         ...
 
 
 class WeightPerturbation:
-    """Independent noise on weights: pitch * rint(sigma * z / pitch), element by element."""
+    """Independent noise on weights, on the lattice: pitch * rint(sigma * z / pitch), element by element.
 
-    def __init__(self, law: WeightNoise, seed: int, lattice_bits: int, stream: str = "E") -> None:
+    ``sampler="fast"`` is for exploration: it needs a stream of its own (``pilot/...`` or ``landscape/...``).
+    ``backend`` is the device's own unless one is given; either must pass the check of its bits first.
+    """
+
+    def __init__(
+        self,
+        law: WeightNoise,
+        seed: int,
+        lattice_bits: int,
+        stream: str = "E",
+        *,
+        sampler: Sampler = "strict",
+        backend: Backend | None = None,
+    ) -> None:
+        if sampler == "fast" and not stream.startswith(EXPLORATION):
+            raise InvalidInput(
+                f"the fast sampler has no eta, so stream {stream!r} of a certificate cannot use it: put one of "
+                f"{', '.join(EXPLORATION)} before its name"
+            )
         ordered = sorted(law.sigma)  # byte order of the names: a tensor's id is its rank
         self.names = tuple(name for name in ordered if law.sigma[name] > 0)
-        self._stream = NormalStream(seed, stream)
-        self._sizes = law.sizes
-        rows = [
-            (ordered.index(name), chunk, law.sigma[name], lattice_pitch(law.sigma[name], lattice_bits))
+        self._sampler: Sampler = sampler
+        self._backend = backend
+        self._sizes, key = law.sizes, noise_key(seed, stream, sampler)
+        self._noise = {
+            name: Noise(key, ordered.index(name), law.sigma[name], _pitch(law.sigma[name], lattice_bits), sampler)
             for name in self.names
-            for chunk in range(-(-law.sizes[name] // CHUNK))
-        ]
-        self._owner = [name for name in self.names for _ in range(-(-law.sizes[name] // CHUNK))]
-        self._tensor = np.array([r[0] for r in rows], dtype=np.int64)
-        self._chunk = np.array([r[1] for r in rows], dtype=np.int64)
-        self._sigma = np.array([r[2] for r in rows])[:, None]
-        self._pitch = np.array([r[3] for r in rows])[:, None]
+        }
 
-    def parts(self, draw: int) -> Iterator[tuple[str, int, torch.Tensor]]:
-        """Yield the noise in slabs of whole chunks, tensors in order."""
-        for first in range(0, len(self._owner), SLAB):
-            s = slice(first, first + SLAB)
-            z = self._stream.chunks(draw, self._tensor[s], self._chunk[s])
-            yield from self._split(first, np.rint(self._sigma[s] * z / self._pitch[s]) * self._pitch[s])
-
-    def _split(self, first: int, noise: Floats) -> Iterator[tuple[str, int, torch.Tensor]]:
-        """Cut a slab where one tensor ends and the next begins."""
-        flat, row = torch.from_numpy(noise.reshape(-1)), 0
-        while row < len(noise):
-            name, start = self._owner[first + row], int(self._chunk[first + row]) * CHUNK
-            rows = 1
-            while row + rows < len(noise) and self._owner[first + row + rows] == name:
-                rows += 1
-            size = min(rows * CHUNK, self._sizes[name] - start)
-            yield name, start, flat[row * CHUNK : row * CHUNK + size]
-            row += rows
+    def writer(self, places: Sequence[Place]) -> Write:
+        """Return the fused writer: one call of the backend for each device and dtype."""
+        groups = defaultdict(list)
+        for place in places:
+            _check_size(place, self._sizes[place.name])
+            groups[place.work.device, place.work.dtype].append((place, self._noise[place.name]))
+        writers = [_backend(self._backend, *group, self._sampler).noise(jobs) for group, jobs in groups.items()]
+        return _in_turn(writers)
 
 
 class SubspacePerturbation:
     """Noise on the coordinates of a subspace: sum_i c_i v_i with c_i = pitch * rint(sigma_i z_i / pitch)."""
 
-    def __init__(self, law: SubspaceNoise, subspace: Subspace, seed: int, lattice_bits: int, stream: str = "S") -> None:
-        self.names = subspace.names
+    def __init__(
+        self,
+        law: SubspaceNoise,
+        subspace: Subspace,
+        seed: int,
+        lattice_bits: int,
+        stream: str = "S",
+        *,
+        backend: Backend | None = None,
+    ) -> None:
+        self.names, self._backend = subspace.names, backend
         self._law, self._subspace = law, subspace
         self._stream = NormalStream(seed, stream)
-        self._pitch = np.array([lattice_pitch(s, lattice_bits) for s in law.sigma])
+        self._pitch = np.array([_pitch(s, lattice_bits) for s in law.sigma])
 
-    def coordinates(self, draw: int) -> Floats:
+    def coordinates(self, draw: int) -> NDArray[np.float64]:
         """Return the noise on the k coordinates in one draw, shape (k,)."""
         z = self._stream.normals(draw, 0, len(self._law.sigma))
-        out: Floats = np.rint(np.array(self._law.sigma) * z / self._pitch) * self._pitch
+        out: NDArray[np.float64] = np.rint(np.array(self._law.sigma) * z / self._pitch) * self._pitch
         return out
 
-    def parts(self, draw: int) -> Iterator[tuple[str, int, torch.Tensor]]:
-        """Yield each tensor's combination of directions, summed in index order."""
-        coordinates = self.coordinates(draw)
-        for name in self.names:
-            yield name, 0, self._subspace.combine(name, coordinates)
+    def writer(self, places: Sequence[Place]) -> Write:
+        """Return the writer: each tensor's base + its combination of directions, summed in index order."""
+        moves: list[tuple[Any, NDArray[np.int64]]] = []
+        for place in places:
+            indices, directions = self._subspace.directions(place.name)
+            _check_size(place, directions.shape[1])
+            backend = _backend(self._backend, place.work.device, place.work.dtype, "strict")
+            moves.append((backend.combination(place, directions), np.array(indices)))
+
+        def write(draw: int) -> None:
+            coordinates = self.coordinates(draw)
+            for move, indices in moves:
+                move(coordinates[indices])
+
+        return write
+
+
+def _backend(given: Backend | None, device: torch.device, dtype: torch.dtype, sampler: Sampler) -> Backend:
+    if given is None:
+        return backend_for(device, dtype, sampler)
+    check_backend(given, device, dtype, sampler)
+    return given
+
+
+def _in_turn(writers: Sequence[Write]) -> Write:
+    def write(draw: int) -> None:
+        for writer in writers:
+            writer(draw)
+
+    return write
+
+
+def _pitch(sigma: float, lattice_bits: int) -> float:
+    pitch = lattice_pitch(sigma, lattice_bits)
+    if not PITCHES[0] <= pitch <= PITCHES[1]:
+        raise InvalidInput(f"sigma {sigma} is outside what float64 noise can carry: its pitch must be within 2^±900")
+    return pitch
+
+
+def _check_size(place: Place, expected: int) -> None:
+    if place.work.numel() != expected:
+        raise InvalidInput(f"tensor {place.name!r} has {place.work.numel()} elements, the noise law says {expected}")

@@ -1,5 +1,8 @@
 """Standard normals as a pure function of (seed, stream, draw, tensor, element).
 
+This is the text to read: numpy, one operation at a time. The backends (:mod:`certify.noise.backend`) compute the
+same bits faster, and are refused where they do not.
+
 The ``strict`` sampler: Philox4x32-10 (Salmon et al., SC 2011) keyed by a 256-bit seed, 53-bit uniforms,
 Box-Muller in float64 with its own logarithm, sine and cosine (fdlibm's polynomials), so that every IEEE
 machine gives the same bits. Nothing here uses libm, a fused multiply-add or a global generator.
@@ -9,15 +12,19 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from certify.errors import InvalidInput
+from certify.noise import fast
 
 LANE = 1024  # Philox blocks per chunk
 CHUNK = 2 * LANE  # elements per chunk: each block gives a cosine (first lane) and a sine (second lane)
-SAMPLER = "strict"
+Sampler = Literal["strict", "fast"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+LANES: dict[Sampler, int] = {"strict": 2, "fast": fast.LANES}
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
@@ -34,12 +41,14 @@ KNOWN_ANSWERS = {
 }
 
 
-def noise_key(seed: int, stream: str, sampler: str = SAMPLER) -> tuple[int, int]:
+def noise_key(seed: int, stream: str, sampler: Sampler = "strict") -> tuple[int, int]:
     """Return the 64-bit Philox key of a 256-bit seed and a stream name, as two 32-bit words.
 
     Raises:
-        InvalidInput: the seed is not in [0, 2^256).
+        InvalidInput: the seed is not in [0, 2^256), or the sampler is not known.
     """
+    if sampler not in SAMPLERS:
+        raise InvalidInput(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     if not 0 <= seed < 1 << 256:
         raise InvalidInput(f"seed must be in [0, 2^256), got {seed}")
     parts = (b"pytest-basin noise 1", sampler.encode(), stream.encode(), seed.to_bytes(32, "little"))
@@ -116,44 +125,52 @@ def _cos(x: Floats) -> Floats:
 
 
 class NormalStream:
-    """The normals of one seed and stream; the same bits in any batch, process or order.
+    """The normals of one seed, stream and sampler; the same bits in any batch, process or order.
 
-    Streams: ``E`` noise on weights, ``S`` on subspace coordinates; ``pilot/`` before a name outside
-    certification.
+    Streams: ``E`` noise on weights, ``S`` on subspace coordinates; ``pilot/`` or ``landscape/`` before a name
+    outside certification. Samplers: ``strict``, float64, for everything that ends in a certificate; ``fast``,
+    float32, for exploration only (:mod:`certify.noise.fast` says why).
     """
 
-    def __init__(self, seed: int, stream: str) -> None:
-        self._key = noise_key(seed, stream)
+    def __init__(self, seed: int, stream: str, sampler: Sampler = "strict") -> None:
+        self.key = noise_key(seed, stream, sampler)
+        self._sampler = sampler
+        self.chunk = LANES[sampler] * LANE
 
-    def chunks(self, draw: int, tensor: NDArray[np.int64], chunk: NDArray[np.int64]) -> Floats:
-        """Return the normals of whole chunks, shape (len(chunk), CHUNK): chunk ``chunk[i]`` of ``tensor[i]``."""
+    def chunks(self, draw: int, tensor: NDArray[np.int64], chunk: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the normals of whole chunks, one row each: chunk ``chunk[i]`` of ``tensor[i]``.
+
+        Shape (len(chunk), 2048) and float64 with ``strict``, (len(chunk), 4096) and float32 with ``fast``.
+        """
         block = (chunk[:, None] * LANE + np.arange(LANE)).astype(np.uint64)
         zero = np.zeros_like(block)
-        words = philox(
+        w0, w1, w2, w3 = philox(
             block & _LOW,
             block >> _32,
             zero + np.uint64(draw),
             zero + tensor.astype(np.uint64)[:, None],
-            self._key,
+            self.key,
         )
-        return np.concatenate(strict_pair(*words), axis=1)
+        if self._sampler == "strict":
+            return np.concatenate(strict_pair(w0, w1, w2, w3), axis=1)
+        return np.concatenate([*fast.fast_pair(w0, w1), *fast.fast_pair(w2, w3)], axis=1)
 
-    def normals(self, draw: int, tensor: int, size: int, start: int = 0) -> Floats:
+    def normals(self, draw: int, tensor: int, size: int, start: int = 0) -> NDArray[Any]:
         """Return elements ``start`` to ``start + size`` of one tensor's normals for one draw, shape (size,)."""
-        first, last = start // CHUNK, (start + size - 1) // CHUNK
+        first, last = start // self.chunk, (start + size - 1) // self.chunk
         chunk = np.arange(first, last + 1)
         z = self.chunks(draw, np.full_like(chunk, tensor), chunk).reshape(-1)
-        return z[start - first * CHUNK :][:size]
+        return z[start - first * self.chunk :][:size]
 
 
 @cache
-def check_known_answers() -> None:
+def check_known_answers(sampler: Sampler = "strict") -> None:
     """Refuse to draw on a machine whose arithmetic differs from the contract's known answers.
 
     Raises:
         InvalidInput: naming the element, what came out and what should have.
     """
-    for element, expected in KNOWN_ANSWERS.items():
-        got = float(NormalStream(7, "E").normals(3, 4, 1, element)[0]).hex()
-        if got != expected:
-            raise InvalidInput(f"strict sampler: element {element} is {got}, the contract says {expected}")
+    for element, expected in (KNOWN_ANSWERS if sampler == "strict" else fast.KNOWN_ANSWERS).items():
+        got = float(NormalStream(7, "E", sampler).normals(3, 4, 1, element)[0])
+        if got != float.fromhex(expected):
+            raise InvalidInput(f"{sampler} sampler: element {element} is {got.hex()}, the contract says {expected}")

@@ -50,19 +50,30 @@ class Subspace:
         return tuple(sorted({key.split(".", 2)[2] for key in self.file.tensors}))
 
     @cached_property
-    def _directions(self) -> dict[str, dict[int, torch.Tensor]]:
-        out: dict[str, dict[int, torch.Tensor]] = {name: {} for name in self.names}
+    def _directions(self) -> dict[str, tuple[tuple[int, ...], torch.Tensor]]:
+        found: dict[str, dict[int, str]] = {name: {} for name in self.names}
         for key in self.file.tensors:
             _, index, name = key.split(".", 2)
-            out[name][int(index)] = self.file.read(key).to(torch.float64).reshape(-1)
-        return out
+            found[name][int(index)] = key
+        return {name: (tuple(sorted(keys)), self._rows(keys)) for name, keys in found.items()}
+
+    def _rows(self, keys: Mapping[int, str]) -> torch.Tensor:
+        """One tensor's directions in index order; float32 where it holds them exactly: the kernel reads k of them."""
+        rows = [self.file.read(keys[i]).reshape(-1) for i in sorted(keys)]
+        exact = (torch.float32, torch.bfloat16, torch.float16)
+        wide = torch.float32 if all(row.dtype in exact for row in rows) else torch.float64
+        return torch.stack([row.to(wide) for row in rows])
+
+    def directions(self, name: str) -> tuple[tuple[int, ...], torch.Tensor]:
+        """Return which directions move one tensor, ascending, and those directions, shape (count, elements)."""
+        return self._directions[name]
 
     def combine(self, name: str, coordinates: Floats | Sequence[float]) -> torch.Tensor:
         """Return sum_i a_i v_i of one tensor: float64, flat, summed in index order."""
-        parts = self._directions[name]
-        total = torch.zeros_like(next(iter(parts.values())))
-        for i in sorted(parts):
-            total = total + float(coordinates[i]) * parts[i]
+        indices, rows = self._directions[name]
+        total = torch.zeros(rows.shape[1], dtype=torch.float64)
+        for i, row in zip(indices, rows, strict=True):
+            total = total + float(coordinates[i]) * row.to(torch.float64)
         return total
 
     def materialise(self, base: Checkpoint, coordinates: Sequence[float]) -> dict[str, torch.Tensor]:

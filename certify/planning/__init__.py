@@ -3,7 +3,7 @@
 Everything here runs before the first certifying draw. Counts are exact, not approximations.
 """
 
-from certify.planning.draws import DrawPlan, Draws, attempt_alpha, freeze
+from certify.planning.attempts import attempt_alpha
 from certify.planning.feasibility import Design, Feasibility, best_bound, feasible, require_feasible
 from certify.planning.sizes import (
     PowerPlan,
@@ -18,8 +18,6 @@ from certify.planning.sizes import (
 
 __all__ = [
     "Design",
-    "DrawPlan",
-    "Draws",
     "Feasibility",
     "PowerPlan",
     "attempt_alpha",
@@ -28,7 +26,6 @@ __all__ = [
     "draws_with_failures",
     "draws_zero_failures",
     "feasible",
-    "freeze",
     "ladder_radius_cost",
     "largest_radius",
     "quantile_rank",

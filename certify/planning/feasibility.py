@@ -13,6 +13,7 @@ from certify.bounds.betting import betting_lower
 from certify.bounds.binomial import clopper_pearson_lower, one_pass_lower
 from certify.errors import InvalidPlan
 from certify.laws import strong_lower
+from certify.planning.sizes import smallest
 from certify.rounding import round_down
 
 if TYPE_CHECKING:
@@ -85,20 +86,11 @@ def feasible(design: Design | str, n: int, alpha: float, need: float, r: float =
     if best >= target:
         return Feasibility(True, best, n)
 
-    largest = max(n, LARGEST_DESIGN[Design(design)])
-
     def reaches(size: int) -> bool:
         return best_bound(design, size, alpha, r, eta, "bonferroni") >= target
 
-    short, enough = n, min(2 * n, largest)
-    while not reaches(enough):
-        if enough >= largest:
-            return Feasibility(False, best, None)
-        short, enough = enough, min(2 * enough, largest)
-    while enough - short > max(1, enough // 100):
-        middle = (short + enough) // 2
-        short, enough = (short, middle) if reaches(middle) else (middle, enough)
-    return Feasibility(False, best, enough)
+    largest = max(n, LARGEST_DESIGN[Design(design)])
+    return Feasibility(False, best, smallest(reaches, n, largest, spare=0.01))
 
 
 def require_feasible(design: Design | str, n: int, alpha: float, need: float, r: float = 0.0, eta: float = 0.0) -> None:

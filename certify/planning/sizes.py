@@ -15,9 +15,28 @@ from certify.laws import certified_radius
 from certify.rounding import round_down
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike
 
     from certify.ranges import FloatArray
+
+
+def smallest(reaches: Callable[[int], bool], above: int, largest: int, spare: float = 0.0) -> int | None:
+    """Return the smallest n in (above, largest] that reaches, or None: by doubling, then by bisection.
+
+    `reaches` must be monotone and not hold at `above` >= 0. With spare > 0 the result reaches, but may be too
+    large by that share; None if `largest` does not reach.
+    """
+    short, enough = above, min(max(2 * above, 1), largest)
+    while not reaches(enough):
+        if enough >= largest:
+            return None
+        short, enough = enough, min(2 * enough, largest)
+    while enough - short > max(1.0, spare * enough):
+        middle = (short + enough) // 2
+        short, enough = (short, middle) if reaches(middle) else (middle, enough)
+    return enough
 
 
 def draws_zero_failures(q: float, r: float, alpha: float) -> int:
@@ -38,17 +57,14 @@ def draws_zero_failures(q: float, r: float, alpha: float) -> int:
 def draws_with_failures(failures: int, p: float, alpha: float) -> int:
     """Return the smallest n at which n draws with this many failures certify p by Clopper-Pearson.
 
-    failures >= 0, p in (0, 1). Raises InvalidInput outside.
+    failures >= 0, p in (0, 1). Raises InvalidInput outside, InvalidPlan if no number of draws below 2^53
+    is enough.
     """
     c, target = ranges.count("failures", failures, smallest=0), ranges.open_unit("p", p)
-    short, enough = c, c + 1
-    while clopper_pearson_lower(enough - c, enough, alpha) < target:
-        short, enough = enough, 2 * enough
-    while enough - short > 1:
-        middle = (short + enough) // 2
-        reached = clopper_pearson_lower(middle - c, middle, alpha) >= target
-        short, enough = (short, middle) if reached else (middle, enough)
-    return enough
+    found = smallest(lambda n: clopper_pearson_lower(n - c, n, alpha) >= target, c, 2**53)
+    if found is None:
+        raise InvalidPlan(f"p = {p!r}: no feasible number of draws certifies it")
+    return found
 
 
 class PowerPlan(NamedTuple):
@@ -60,23 +76,25 @@ class PowerPlan(NamedTuple):
     k_hold: int
 
 
-def draws_for_power(p0: float, p1: float, alpha: float, power: float = 0.9, limit: int = 20_000) -> PowerPlan:
+def draws_for_power(p0: ArrayLike, p1: float, alpha: float, power: float = 0.9, limit: int = 20_000) -> PowerPlan:
     """Return the sizes at which the exact test of p <= p0 passes with the wanted power at p1.
 
     Guarantee: the test "at least k successes in n" passes with probability at most alpha over the draws if
     p <= p0, and at least `power` if p >= p1.
 
     n_first is the smallest such n; from n_hold on every n up to `limit` has the power (it saw-tooths): use
-    n_hold. Raises InvalidInput unless 0 < p0 < p1 < 1; InvalidPlan if the power does not hold by `limit`.
+    n_hold. p0 is a number, or an array with the level of each n = 1, ..., limit - 1. Raises InvalidInput
+    unless 0 <= p0 < p1 <= 1 (for an array, its last entry); InvalidPlan if the power does not hold by `limit`.
     """
-    null, alternative = ranges.open_unit("p0", p0), ranges.open_unit("p1", p1)
-    ranges.require(null < alternative, "p1", p1, f"must be above p0 = {p0!r}")
+    null, alternative = ranges.units("p0", p0), ranges.unit("p1", p1)
+    largest_null = float(null.flat[-1])
+    ranges.require(largest_null < alternative, "p1", p1, f"must be above p0 = {largest_null!r}")
     level, wanted = ranges.failure_probability("alpha", alpha), ranges.open_unit("power", power)
     n = np.arange(1.0, ranges.count("limit", limit, smallest=2))
     k = _critical_count(n, null, level)
     enough = (k <= n) & (_at_least(np.minimum(k, n), n, alternative) >= wanted)
     if not enough[-1]:
-        raise InvalidPlan(f"p0 = {p0!r}, p1 = {p1!r}: power {power} needs more than {limit} draws")
+        raise InvalidPlan(f"p0 = {largest_null!r}, p1 = {p1!r}: power {power} needs more than {limit} draws")
     short = np.flatnonzero(~enough)
     first, hold = int(np.argmax(enough)), int(short[-1]) + 1 if short.size else 0
     return PowerPlan(int(n[first]), int(k[first]), int(n[hold]), int(k[hold]))
@@ -128,12 +146,12 @@ def ladder_radius_cost(n: int, alpha: float, ladder: int) -> float:
     return largest_radius(n, 0, alpha) - largest_radius(n, 0, alpha / ranges.count("ladder", ladder))
 
 
-def _at_least(k: FloatArray, n: FloatArray, p: float) -> FloatArray:
+def _at_least(k: FloatArray, n: FloatArray, p: float | FloatArray) -> FloatArray:
     """P(Bin(n, p) >= k) for 1 <= k <= n."""
     return np.asarray(betainc(k, n - k + 1.0, p), dtype=np.float64)
 
 
-def _critical_count(n: FloatArray, p0: float, alpha: float) -> FloatArray:
+def _critical_count(n: FloatArray, p0: FloatArray, alpha: float) -> FloatArray:
     """The smallest k with P(Bin(n, p0) >= k) <= alpha, n + 1 if even k = n is too likely."""
     low, high = np.zeros_like(n), n + 1.0  # low is too likely, high is not
     while np.any(high - low > 1.0):

@@ -1,7 +1,6 @@
-"""Drop and retention from paired items: exact coverage by enumeration of all outcomes."""
+"""The drop from paired items: exact coverage by enumeration of all outcomes."""
 
 import itertools
-import math
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from scipy.special import gammaln
 from certify import bounds
 from certify.errors import InvalidInput
 
-M, CHANCE = 14, 0.25
+M = 14
 CELLS = np.array([c for c in itertools.product(range(M + 1), repeat=3) if sum(c) <= M])  # lost, gained, both right
 
 
@@ -56,84 +55,21 @@ def test_enumeration_rejects_drop_bounds_without_a_share_for_the_gains():
     assert min(drop_misses(wrong, 0.05)) > 0.1
 
 
-def retention_misses(function, alpha):
-    """Worst probability over the truths that a retention bound is wrong, or given without a denominator."""
-    answers = [function(int(a), int(b), int(a + c), M, CHANCE, alpha) for a, b, c in CELLS]
-    given_ = np.array([answer is not None for answer in answers])
-    lower = np.array([answer[0] if answer else -math.inf for answer in answers])
-    upper = np.array([answer[1] if answer else math.inf for answer in answers])
-    worst = [0.0, 0.0]
-    for lost, gained, right in TRUTHS:
-        p, base = probability(lost, gained, right), lost + right
-        if base <= CHANCE:
-            miss = [p @ given_] * 2
-        else:
-            retention = (base - lost + gained - CHANCE) / (base - CHANCE)
-            miss = [p @ (lower > retention + 1e-9), p @ (upper < retention - 1e-9)]
-        worst = [max(worst[0], miss[0]), max(worst[1], miss[1])]
-    return worst
-
-
-@pytest.mark.parametrize("alpha", [0.6, 0.3, 0.05])
-def test_retention_bounds_miss_with_probability_at_most_alpha(alpha):
-    """All outcomes of 14 items, truths with a base below chance included."""
-    assert max(retention_misses(bounds.retention_bounds, alpha)) <= alpha
-
-
-def test_enumeration_rejects_retention_with_a_base_taken_at_face_value():
-    """Dividing by the observed base score misses too often."""
-
-    def wrong(lost, gained, right, m, chance, alpha):
-        base = right / m - chance
-        if base <= 0:
-            return None
-        drop = bounds.clopper_pearson_upper(lost, m, alpha) - gained / m
-        return 1 - drop / base, math.inf
-
-    assert retention_misses(wrong, 0.05)[0] > 0.1
-
-
 @st.composite
 def paired(draw):
-    """(lost, gained, base right, items)."""
+    """(lost, gained, items)."""
     m = draw(st.integers(1, 400))
     lost = draw(st.integers(0, m))
-    gained = draw(st.integers(0, m - lost))
-    return lost, gained, draw(st.integers(lost, m - gained)), m
+    return lost, draw(st.integers(0, m - lost)), m
 
 
 @given(paired(), st.floats(0.001, 0.5))
 def test_drop_bounds_surround_the_observed_drop_and_mirror_each_other(counts, alpha):
     """Swapping the models swaps and negates the bounds."""
-    lost, gained, _, m = counts
+    lost, gained, m = counts
     lower, upper = bounds.drop_bounds(lost, gained, m, alpha)
     assert -1 <= lower <= (lost - gained) / m <= upper <= 1
     assert bounds.drop_bounds(gained, lost, m, alpha) == pytest.approx((-upper, -lower), abs=1e-11)
-
-
-@given(paired(), st.floats(0.001, 0.5), st.floats(0.0, 0.5))
-def test_retention_bounds_surround_the_observed_retention(counts, alpha, chance):
-    """The observed ratio lies between the bounds, unless there is no denominator."""
-    lost, gained, right, m = counts
-    interval = bounds.retention_bounds(lost, gained, right, m, chance, alpha)
-    if interval is None:
-        assert bounds.one_pass_lower(right, m, alpha / 3) <= chance
-        return
-    observed = (right - lost + gained - chance * m) / (right - chance * m)
-    assert interval.lower <= observed + 1e-9
-    assert interval.upper >= observed - 1e-9
-    assert interval.lower <= 1.0
-
-
-def test_unchanged_checkpoint_is_not_proved_to_retain_everything():
-    """No item lost in 1000 still leaves room for a small drop."""
-    lower, upper = bounds.retention_bounds(0, 0, 800, 1000, 0.25, 0.05)
-    assert 0.98 < lower < 1.0 < upper < 1.02
-
-
-def test_base_at_chance_has_no_retention():
-    """Abstain, however well the checkpoint does."""
-    assert bounds.retention_bounds(0, 60, 25, 100, 0.25, 0.05) is None
 
 
 @pytest.mark.parametrize(
@@ -143,12 +79,6 @@ def test_base_at_chance_has_no_retention():
         (lambda: bounds.drop_bounds(-1, 0, 100, 0.05), "lost = -1"),
         (lambda: bounds.drop_bounds(1, 0, 0, 0.05), "m = 0"),
         (lambda: bounds.drop_bounds(1, 0, 10, 0.6), "alpha = 0.6: must be at most 0.5"),
-        (
-            lambda: bounds.retention_bounds(5, 0, 4, 10, 0.2, 0.05),
-            "base_correct = 4: must lie between lost = 5",
-        ),
-        (lambda: bounds.retention_bounds(0, 5, 6, 10, 0.2, 0.05), "base_correct = 6"),
-        (lambda: bounds.retention_bounds(0, 0, 6, 10, 1.0, 0.05), "chance = 1.0: must be below 1"),
         (lambda: bounds.chance_corrected_retention(0.5, 0.2, 0.25), r"base = 0\.2: must be above chance"),
         (lambda: bounds.ratio_test_target(0.0, 0.2), r"rho = 0\.0: must be above 0"),
     ],

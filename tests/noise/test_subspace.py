@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import contract
 import models
 import pytest
 import torch
@@ -13,7 +14,13 @@ from certify.checkpoints import Checkpoint, load_model, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.measuring import subspace_law
 from certify.noise import Subspace, noised, open_subspace
+from certify.noise.backend import Backend
+from certify.noise.cpu import CpuBackend
+from certify.noise.explicit import ExplicitEngine
+from certify.noise.perturbation import SubspacePerturbation
+from certify.noise.scratch import ScratchEngine
 from certify.noise.subspace import save_basis, save_member
+from certify.noise.tensor_ops import TensorBackend
 from certify.records import Seed
 
 SEED = Seed(value="0" * 64)
@@ -100,3 +107,46 @@ def test_a_file_that_is_no_basis_is_refused(tmp_path: Path, names: list[str], me
 
 def _edited(tmp_path: Path, change) -> Path:  # type: ignore[no-untyped-def]
     return models.variant(tmp_path / "member", tmp_path / "edited", change)
+
+
+@pytest.mark.parametrize("scratch", [False, True], ids=["flat", "scratch"])
+@pytest.mark.parametrize("backend", [CpuBackend(), TensorBackend()], ids=lambda b: b.name)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_every_engine_materialises_the_same_bits(
+    tmp_path: Path, dtype: torch.dtype, backend: Backend, scratch: bool
+) -> None:
+    """Base + sum_i c_i v_i: float64 in index order, nearest float32, storage dtype; directions may be partial."""
+    model = contract.odd(dtype)
+    g = torch.Generator().manual_seed(0)
+    names = ["table.weight", "turned.weight", "scale", "norm.bias"]
+    parameters = dict(model.named_parameters())
+    kinds = [torch.float32, torch.float64, torch.bfloat16]
+    vectors = [
+        {n: torch.randn(parameters[n].shape, generator=g).to(kind) for n in names[i:] if n != "scale" or i}
+        for i, kind in enumerate(kinds)
+    ]
+    subspace = save_basis(tmp_path / "basis.safetensors", vectors)
+    law = subspace_law(subspace, 0.1)
+    perturbation = SubspacePerturbation(law, subspace, 5, 12, backend=backend)
+    c = perturbation.coordinates(9)
+    expected = {}
+    for name in names:
+        total = torch.zeros(parameters[name].shape, dtype=torch.float64)
+        for i, vector in enumerate(vectors):
+            if name in vector:
+                total = total + float(c[i]) * vector[name].to(torch.float64)
+        whole = parameters[name].to(torch.float64) + total
+        expected[name] = whole if dtype == torch.float64 else whole.to(torch.float32).to(dtype)
+    before = contract.state(model)
+    with (ScratchEngine if scratch else ExplicitEngine)(model, perturbation) as engine:
+        got = contract.seen(engine, model, 9)
+    assert contract.bits({n: got[n] for n in names}) == contract.bits(expected)
+    assert contract.state(model) == before
+
+
+def test_directions_of_another_size_are_refused(tmp_path: Path) -> None:
+    """A basis for another architecture cannot move half a tensor."""
+    subspace = save_basis(tmp_path / "basis.safetensors", [{"weight": torch.ones(3)}])
+    engine = noised(torch.nn.Linear(2, 2), subspace_law(subspace, 0.1), SEED, subspace=subspace)
+    with pytest.raises(InvalidInput, match="'weight' has 4 elements, the noise law says 3"):
+        engine.__enter__()

@@ -10,8 +10,22 @@ from scipy import stats
 
 from certify import bounds, laws, planning
 from certify.errors import InvalidInput, InvalidPlan
+from certify.planning.sizes import smallest
 
 alphas = st.floats(1e-6, 0.2)
+
+
+@given(st.integers(0, 300), st.integers(1, 3000), st.integers(1, 3000), st.floats(0, 0.1))
+def test_the_search_finds_the_smallest_size_that_reaches(above, step, largest, spare):
+    """Exactly for spare 0, too large by at most that share otherwise; None if nothing allowed reaches."""
+    goal, most = above + step, above + largest
+    found = smallest(lambda n: n >= goal, above, most, spare)
+    if goal > most:
+        assert found is None
+    else:
+        assert goal <= found <= most
+        assert found - goal <= max(0.0, spare * found)
+    assert smallest(lambda n: n >= goal, above, most) == (None if goal > most else goal)
 
 
 @given(st.floats(0.05, 0.99), st.floats(0, 2.5), alphas)
@@ -50,6 +64,12 @@ def test_power_plan_agrees_with_scipy_over_all_sizes(p0, p1, alpha, power):
     assert plan.n_hold == n[np.flatnonzero(~enough)[-1] + 1]
     assert (plan.k_first, plan.k_hold) == (k[plan.n_first - 1], k[plan.n_hold - 1])
     assert stats.binom.sf(plan.k_hold - 1, plan.n_hold, p0) <= alpha
+
+
+def test_a_level_that_rounding_cannot_reach_is_refused():
+    """Bounds are rounded down by a relative 1e-12, so that no number of draws certifies more than that."""
+    with pytest.raises(InvalidPlan, match="no feasible number of draws"):
+        planning.draws_with_failures(0, 1 - 1e-14, 0.05)
 
 
 def test_power_beyond_the_limit_is_refused():

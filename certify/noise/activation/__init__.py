@@ -1,0 +1,21 @@
+"""Engine A: weight noise shown in activation space, exact in law, many draws in one batch."""
+
+from certify.noise.activation.engine import ActivationEngine
+from certify.noise.activation.layout import Layout
+from certify.noise.activation.oracle import Exactness, examine
+from certify.noise.activation.pairs import ActivationPairs, PairScores
+from certify.noise.activation.questions import Question, questions
+from certify.noise.activation.refusals import ActivationRefused, refusals
+
+__all__ = [
+    "ActivationEngine",
+    "ActivationPairs",
+    "ActivationRefused",
+    "Exactness",
+    "Layout",
+    "PairScores",
+    "Question",
+    "examine",
+    "questions",
+    "refusals",
+]

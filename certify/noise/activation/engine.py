@@ -1,0 +1,166 @@
+"""Exact weight noise without writing a weight: one forward pass in which every group of rows has its own draw."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from certify.errors import InvalidInput
+from certify.noise.activation.factor import Factor, FactorError, factor
+from certify.noise.activation.handlers import Leaf, Rule, Site, rule_of
+from certify.noise.activation.layout import Layout
+from certify.noise.activation.normals import GroupNormals
+from certify.noise.activation.refusals import ActivationRefused, head_of, refusals, tied_weight
+from certify.noise.philox import check_known_answers
+from certify.records import WeightNoise
+
+Recorder = Callable[[Site, Factor, torch.Tensor], None]
+
+
+class ActivationEngine:
+    """Attaches hooks that add, to each layer's outputs, exactly what independent weight noise would do there.
+
+    Guarantee: the outputs of :meth:`run` at the real places have the joint law of the ordinary model at
+    base + sigma * eps_i for each group i, eps_i iid N(0, I), up to float error that the oracle measures.
+    Weights are neither written nor copied, and the hooks are gone when the block is left.
+
+    The law is that of the *unrounded* weights: another fixed function than the explicit engine's, which rounds
+    them to the storage dtype. The same seed and draw give another noise than there.
+
+    Raises:
+        ActivationRefused: the model has a part whose noise this engine cannot show exactly; all are named.
+    """
+
+    def __init__(self, model: nn.Module, law: WeightNoise, seed: int, prefix: str = "") -> None:
+        check_known_answers()
+        reasons = refusals(model, law)
+        if reasons:
+            raise ActivationRefused(reasons)
+        self.model, self.law, self.seed, self.prefix = model, law, seed, prefix
+        self.sites = tuple(_sites(model, law))
+        self._handles: list[RemovableHandle] = []
+        self._now: Pass | None = None
+
+    def __enter__(self) -> Self:
+        for site in self.sites:
+            rule = rule_of(site.module)
+            assert rule is not None  # refused above
+            self._handles.append(site.module.register_forward_hook(self._hook(site, rule), with_kwargs=True))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+
+    def run(self, layout: Layout, recorder: Recorder | None = None, **inputs: Any) -> Any:
+        """Return ``model(**inputs)`` with the noise of ``layout``, without gradients; see :class:`Layout`.
+
+        Raises:
+            ActivationRefused: a module was read twice or not at all, or on other rows than the batch's.
+        """
+        if not self._handles:
+            raise InvalidInput("the engine is closed: use it as a context manager")
+        if torch.is_autocast_enabled(layout.real.device.type):
+            raise ActivationRefused("autocast is on, so layers compute in a dtype of their own")
+        like = next(p for n, p in self.model.named_parameters() if self.law.sigma[n] > 0)
+        # Inference tensors have no version counter, by which a factor is known to be still that of its input.
+        with torch.inference_mode(False), torch.no_grad():
+            self._now = Pass(layout, GroupNormals(self.seed, self.prefix, layout.draws, like), recorder)
+            try:
+                out = self.model(**inputs)
+                unread = [site.name for site in self.sites if not self._now.calls[site.name]]
+            finally:
+                self._now = None
+        if unread:
+            raise ActivationRefused(f"{unread[0]} was never called: its weights are unused, or read elsewhere")
+        return out
+
+    def _hook(self, site: Site, rule: Rule) -> Callable[..., torch.Tensor]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> torch.Tensor:
+            if self._now is None:
+                raise ActivationRefused(f"{site.name} was called outside the engine's run: it would have no noise")
+            given = [*args, *kwargs.values()]
+            if len(given) != 1 or not isinstance(given[0], torch.Tensor):
+                raise ActivationRefused(f"{site.name} was called with something else than one tensor")
+            self._now.admit(site, rule, given[0])
+            return rule.apply(site, self._now, given[0], out)
+
+        return hook
+
+
+class Pass:
+    """The state of one forward pass: which modules were read, the last factor, the embedding rows shown."""
+
+    def __init__(self, layout: Layout, normals: GroupNormals, recorder: Recorder | None) -> None:
+        self.layout, self.normals, self._recorder = layout, normals, recorder
+        self.calls: Counter[str] = Counter()
+        self.rows_shown: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self._last: tuple[torch.Tensor, int, Factor] | None = None
+
+    def admit(self, site: Site, rule: Rule, x: torch.Tensor) -> None:
+        """Count the call and refuse inputs whose rows are not the batch's."""
+        self.calls[site.name] += 1
+        if self.calls[site.name] > 1:
+            raise ActivationRefused(f"{site.name} was called twice in one pass: both must see one draw")
+        rows, width = (self.layout.head if site.head else self.layout.tokens).shape
+        if site.tied and site.weight.sigma > 0 and site.weight.tensor not in self.rows_shown:
+            raise ActivationRefused(f"{site.name} was called before the embedding that it is tied to")
+        if rule.kind == "rows":
+            fits = x.ndim == 2 and x.shape[1] == width and x.shape[0] in (1, rows)
+        elif rule.kind == "matrix":
+            fits = x.ndim == 3 and x.shape[:2] == (rows, width)
+        else:
+            fits = x.ndim >= 3 and x.shape[0] == rows
+        if not fits:
+            raise ActivationRefused(
+                f"{site.name} got inputs of shape {tuple(x.shape)} in a batch of {rows} rows and {width} places: "
+                "generation, routing or regrouping of tokens"
+            )
+
+    def factor(self, site: Site, x: torch.Tensor) -> Factor:
+        """Return the factor of ``x``, shared by layers that read the same tensor one after the other."""
+        packing = self.layout.head if site.head else self.layout.tokens
+        if self._last is not None:
+            last, version, known = self._last
+            if last is x and version == x._version and known.packing is packing:
+                return known
+        try:
+            found = factor(packing.pack(x), packing)
+        except FactorError as error:
+            raise ActivationRefused(f"the inputs of {site.name}: {error}") from error
+        self._last = (x, x._version, found)
+        return found
+
+    def by_row(self, vectors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Give each row of ``out`` its group's vector: (groups, d) to (rows, 1, ..., d)."""
+        shape = (len(out), *(1 for _ in out.shape[1:-1]), vectors.shape[-1])
+        return vectors[self.layout.group].view(shape)
+
+    def record(self, site: Site, found: Factor, noise: torch.Tensor) -> None:
+        """Show the oracle what this layer was shown."""
+        if self._recorder is not None:
+            self._recorder(site, found, noise)
+
+
+def _sites(model: nn.Module, law: WeightNoise) -> list[Site]:
+    """Return the modules that own noised tensors; a tensor's id is the rank of its name."""
+    ids = {name: i for i, name in enumerate(sorted(law.sigma))}
+    names = {id(p): name for name, p in model.named_parameters()}
+    head, tied = head_of(model), tied_weight(model)
+    sites = []
+    for where, module in model.named_modules():
+        own = {leaf: names[id(p)] for leaf, p in module.named_parameters(recurse=False)}
+        leaves = {leaf: Leaf(ids[name], law.sigma[name]) for leaf, name in own.items()}
+        weight, bias = (leaves.get(leaf, Leaf(-1, 0.0)) for leaf in ("weight", "bias"))
+        if weight.sigma > 0 or bias.sigma > 0:
+            shared = tied is not None and module is head
+            sites.append(Site(where, module, weight, bias, module is head, shared))
+    return sites

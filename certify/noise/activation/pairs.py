@@ -1,0 +1,184 @@
+"""Mean claims in activation space: 0/1 scores of (draw, item) pairs, many draws in one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from certify.errors import InvalidInput
+from certify.noise.activation.engine import ActivationEngine
+from certify.noise.activation.oracle import Exactness, examine
+from certify.noise.activation.questions import Question, Sheet, margins, sheet
+from certify.noise.activation.refusals import ActivationRefused, head_of
+
+if TYPE_CHECKING:
+    from certify.records import Seed, WeightNoise
+
+TOKENS_PER_BATCH = 8192
+LOGITS_PER_BATCH = 1 << 26  # 256 MB in float32, and as much again for each of noise and normals
+GUARD_FLOOR = 1e-4
+GUARD_FACTOR = 100.0  # of the coupling error: the worst over two draws stands in for the worst over all
+GUARDED_SHARE = 0.01
+
+Table = Sequence[tuple[int, Sequence[int]]]
+Track = Callable[[range, str], Iterable[int]]
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Scores of pairs in the order of their table.
+
+    ``scores``: 1.0, 0.0, or None where the model gave no answer or the margin was within the guard; None counts
+    as a failure in lower bounds and as a success in upper ones. ``guard`` is the smallest margin that counts.
+    """
+
+    scores: tuple[float | None, ...]
+    margins: tuple[float, ...]
+    guard: float
+    guarded: int
+    exactness: Exactness
+
+    @property
+    def guarded_share(self) -> float:
+        """Share of the pairs whose margin was within the guard."""
+        return self.guarded / len(self.scores)
+
+    def describe(self) -> str:
+        """Say what was assumed about floating point, in words for a certificate."""
+        return (
+            f"activation space: float error below the guard of {self.guard:.1e} in every margin (coupling error "
+            f"{self.exactness.coupling:.1e} on this model); {self.guarded} of {len(self.scores)} decisions within it, "
+            "counted against the claim"
+        )
+
+
+class ActivationPairs:
+    """Scores pairs on one model, after proving the engine exact on it with two of its items.
+
+    Guarantee: entry j of ``score([(i, [j]), ...])`` is the score of item j at base + sigma * eps_i with iid
+    N(0, I) eps_i, except where the score is None; up to the stated float error. All items of one draw must be
+    scored in one call: a draw is spent once.
+
+    Raises:
+        ActivationRefused: the model has a part that the engine cannot do, or the oracle found it inexact.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        law: WeightNoise,
+        seed: Seed,
+        items: Sequence[Question],
+        *,
+        tokens_per_batch: int = TOKENS_PER_BATCH,
+        pilot: bool = False,
+    ) -> None:
+        self._engine = ActivationEngine(model, law, seed.integer, "pilot/" if pilot else "")
+        self._trial = ActivationEngine(model, law, seed.integer, "pilot/oracle/")
+        self._items, self._tokens_per_batch = tuple(items), tokens_per_batch
+        self._device = next(model.parameters()).device
+        head = head_of(model)
+        self._vocabulary = head.get_parameter("weight").shape[0] if head is not None else 1
+        self.exactness = self._prove()
+        self.guard = max(GUARD_FLOOR, GUARD_FACTOR * self.exactness.coupling)
+
+    def one_pass(self) -> list[tuple[int, tuple[int]]]:
+        """Return the table of the one-pass design: item j under draw j."""
+        return [(j, (j,)) for j in range(len(self._items))]
+
+    def score(self, table: Table, track: Track = lambda indices, label: indices) -> PairScores:
+        """Score every pair of ``table``, which lists each draw once, with its items.
+
+        Raises:
+            InvalidInput: a draw is listed twice, or without items.
+            ActivationRefused: more than 1 % of the margins are within the guard. The explicit engine must then
+                start afresh, under the next attempt's seed: this outcome depended on draws of this one.
+        """
+        _check(table, len(self._items))
+        found: list[list[float]] = [[] for _ in table]
+        plan = self.plan(table)
+        with self._engine:
+            for b in track(range(len(plan)), "pairs"):
+                asked = self._sheet(table, plan[b])
+                values = iter(margins(asked, self._engine.run(asked.layout, **asked.inputs).logits))
+                for entry in plan[b]:
+                    found[entry] = [next(values) for _ in table[entry][1]]
+        flat = tuple(value for values in found for value in values)
+        order = [self._items[j] for _, own in table for j in own]
+        inside = [abs(m) <= self.guard * q.guard_factor for m, q in zip(flat, order, strict=True)]
+        scores = tuple(None if hidden or m != m else float(m > 0) for m, hidden in zip(flat, inside, strict=True))
+        result = PairScores(scores, flat, self.guard, sum(inside), self.exactness)
+        if result.guarded_share > GUARDED_SHARE:
+            raise ActivationRefused(
+                f"{result.guarded} of {len(scores)} decisions ({result.guarded_share:.1%}, limit "
+                f"{GUARDED_SHARE:.0%}) lie within the margin guard of {self.guard:.1e}"
+            )
+        return result
+
+    def plan(self, table: Table) -> list[list[int]]:
+        """Group the table's entries into batches, by length, under a budget of padded tokens and of logits.
+
+        The order depends on lengths alone, so it is fixed before any draw.
+        """
+        shape = [self._shape(own) for _, own in table]
+        batches, group = list[list[int]](), list[int]()
+        rows = places = 0
+        for entry in sorted(range(len(table)), key=lambda e: (shape[e][1], e)):
+            more, width, scored = shape[entry]
+            tokens, logits = (rows + more) * width, (places + scored) * self._vocabulary
+            if group and (tokens > self._tokens_per_batch or logits > LOGITS_PER_BATCH):
+                batches.append(group)
+                group, rows, places = [], 0, 0
+            group.append(entry)
+            rows, places = rows + more, places + scored
+        return [*batches, group] if group else batches
+
+    def audit(self, table: Table, k: int) -> float:
+        """Run k of the table's draws again as ordinary models with completed weights, one at a time.
+
+        Returns the largest difference of a scored logit: at most 1e-5 in float32 for logits of size 1. Entries
+        are spread evenly over the table.
+        """
+        _check(table, len(self._items))
+        if not 0 < k <= len(table):
+            raise InvalidInput(f"k must be in 1 to {len(table)}, the number of draws, got {k}")
+        gaps = [self._examine(self._engine, table, [i * len(table) // k]).coupling for i in range(k)]
+        return max(gaps) if not any(g != g for g in gaps) else float("nan")
+
+    def _shape(self, own: Sequence[int]) -> tuple[int, int, int]:
+        """Rows, width and scored places of one draw's items."""
+        asked = [self._items[j] for j in own]
+        return sum(len(q.continuations) for q in asked), max(q.width for q in asked), sum(q.scored for q in asked)
+
+    def _sheet(self, table: Table, entries: Sequence[int]) -> Sheet:
+        groups = [[self._items[j] for j in table[entry][1]] for entry in entries]
+        return sheet(self._engine.model, [table[entry][0] for entry in entries], groups, self._device)
+
+    def _examine(self, engine: ActivationEngine, table: Table, entries: Sequence[int]) -> Exactness:
+        asked = self._sheet(table, entries)
+        return examine(engine, asked.layout, **asked.inputs)
+
+    def _prove(self) -> Exactness:
+        """Examine the shortest and the longest item in one batch: padding, and both kinds of factor if they occur."""
+        if not self._items:
+            raise InvalidInput("there are no items to score")
+        by_width = sorted(range(len(self._items)), key=lambda j: (self._items[j].width, j))
+        table = [(0, (by_width[0],)), (1, (by_width[-1],))]
+        exactness = self._examine(self._trial, table, [0, 1])
+        if not exactness.exact:
+            raise ActivationRefused(f"the oracle rejects this model: {exactness.describe()}")
+        return exactness
+
+
+def _check(table: Table, items: int) -> None:
+    draws = [draw for draw, _ in table]
+    if not table or len(set(draws)) != len(draws):
+        raise InvalidInput("a table lists each draw once, with all of its items: a draw is spent at once")
+    for draw, own in table:
+        if not 0 <= draw < 1 << 32:
+            raise InvalidInput(f"a draw must be in [0, 2^32), got {draw}")
+        if not own or any(not 0 <= j < items for j in own):
+            raise InvalidInput(f"draw {draw} needs items in 0 to {items - 1}, got {list(own)[:3]}")

@@ -1,0 +1,56 @@
+"""Triton kernels without a GPU: their arithmetic under the interpreter, their machine code from the compiler."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed: its kernels were neither interpreted nor compiled")
+
+HERE = Path(__file__).parent
+COMPILE = """
+import sys, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from certify.noise import triton_kernels
+name, fusion = sys.argv[1], sys.argv[2] == "fused"
+signature = dict.fromkeys(["size", "draw", "tensor", "k0", "k1"], "i64")
+signature = {"work": "*fp32", "base": "*fp32", "scales": "*fp64", **signature, "brain": "constexpr"}
+source = ASTSource(fn=getattr(triton_kernels, name), signature=signature, constexprs={"brain": False})
+target = GPUTarget("cuda", 90, 32)
+print(triton.compile(source, target=target, options={"enable_fp_fusion": fusion}).asm["ptx"])
+"""
+
+
+def run(command: list[str], **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_kernels_keep_the_contract_under_the_interpreter() -> None:
+    """The whole contract, in a process where Triton interprets."""
+    tests = str(HERE / "interpreted.py")
+    out = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", tests], TRITON_INTERPRET="1")
+    passed = re.search(r"(\d+) passed", out)
+    assert passed is not None
+    assert int(passed.group(1)) >= 20
+
+
+@pytest.mark.parametrize("kernel", ["perturb_strict", "perturb_fast"])
+def test_compiled_kernels_fuse_no_multiplication_with_an_addition(kernel: str, tmp_path: Path) -> None:
+    """PTX for compute capability 9.0: no fma, no approximate root or quotient. With fusion on there are hundreds."""
+    folder = str(tmp_path)
+    ptx = run(["-c", COMPILE, kernel, "separate"], TRITON_CACHE_DIR=folder)
+    assert re.search(r"\b(fma|mad)\.(rn\.)?f(32|64)", ptx) is None
+    assert re.search(r"\b(div|sqrt|rsqrt|rcp|ex2|lg2|sin|cos)\.(approx|full)", ptx) is None
+    assert re.search(r"\b(mul|add|sub)\.(rn\.)?ftz", ptx) is None
+    fused = run(["-c", COMPILE, kernel, "fused"], TRITON_CACHE_DIR=folder)
+    assert len(re.findall(r"\bfma\.rn\.f(32|64)", fused)) > 100
