@@ -201,6 +201,11 @@ def alpha_of(confidence: float) -> float:
     return round(1.0 - confidence, 12)
 
 
+def retention(base: float, score: float, chance: float) -> float | None:
+    """Return the plain chance-corrected share (s - c)/(s0 - c), or None for a base at or below chance."""
+    return (score - chance) / (base - chance) if base > chance else None
+
+
 def down(x: float | None, digits: int = 3) -> str:
     """Format a lower bound: rounded down, or a dash where there is none."""
     return "-" if x is None else f"{floor_to(x, digits):.{digits}f}"

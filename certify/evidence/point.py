@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from certify.evidence.judgement import NO_INTERVAL, Interval, Judgement, Requirement, Verdict, decisive, percent
+from certify.evidence.judgement import (
+    NO_INTERVAL,
+    Interval,
+    Judgement,
+    Requirement,
+    Verdict,
+    decisive,
+    percent,
+    retention,
+)
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, PairedScores, items_premise, kept
 from certify.records import BenchmarkIdentity, Record
 
@@ -51,6 +60,7 @@ class PointEvidence(Record):
                 "gained": float(s.gained),
                 "base_score": sum(kept(s.base)) / s.m,
                 "checkpoint_score": sum(kept(s.checkpoint)) / s.m,
+                "retention": retention(sum(kept(s.base)) / s.m, sum(kept(s.checkpoint)) / s.m, benchmark.chance),
             },
             notes=notes,
             claim=self._claim(benchmark, requirement, alpha, interval, verdict),

@@ -17,6 +17,7 @@ from certify.evidence.judgement import (
     decisive,
     interval_in_unit,
     percent,
+    retention,
 )
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT
 from certify.evidence.point import above_chance_note
@@ -147,6 +148,7 @@ class SmoothedEvidence(Record):
             quantities={
                 "base_smoothed_score": self.base.mean,
                 "checkpoint_smoothed_score": self.checkpoint.mean,
+                "retention": retention(self.base.mean, self.checkpoint.mean, benchmark.chance),
                 "checkpoint_basin_drop": self.checkpoint_unnoised - self.checkpoint.mean,
                 "strict_directions": share,
                 "strict_directions_lower": share_lower,
