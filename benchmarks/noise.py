@@ -1,10 +1,10 @@
 """What does it cost to put one draw of noise in place, against the usual ways of doing it in torch?
 
 Run `python benchmarks/noise.py` for a table, add `--json FILE` for a record with machine data. Every method gets one
-warm-up, then all take turns, so that a busy machine slows all of them. Figures are medians of processor time, which with
-one thread is wall time less what other processes took; the record has wall time too. No forward pass: beside one, the
-ratios shrink with the number of items that share a draw. The torch methods draw float32 normals that end at
-5.77 sigma; `fused strict` and `numpy strict` draw the float64 normals that certificates use, on their lattice.
+warm-up, then all take turns, so that a busy machine slows all of them. Figures are medians of processor time, which
+with one thread is wall time less what other processes took; the record has wall time too. No forward pass: beside one,
+the ratios shrink with the number of items that share a draw. The torch methods draw float32 normals that end at 5.77
+sigma; `fused strict` and `numpy strict` draw the float64 normals that certificates use, on their lattice.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -185,10 +186,10 @@ def times(size, repeats):
     return taken
 
 
-def resident(field):
-    """One line of this process's memory account, in bytes (Linux)."""
+def anonymous():
+    """This process's own memory in bytes, without the pages of libraries, which come and go (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def peak_memory(size, method):
@@ -200,12 +201,20 @@ def peak_memory(size, method):
     del draw, close
     model = model_of(size)
     weights = sum(p.numel() for p in model.parameters()) * 4
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = resident("VmRSS")
+    before, peak, done = anonymous(), [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.001):
+            peak[0] = max(peak[0], anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     draw, _ = METHODS[method](model)
     draw(0)
     draw(1)
-    return (resident("VmHWM") - before) / weights
+    done.set()
+    watcher.join()
+    return (peak[0] - before) / weights
 
 
 def memory_in_new_processes(size, threads):

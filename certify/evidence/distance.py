@@ -142,13 +142,10 @@ class DistanceEvidence(Record):
         vacuous = self._vacuous(requirement, interval, bound, benchmark.chance)
         radius = self._radius(requirement, alpha, benchmark)
         d = self.draws
-        return Judgement(
-            verdict=verdict,
-            unit=requirement.unit,
-            value=None,
-            lower=interval.lower,
-            upper=interval.upper,
-            need=requirement.limit,
+        return Judgement.of(
+            requirement,
+            interval,
+            verdict,
             quantities={
                 "r": None if self.r == float("inf") else self.r,
                 "delta_norm": self.displacement.delta_norm,

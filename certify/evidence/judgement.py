@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -97,6 +97,19 @@ class Judgement(Record):
     notes: tuple[str, ...]
     claim: str
     limits: tuple[str, ...]
+
+    @classmethod
+    def of(cls, requirement: Requirement, interval: Interval, verdict: Verdict, **rest: Any) -> Judgement:
+        """Return the judgement of an interval in the requirement's unit."""
+        return cls(
+            verdict=verdict,
+            unit=requirement.unit,
+            value=interval.value,
+            lower=interval.lower,
+            upper=interval.upper,
+            need=requirement.limit,
+            **rest,
+        )
 
 
 class ScoreBounds(Protocol):

@@ -48,13 +48,10 @@ class PointEvidence(Record):
             notes += ("the checkpoint was scored with its own settings: " + "; ".join(self.differences),)
         interval = interval or NO_INTERVAL
         verdict = requirement.decide(interval.lower, interval.upper)
-        return Judgement(
-            verdict=verdict,
-            unit=requirement.unit,
-            value=interval.value,
-            lower=interval.lower,
-            upper=interval.upper,
-            need=requirement.limit,
+        return Judgement.of(
+            requirement,
+            interval,
+            verdict,
             quantities={
                 "lost": float(s.lost),
                 "gained": float(s.gained),

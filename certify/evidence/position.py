@@ -115,13 +115,10 @@ class PositionEvidence(Record):
         joint = [self._point(p, requirement, alpha / len(self.points), benchmark.chance) for p in self.points]
         verdict = self._verdict(requirement, inside, each, joint)
         worst = _worst(requirement, joint)
-        return Judgement(
-            verdict=verdict,
-            unit=requirement.unit,
-            value=worst.value,
-            lower=worst.lower,
-            upper=worst.upper,
-            need=requirement.limit,
+        return Judgement.of(
+            requirement,
+            worst,
+            verdict,
             quantities={
                 "alpha_star": self.alpha_star,
                 "sigma_star": width,

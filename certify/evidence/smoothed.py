@@ -138,13 +138,10 @@ class SmoothedEvidence(Record):
         interval = interval or NO_INTERVAL
         verdict = requirement.decide(interval.lower, interval.upper)
         share, share_lower, share_upper = self.checkpoint.strict_share(self.checkpoint_unnoised, alpha, self.eta)
-        return Judgement(
-            verdict=verdict,
-            unit=requirement.unit,
-            value=interval.value,
-            lower=interval.lower,
-            upper=interval.upper,
-            need=requirement.limit,
+        return Judgement.of(
+            requirement,
+            interval,
+            verdict,
             quantities={
                 "base_smoothed_score": self.base.mean,
                 "checkpoint_smoothed_score": self.checkpoint.mean,
