@@ -42,15 +42,20 @@ class Document(Record):
     def seal(cls, **fields: Any) -> Self:
         """Build the document and its digest."""
         provisional = cls.model_validate({**fields, "digest": "sha256:" + "0" * 64})
-        return provisional.model_copy(update={"digest": provisional.own_digest()})
+        complete = cls.model_validate_json(provisional.model_dump_json(by_alias=True))  # every field is set now
+        return complete.model_copy(update={"digest": complete.own_digest()})
 
     def own_digest(self) -> str:
-        """Return the digest of every field but the digest itself."""
-        return digest(self.model_dump(mode="json", by_alias=True, exclude={"digest"}))
+        """Return the digest of every field that is in the file but the digest itself.
+
+        A later release may add a field with a default; files from before do not have it, and keep their digest.
+        """
+        return digest(self.model_dump(mode="json", by_alias=True, exclude={"digest"}, exclude_unset=True))
 
     def to_text(self) -> str:
         """Return the file's text."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, ensure_ascii=False) + "\n"
+        value = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
     def to_json(self, path: str | Path) -> Path:
         """Write the file whole or not at all (written aside, synced, renamed) and return its path."""

@@ -15,7 +15,7 @@ from certify.bounds import (
     paired_difference_lower,
 )
 from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
-from certify.records import Record, Unit
+from certify.records import NonNegative, Record, Unit
 
 Items = Literal["population", "fixed"]
 # None is an item without an answer (crash, NaN): 0 where something must be kept, 1 where it must be absent.
@@ -48,9 +48,12 @@ class PairedScores(Record):
     """Scores of the same items, in the same order, at the base and at one other set of weights.
 
     ``graded`` is a property of the benchmark, not of the scores that happened to come out: it decides the bound.
+    ``eta`` is the total variation between the noise under which the other weights were scored and the ideal
+    Gaussian (0 without noise); it widens what is said of them.
     """
 
     graded: bool = False
+    eta: NonNegative = 0.0
     base: ItemScores
     checkpoint: ItemScores
 
@@ -98,7 +101,7 @@ class PairedScores(Record):
             upper = -paired_difference_lower([-loss for loss in losses], alpha)
         else:
             lower, upper = drop_bounds(self.lost, self.gained, self.m, alpha)
-        return Interval(value=sum(losses) / self.m, lower=lower, upper=upper)
+        return Interval(value=sum(losses) / self.m, lower=lower - self.eta, upper=upper + self.eta)
 
     def base_score(self, alpha: float) -> Interval:
         """Return the base's mean score, failures as 0, with one-sided bounds, each at ``alpha``."""
@@ -106,7 +109,10 @@ class PairedScores(Record):
 
     def score(self, alpha: float) -> Interval:
         """Return the checkpoint's mean score, failures as 1, with one-sided bounds, each at ``alpha``."""
-        return _mean(present(self.checkpoint), alpha, self.graded)
+        found = _mean(present(self.checkpoint), alpha, self.graded)
+        assert found.lower is not None
+        assert found.upper is not None
+        return Interval(value=found.value, lower=found.lower - self.eta, upper=found.upper + self.eta)
 
     def interval(self, requirement: Requirement, alpha: float, chance: float, items: Items) -> Interval | None:
         """Return the bounds in the requirement's unit, or None where retention has no meaning.

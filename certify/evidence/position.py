@@ -60,7 +60,8 @@ class Basin(Record):
 
     def drop_at(self, level: BasinLevel) -> PairedScores:
         """Return the level's item scores paired with the base's."""
-        return PairedScores(graded=self.graded, base=self.base, checkpoint=level.scores)
+        eta = level.engine.eta(level.law)
+        return PairedScores(graded=self.graded, eta=eta, base=self.base, checkpoint=level.scores)
 
     def width(self, requirement: Requirement, alpha: float, chance: float) -> float | None:
         """Return sigma*: the last sigma such that it and all smaller ones are certified; None if none is.

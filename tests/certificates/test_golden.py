@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from certify.certificate import Certificate, Measurement, read_document
+from certify.records import digest
 from certify.verify import differences
 
 GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("v*/*.json"))
@@ -26,3 +28,12 @@ def test_every_kind_is_kept() -> None:
     assert {c.verdict for c in certificates} == {"certified", "refuted", "undecided"}
     assert any(c.judgement.vacuous for c in certificates)
     assert any(isinstance(d, Measurement) for d in documents)
+
+
+def test_a_field_that_a_later_release_adds_breaks_no_old_digest(tmp_path: Path) -> None:
+    """A file that lacks a field with a default has the digest of what it holds, and still verifies."""
+    value = json.loads((GOLDEN[0].parent / "benign.addition.position.json").read_text())
+    del value["evidence"]["basin"]["graded"]
+    del value["digest"]
+    (tmp_path / "older.json").write_text(json.dumps({**value, "digest": digest(value)}))
+    assert differences(read_document(tmp_path / "older.json")) == []

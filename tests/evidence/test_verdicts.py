@@ -228,6 +228,17 @@ class TestPosition:
         assert self.evidence(0.1, (300,) * 4, (300, 250, 300)).basin.width(DROP, 0.05, 0.25) == 0.01
         assert self.evidence(0.1, (300,) * 4, (250, 300, 300)).basin.width(DROP, 0.05, 0.25) is None
 
+    def test_the_width_pays_for_finite_precision(self) -> None:
+        """A level's drop is widened by the eta of its noise, in both directions."""
+        basin = self.evidence(0.1, (300,) * 4).basin
+        level = basin.levels[0]
+        free = PairedScores(base=basin.base, checkpoint=level.scores).drop(0.05)
+        paid = basin.drop_at(level).drop(0.05)
+        eta = level.engine.eta(level.law)
+        assert eta > 1e-11
+        assert paid.upper - free.upper == pytest.approx(eta, rel=1e-3)
+        assert free.lower - paid.lower == pytest.approx(eta, rel=1e-3)
+
     @pytest.mark.parametrize(
         ("delta_norm", "at", "verdict"),
         [
