@@ -33,6 +33,7 @@ from certify.records import (
     WeightNoise,
     derive_seed,
     identity_key,
+    items_key,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Base:
         return {
             "seed": seed.value,
             "weights": identity_key(weights or self.checkpoint.identity),
-            "benchmark": [self.scorer.identity.digest, self.scorer.identity.tokens],
+            "benchmark": items_key(self.scorer.identity),
             "engine": self.engine.model_dump(mode="json"),
             "environment": environment().model_dump(mode="json"),
         }
