@@ -202,9 +202,15 @@ class DistanceEvidence(Record):
             return interval.upper is None or interval.upper >= 1.0
         return bound <= chance
 
+    def _floor_known(self, requirement: Requirement) -> bool:
+        return requirement.unit == "drop" and self.items == "fixed"
+
     def _radius(self, requirement: Requirement, alpha: float, benchmark: BenchmarkIdentity) -> float | None:
-        """Return the largest distance at which a drop requirement would be certified, in units of noise."""
-        if requirement.unit != "drop":
+        """Return the largest distance at which a drop requirement would be certified, in units of noise.
+
+        For the fixed benchmark, whose required score is known exactly; None otherwise, and where there is none.
+        """
+        if not self._floor_known(requirement):
             return None
         floor = self.draws.base_score - requirement.limit
         return self.band(alpha, benchmark.items).radius_for_mean(max(0.0, floor))
@@ -226,7 +232,7 @@ class DistanceEvidence(Record):
             notes.append(f"vacuous: the bound is {side} {reached}" + self._why_vacuous())
         if interval == NO_INTERVAL:
             notes.append(above_chance_note(benchmark.chance))
-        if requirement.unit == "drop" and radius is None:
+        if self._floor_known(requirement) and radius is None:
             floor = self.draws.base_score - requirement.limit
             notes.append(f"no radius: even at distance 0 the bound misses the required score {floor:.3f}")
         if radius is not None:

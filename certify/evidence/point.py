@@ -23,6 +23,11 @@ def above_chance_note(chance: float) -> str:
     return f"abstained: the base is not shown to score above chance {chance:g}, so retention has no meaning"
 
 
+def own_settings_note(differences: tuple[str, ...]) -> tuple[str, ...]:
+    """Say what beside the weights was the checkpoint's own."""
+    return ("the checkpoint was scored with its own settings: " + "; ".join(differences),) if differences else ()
+
+
 class PointEvidence(Record):
     """Paired item scores of base and checkpoint, and what the items stand for.
 
@@ -44,8 +49,7 @@ class PointEvidence(Record):
         s = self.scores
         interval = s.interval(requirement, alpha, benchmark.chance, self.items)
         notes: tuple[str, ...] = () if interval else (above_chance_note(benchmark.chance),)
-        if self.differences:
-            notes += ("the checkpoint was scored with its own settings: " + "; ".join(self.differences),)
+        notes += own_settings_note(self.differences)
         interval = interval or NO_INTERVAL
         verdict = requirement.decide(interval.lower, interval.upper)
         return Judgement.of(

@@ -20,7 +20,7 @@ from certify.evidence.judgement import (
     retention,
 )
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT
-from certify.evidence.point import above_chance_note
+from certify.evidence.point import above_chance_note, own_settings_note
 from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Record, Seed, Unit
 
 SMOOTHED_LIMITS = (
@@ -80,6 +80,7 @@ class DrawScores(Record):
 class SmoothedEvidence(Record):
     """Benchmark scores of base and checkpoint under the same ``n`` draws of weight noise.
 
+    ``differences`` names what differs beside the weights: it is part of what was scored, and said.
     ``base_unnoised`` and ``checkpoint_unnoised`` are the scores without noise, for Def. 4.1 and the share of
     directions that keep the capability.
     """
@@ -92,6 +93,7 @@ class SmoothedEvidence(Record):
     checkpoint: DrawScores
     base_unnoised: Unit
     checkpoint_unnoised: Unit
+    differences: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _paired(self) -> SmoothedEvidence:
@@ -134,7 +136,8 @@ class SmoothedEvidence(Record):
         (and likewise a refuted one does not), for the fixed benchmark.
         """
         interval = interval_in_unit(requirement, self, alpha, benchmark.chance)
-        notes = () if interval else (above_chance_note(benchmark.chance),)
+        notes: tuple[str, ...] = () if interval else (above_chance_note(benchmark.chance),)
+        notes += own_settings_note(self.differences)
         interval = interval or NO_INTERVAL
         verdict = requirement.decide(interval.lower, interval.upper)
         share, share_lower, share_upper = self.checkpoint.strict_share(self.checkpoint_unnoised, alpha, self.eta)

@@ -157,12 +157,13 @@ def measure_base(
         InvalidInput: a grid that does not ascend, or a sigma that is not positive.
     """
     _check_grid(grid)
+    ladders = Counter(plan.law.kind for plan in planned)
     if requirement is not None:
         for plan in planned:
-            require_feasible("distance", plan.n, requirement, alpha, base.benchmark.chance)
+            share = alpha / ladders[plan.law.kind]
+            require_feasible("distance", plan.n, requirement, share, base.benchmark.chance)
     run = run or Run()
     levels = tuple(_level(base, sigma, user_seed, run) for sigma in grid)
-    ladders = Counter(plan.law.kind for plan in planned)
     draws = tuple(_draws(base, plan, alpha, ladders[plan.law.kind], user_seed, run) for plan in planned)
     return Measurement.seal(
         base=base.checkpoint.identity,

@@ -112,6 +112,7 @@ class Candidate:
             checkpoint=runs[1],
             base_unnoised=mean(base.scores),
             checkpoint_unnoised=mean(self.scores),
+            differences=tuple(companion_differences(base.checkpoint, self.checkpoint)),
         )
 
     def sequential(

@@ -124,19 +124,27 @@ def _check_plan(
         raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(KINDS)}")
     if measurement is not None:
         _check_measurement(base, measurement)
+    chance = base.benchmark.chance
     for kind in kinds:
         if kind == "distance":
-            declared = {d.alpha for d in _needed(measurement, kind).draws}
-            if declared != {alpha}:
-                raise InvalidPlan(
-                    f"the measurement declared confidence {1 - declared.pop():g} before its draws; ask for that, or "
-                    "measure again"
-                )
-            n = min(d.n for d in _needed(measurement, kind).draws)
-        else:
+            _check_distance(_needed(measurement, kind), requirement, alpha, items, chance)
+        elif not (items == "fixed" and kind == "point"):
             n = draws if kind == "smoothed" else base.scorer.identity.items
-        if not (items == "fixed" and kind == "point"):
-            require_feasible(kind, n, requirement, alpha, base.benchmark.chance)
+            require_feasible(kind, n, requirement, alpha, chance)
+
+
+def _check_distance(
+    measurement: Measurement, requirement: Requirement, alpha: float, items: Items | None, chance: float
+) -> None:
+    if items == "population" and requirement.unit != "drop":
+        raise InvalidPlan(f"distance evidence for a population of items knows a drop only, not {requirement.unit}")
+    for draws in measurement.draws:
+        if draws.alpha != alpha:
+            raise InvalidPlan(
+                f"the measurement declared confidence {1 - draws.alpha:g} before its draws; ask for that, or "
+                "measure again"
+            )
+        require_feasible("distance", draws.n, requirement, alpha / draws.ladder, chance)
 
 
 def _check_measurement(base: Base, measurement: Measurement) -> None:
