@@ -132,14 +132,15 @@ class DistanceEvidence(Record):
 
         Guarantee: with probability at least 1 - alpha over the base's draws (and, for a population, its
         items), for all checkpoints at once, E J(checkpoint + noise) >= bound(r); for absence, at most it. It
-        certifies or leaves undecided; it never refutes.
+        certifies or leaves undecided; it never refutes, and a vacuous bound never certifies.
         Source: theory, "Layer cake", "Rank-grid band"; uniformity: one event carries every checkpoint.
         """
         alpha /= self.draws.ladder
         interval = self._interval(requirement, alpha, benchmark)
         bound = self.bound(alpha, benchmark.items)
-        verdict = requirement.decide(interval.lower, interval.upper)
         vacuous = self._vacuous(requirement, interval, bound, benchmark.chance)
+        # A limit so lax that chance would meet it must not turn a bound that says nothing into a certificate.
+        verdict = Verdict.UNDECIDED if vacuous else requirement.decide(interval.lower, interval.upper)
         radius = self._radius(requirement, alpha, benchmark)
         d = self.draws
         return Judgement.of(
@@ -203,7 +204,8 @@ class DistanceEvidence(Record):
         return bound <= chance
 
     def _floor_known(self, requirement: Requirement) -> bool:
-        return requirement.unit == "drop" and self.items == "fixed"
+        """Whether there is a required score above 0 that is known exactly."""
+        return requirement.unit == "drop" and self.items == "fixed" and requirement.limit < self.draws.base_score
 
     def _radius(self, requirement: Requirement, alpha: float, benchmark: BenchmarkIdentity) -> float | None:
         """Return the largest distance at which a drop requirement would be certified, in units of noise.

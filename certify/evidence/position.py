@@ -101,6 +101,11 @@ class PositionEvidence(Record):
         """Position of the checkpoint on the fine-tuning slice, in the unit of sigma."""
         return float(slice_position(self.displacement.delta_norm, self.displacement.dimension))
 
+    @property
+    def _width_unknown(self) -> bool:
+        """Betting needs trials of one law: items of a population, or 0/1 scores by the one-pass rule instead."""
+        return self.items == "fixed" and self.basin.graded
+
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Judge whether the checkpoint lies in the measured basin.
 
@@ -110,7 +115,7 @@ class PositionEvidence(Record):
         Guarantee: with probability at least 1 - alpha, a certified requirement holds at every listed point,
         and a refuted one fails at some listed point.
         """
-        width = self.basin.width(requirement, alpha, benchmark.chance)
+        width = None if self._width_unknown else self.basin.width(requirement, alpha, benchmark.chance)
         inside = width is not None and self.alpha_star <= width
         each = [self._point(p, requirement, alpha, benchmark.chance) for p in self.points]
         joint = [self._point(p, requirement, alpha / len(self.points), benchmark.chance) for p in self.points]
@@ -159,7 +164,9 @@ class PositionEvidence(Record):
             notes.append("abstained: the segment is not defined: " + "; ".join(self.displacement.differences))
         if worst == NO_INTERVAL:
             notes.append(above_chance_note(chance))
-        if width is None:
+        if self._width_unknown:
+            notes.append("no basin: graded scores of a fixed benchmark, one draw for each item, have no valid bound")
+        elif width is None:
             notes.append(f"no basin: not even the smallest sigma, {self.basin.levels[0].sigma:g}, is certified")
         elif self.alpha_star > width:
             notes.append("outside the measured width: alpha* > sigma*")

@@ -197,6 +197,13 @@ class TestDistance:
         assert judged.quantities["r"] is None
         assert "config differs" in judged.notes[0]
 
+    def test_a_lax_limit_does_not_certify_a_vacuous_bound(self) -> None:
+        """A drop of everything would be allowed: the bound says nothing all the same, and is not called certified."""
+        lax = self.evidence(10.0).judge(bench(), Requirement(limit=1.0), 0.05)
+        assert (lax.vacuous, lax.verdict) == (True, Verdict.UNDECIDED)
+        absent = self.evidence(10.0).judge(bench(), Requirement(unit="absence", limit=1.0), 0.05)
+        assert (absent.vacuous, absent.verdict) == (True, Verdict.UNDECIDED)
+
     def test_a_vacuous_bound_never_certifies_a_positive_requirement(self) -> None:
         """At or below chance the retention is at most zero."""
         judged = self.evidence(10.0).judge(bench(), Requirement(unit="retention", limit=0.01), 0.05)
@@ -252,6 +259,17 @@ class TestPosition:
     def test_the_rule(self, delta_norm: float, at: tuple[int, ...], verdict: Verdict) -> None:
         """Certified inside the width with every point kept; refuted by any point; else undecided."""
         assert self.evidence(delta_norm, at).judge(bench(), DROP, 0.05).verdict is verdict
+
+    def test_graded_scores_of_a_fixed_benchmark_have_no_width(self) -> None:
+        """One draw for each item gives unequal trials, which betting cannot bound: no width, and the note says so."""
+        evidence = self.evidence(0.1, (300,) * 4)
+        graded = evidence.model_copy(
+            update={"items": "fixed", "basin": evidence.basin.model_copy(update={"graded": True})}
+        )
+        judged = graded.judge(bench(), DROP, 0.05)
+        assert judged.quantities["sigma_star"] is None
+        assert judged.verdict is Verdict.UNDECIDED
+        assert "no valid bound" in " ".join(judged.notes)
 
     def test_printed_bounds_are_those_of_the_worst_point_at_alpha_over_k(self) -> None:
         """The interval holds for all points at once."""
