@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from certify.errors import InvalidInput
-from certify.noise.backend import Backend, Noise, Place, Write, backend_for, check_backend
+from certify.noise.backend import Backend, Move, Noise, Place, Write, backend_for, check_backend
 from certify.noise.law import lattice_pitch
 from certify.noise.philox import NormalStream, Sampler, noise_key
 from certify.records import SubspaceNoise, WeightNoise
@@ -19,7 +20,7 @@ from certify.records import SubspaceNoise, WeightNoise
 if TYPE_CHECKING:
     from certify.noise.subspace import Subspace
 
-EXPLORATION = ("pilot/", "landscape/")  # prefixes of streams that no certificate draws from
+EXPLORATION = ("pilot/", "landscape/", "training/")  # prefixes of streams that no certificate draws from
 PITCHES = (2.0**-900, 2.0**900)  # where a pitch has an exact float64 inverse and products stay normal
 
 
@@ -40,8 +41,9 @@ class Perturbation(Protocol):
 class WeightPerturbation:
     """Independent noise on weights, on the lattice: pitch * rint(sigma * z / pitch), element by element.
 
-    ``sampler="fast"`` is for exploration: it needs a stream of its own (``pilot/...`` or ``landscape/...``).
-    ``backend`` is the device's own unless one is given; either must pass the check of its bits first.
+    ``sampler="fast"`` is for exploration: it needs a stream of its own, under one of the prefixes above.
+    ``backend`` is the device's own unless one is given; either must pass the check of its bits first. ``sign=-1``
+    gives base - noise: the same draw seen from the other side, as slices along a direction need it.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class WeightPerturbation:
         *,
         sampler: Sampler = "strict",
         backend: Backend | None = None,
+        sign: Literal[1, -1] = 1,
     ) -> None:
         if sampler == "fast" and not stream.startswith(EXPLORATION):
             raise InvalidInput(
@@ -65,7 +68,7 @@ class WeightPerturbation:
         self._backend = backend
         self._sizes, key = law.sizes, noise_key(seed, stream, sampler)
         self._noise = {
-            name: Noise(key, ordered.index(name), law.sigma[name], _pitch(law.sigma[name], lattice_bits), sampler)
+            name: Noise(key, ordered.index(name), sign * law.sigma[name], _pitch(law.sigma[name], lattice_bits), sampler)
             for name in self.names
         }
 
@@ -80,7 +83,7 @@ class WeightPerturbation:
 
 
 class SubspacePerturbation:
-    """Noise on the coordinates of a subspace: sum_i c_i v_i with c_i = pitch * rint(sigma_i z_i / pitch)."""
+    """Noise on the coordinates of a subspace: its map at c with c_i = pitch * rint(sigma_i z_i / pitch)."""
 
     def __init__(
         self,
@@ -104,18 +107,17 @@ class SubspacePerturbation:
         return out
 
     def writer(self, places: Sequence[Place]) -> Write:
-        """Return the writer: each tensor's base + its combination of directions, summed in index order."""
-        moves: list[tuple[Any, NDArray[np.int64]]] = []
+        """Return the writer: each tensor's base + what the subspace moves it by."""
+        moves: list[Move] = []
         for place in places:
-            indices, directions = self._subspace.directions(place.name)
-            _check_size(place, directions.shape[1])
+            _check_size(place, math.prod(self._subspace.shapes[place.name]))
             backend = _backend(self._backend, place.work.device, place.work.dtype, "strict")
-            moves.append((backend.combination(place, directions), np.array(indices)))
+            moves.append(self._subspace.mover(place, backend))
 
         def write(draw: int) -> None:
             coordinates = self.coordinates(draw)
-            for move, indices in moves:
-                move(coordinates[indices])
+            for move in moves:
+                move(coordinates)
 
         return write
 

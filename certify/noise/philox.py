@@ -127,9 +127,10 @@ def _cos(x: Floats) -> Floats:
 class NormalStream:
     """The normals of one seed, stream and sampler; the same bits in any batch, process or order.
 
-    Streams: ``E`` noise on weights, ``S`` on subspace coordinates; ``pilot/`` or ``landscape/`` before a name
-    outside certification. Samplers: ``strict``, float64, for everything that ends in a certificate; ``fast``,
-    float32, for exploration only (:mod:`certify.noise.fast` says why).
+    Streams: ``E`` noise on weights, ``S`` on subspace coordinates; ``pilot/``, ``landscape/`` or
+    ``training/`` before a name outside certification; ``V`` and ``cores`` make a subspace's random directions and
+    factors, from a seed of its own. Samplers: ``strict``, float64, for everything that ends in a
+    certificate; ``fast``, float32, for exploration only (:mod:`certify.noise.fast` says why).
     """
 
     def __init__(self, seed: int, stream: str, sampler: Sampler = "strict") -> None:
