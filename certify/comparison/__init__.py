@@ -1,0 +1,6 @@
+"""Two checkpoints of one base: what their certificates prove about the change between them. Never needs torch."""
+
+from certify.comparison.changes import change_in_retention, change_in_score
+from certify.comparison.compare import Comparison, Metric, compare
+
+__all__ = ["Comparison", "Metric", "change_in_retention", "change_in_score", "compare"]

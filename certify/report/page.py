@@ -1,0 +1,102 @@
+"""The report as one HTML file: inline style and SVG, no script, nothing fetched, readable by eye, ear and printer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from certify.evidence import Verdict
+from certify.report.intervals import ROOM_FOR_NUMBERS, Axis, Plot, axis_of, plot
+from certify.report.rows import (
+    WORST_FIRST,
+    AnyContext,
+    AnyRow,
+    Row,
+    counts,
+    in_words,
+    overall,
+    read_context,
+    read_rows,
+    worst_first,
+)
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+EVIDENCE = {
+    "point": "the checkpoint as deployed, paired with its base item by item",
+    "position": "where the checkpoint lies in the measured basin, at the listed points of the segment from the base",
+    "smoothed": "the noise-averaged score of the checkpoint against the base's, under the same draws",
+    "distance": "the noise-averaged score of everything this close to the base",
+}
+MEANING = {
+    Verdict.CERTIFIED: "the bounds show that the requirement holds",
+    Verdict.REFUTED: "the bounds show that the requirement does not hold",
+    Verdict.UNDECIDED: "the bounds show neither; this is not a pass",
+}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A row, its number on the page, its place on the axis of its unit, and on an axis of its own."""
+
+    number: int
+    row: Row
+    among: Plot
+    alone: Plot
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The gates of one unit on one axis."""
+
+    quantity: str
+    axis: Axis
+    gates: list[Gate]
+
+
+def render_html(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
+    """Return the report as one HTML page that needs neither script nor network."""
+    found = read_rows(rows)
+    gates = _gates(worst_first(found))
+    return _template().render(
+        about=read_context(context),
+        verdict=overall(found),
+        words=in_words(found),
+        counts=counts(found),
+        overviews=_overviews(gates),
+        groups=[(v, [gate for gate in gates if gate.row.verdict is v]) for v in WORST_FIRST],
+        kinds={kind: EVIDENCE[kind] for kind in EVIDENCE if any(row.evidence == kind for row in found)},
+        meaning=MEANING,
+    )
+
+
+def _gates(rows: list[Row]) -> list[Gate]:
+    axes = {unit: axis_of([row for row in rows if row.unit == unit]) for unit in {row.unit for row in rows}}
+    return [
+        Gate(i, row, plot(row, axes[row.unit]), plot(row, axis_of([row], ROOM_FOR_NUMBERS)))
+        for i, row in enumerate(rows, 1)
+    ]
+
+
+def _overviews(gates: list[Gate]) -> list[Overview]:
+    units = dict.fromkeys(gate.row.unit for gate in gates)
+    own = [[gate for gate in gates if gate.row.unit == unit] for unit in units]
+    return [Overview(some[0].row.quantity, some[0].among.axis, some) for some in own]
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("certify.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("report.html.j2")

@@ -1,0 +1,54 @@
+"""The report as JSON: one record that every other form can be made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from certify.errors import CertifyError, UnsupportedSchema
+from certify.report.rows import AnyContext, AnyRow, Context, Row, counts, overall, read_context, read_rows
+
+SCHEMA = "pytest-basin/report"
+VERSION = 1
+
+
+def render_json(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
+    """Return the report as JSON text.
+
+    Counts, seeds and digests are what was recorded; bounds and verdicts are derived from them, and stand in full
+    in the certificates that the rows name, where ``certify verify`` recomputes them.
+    """
+    gates = read_rows(rows)
+    verdict = overall(gates)
+    value = {
+        "schema": SCHEMA,
+        "version": VERSION,
+        "verdict": None if verdict is None else verdict.value,
+        "counts": {each.value: number for each, number in counts(gates).items()},
+        "context": read_context(context).model_dump(mode="json"),
+        "gates": [row.model_dump(mode="json") for row in gates],
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_report(path: Path) -> tuple[list[Row], Context] | None:
+    """Return rows and context of a report that :func:`render_json` made, or None for a file of another schema.
+
+    A report repeats what certificates say; it is not recomputed.
+
+    Raises:
+        CertifyError: the file is not readable JSON.
+        UnsupportedSchema: a version of the report that this release does not know.
+        InvalidInput: a field is missing or of the wrong kind.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CertifyError(f"{path}: not readable JSON: {error}") from None
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        return None
+    if value.get("version") != VERSION:
+        found = value.get("version")
+        raise UnsupportedSchema(f"{path}: report version {found!r}; this release reads {VERSION}: upgrade pytest-basin")
+    return read_rows(value.get("gates", ())), read_context(value.get("context"))

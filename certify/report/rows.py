@@ -1,0 +1,231 @@
+"""The rows that every report is made of: one gate each, in plain types, with defaults for what is not known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from certify.errors import InvalidInput
+from certify.evidence.judgement import Verdict, down, percent, up
+from certify.records import Alpha
+
+WORST_FIRST = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.CERTIFIED)
+RowUnit = Literal["drop", "retention", "absence", "score"]
+"""What a requirement speaks of. A score must be at least its limit; an absence is a score that must be at most it."""
+
+
+class Baseline(BaseModel):
+    """What became of a gate's baseline: written, missing, or compared with, in one metric and with one margin.
+
+    ``verdict`` is None where no margin was asked for; ``problem`` says why there was nothing to compare with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    state: str = ""
+    file: str = ""
+    since: str = ""
+    metric: str = ""
+    margin: float | None = None
+    verdict: Annotated[Verdict | None, BeforeValidator(lambda text: text or None)] = None
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    lost: int | None = None
+    gained: int | None = None
+    note: str = ""
+    problem: str = ""
+
+    @property
+    def outcome(self) -> Verdict | None:
+        """The verdict that the run rests on: without a baseline nothing is decided."""
+        return Verdict.UNDECIDED if self.problem else self.verdict
+
+
+class Row(BaseModel):
+    """One gate: what was asked, what was counted, what may be claimed, and how to see it again.
+
+    ``value``, ``lower``, ``upper`` and ``need`` are in the unit of the requirement; None where there is none.
+    ``n`` counts what ``of`` names; 0 when nothing was measured. ``p`` is the p-value of the requirement. ``layers`` are
+    (tensor, share of the squared distance). ``certificate`` is a path and ``replay`` a command; both empty where there
+    is none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    item: str
+    nodeid: str = ""
+    base: str = ""
+    checkpoint: str = ""
+    benchmark: str
+    evidence: str
+    verdict: Verdict
+    vacuous: bool = False
+    unit: RowUnit
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    need: float
+    n: Annotated[int, Field(ge=0)] = 0
+    of: str = "items"
+    items: Literal["", "population", "fixed"] = ""
+    alpha: Alpha | None = None
+    p: float | None = None
+    method: str = ""
+    claim: str = ""
+    limits: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
+    quantities: dict[str, float | None] = {}
+    layers: tuple[tuple[str, float], ...] = ()
+    settings: str = ""
+    seeds: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    seconds: float | None = None
+    certificate: str = ""
+    replay: str = ""
+
+    @property
+    def quantity(self) -> str:
+        """What is bounded, in a word."""
+        return "score" if self.unit == "absence" else self.unit
+
+    @property
+    def at_most(self) -> bool:
+        """Whether small values meet the requirement."""
+        return self.unit in ("drop", "absence")
+
+    @property
+    def required(self) -> str:
+        """The requirement without its quantity."""
+        return f"at {'most' if self.at_most else 'least'} {self.need:g}"
+
+    @property
+    def estimate(self) -> str:
+        """The plain estimate to nearest, or a dash."""
+        return "-" if self.value is None else f"{self.value:.3f}"
+
+    @property
+    def low(self) -> str:
+        """The lower bound rounded down, or a dash."""
+        return down(self.lower)
+
+    @property
+    def high(self) -> str:
+        """The upper bound rounded up, or a dash."""
+        return up(self.upper)
+
+    @property
+    def interval(self) -> str:
+        """The bounds in words: lower rounded down, upper rounded up."""
+        if self.lower is not None and self.upper is not None:
+            return f"{self.low} to {self.high}"
+        if self.upper is not None:
+            return f"at most {self.high}"
+        return "no bound" if self.lower is None else f"at least {self.low}"
+
+    @property
+    def trials(self) -> str:
+        """How much was counted."""
+        return f"{self.n} {self.of}" if self.n else "nothing"
+
+    @property
+    def confidence(self) -> str:
+        """How sure each bound is; on fixed items nothing is random and there is none."""
+        if self.items == "fixed" and self.evidence in ("point", "position"):
+            return f"exactly these {self.of}"
+        return "" if self.alpha is None else f"{percent(self.alpha)} one-sided each"
+
+    @property
+    def p_value(self) -> str:
+        """The p-value rounded up, or a dash."""
+        return up(self.p, 4)
+
+    @property
+    def against_baseline(self) -> Verdict | None:
+        """The worst outcome of its baselines, None where nothing was asked of one."""
+        return worst(baseline.outcome for baseline in self.baselines)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the gate or its baseline is not certified."""
+        return {self.verdict, self.against_baseline} - {Verdict.CERTIFIED, None} != set()
+
+
+class Context(BaseModel):
+    """What a report says once, above its gates. The date is passed in: nothing here reads a clock."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    title: str = "Basin report"
+    base: str = ""
+    checkpoint: str = ""
+    date: str = ""
+    seed: int | None = None
+    holm: str = ""
+    versions: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
+AnyRow = Row | Mapping[str, Any]
+AnyContext = Context | Mapping[str, Any] | None
+Fields = TypeVar("Fields", bound=BaseModel)
+
+
+def read_rows(rows: Iterable[AnyRow]) -> list[Row]:
+    """Return rows of plain types as :class:`Row`.
+
+    Raises:
+        InvalidInput: a field is missing or of the wrong kind; the message names row and field.
+    """
+    return [row if isinstance(row, Row) else _read(Row, row, f"row {i}") for i, row in enumerate(rows)]
+
+
+def read_context(context: AnyContext) -> Context:
+    """Return the context of a report. Raises InvalidInput naming the field that is wrong."""
+    return context if isinstance(context, Context) else _read(Context, context or {}, "context")
+
+
+def _read(kind: type[Fields], value: Mapping[str, Any], where: str) -> Fields:
+    try:
+        return kind.model_validate(dict(value))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise InvalidInput(f"{where} of the report: {field}: {problem['msg']}") from None
+
+
+def worst(verdicts: Iterable[Verdict | None]) -> Verdict | None:
+    """Return refuted when any is, else undecided when any is, else certified; None when there is none."""
+    found = set(verdicts)
+    return next((verdict for verdict in WORST_FIRST if verdict in found), None)
+
+
+def overall(rows: Iterable[Row]) -> Verdict | None:
+    """Return the verdict of all gates and their baselines together, None when there is no gate."""
+    return worst(verdict for row in rows for verdict in (row.verdict, row.against_baseline))
+
+
+def counts(rows: Iterable[Row]) -> dict[Verdict, int]:
+    """Return the number of gates with each verdict, worst first, zeros included."""
+    found = Counter(row.verdict for row in rows)
+    return {verdict: found[verdict] for verdict in WORST_FIRST}
+
+
+def worst_first(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows by verdict, failing ones first, else in the given order."""
+    return sorted(rows, key=lambda row: WORST_FIRST.index(row.verdict))
+
+
+def in_words(rows: Sequence[Row]) -> str:
+    """Return the count of each verdict as a phrase."""
+    if not rows:
+        return "no gates ran"
+    gates = [f"{number} {verdict.value}" for verdict, number in counts(rows).items() if number]
+    text = f"{len(rows)} gate{'s' * (len(rows) != 1)}: {', '.join(gates)}"
+    against = Counter(row.against_baseline for row in rows)
+    baselines = [f"{against[verdict]} {verdict.value}" for verdict in WORST_FIRST if against[verdict]]
+    return f"{text}; against baselines: {', '.join(baselines)}" if baselines else text

@@ -1,0 +1,197 @@
+"""Certificates and measurements that ``certify verify`` accepts: every bound, seed and digest fits its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hypothesis import strategies as st
+
+from certify.certificate import Certificate, Measurement, make_certificate
+from certify.evidence import (
+    KINDS,
+    DistanceEvidence,
+    Evidence,
+    PointEvidence,
+    PositionEvidence,
+    SegmentPoint,
+    SmoothedEvidence,
+)
+from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
+from certify.evidence.position import FRACTIONS, Basin, BasinLevel
+from certify.evidence.smoothed import DrawScores
+from certify.records import (
+    BenchmarkIdentity,
+    Environment,
+    ExplicitIdentity,
+    ModelIdentity,
+    SubspaceNoise,
+    WeightNoise,
+    derive_seed,
+)
+from certify.strategies.identities import (
+    benchmark_identities,
+    model_identities,
+    noise_laws,
+    requirements,
+    weight_noise,
+)
+from certify.strategies.numbers import alphas
+
+ENVIRONMENT = Environment(python="3.12.0", platform="Linux x86_64", packages={"torch": "2.13.0"})
+ENGINE = ExplicitIdentity(device="cpu", tokens_per_batch=1024)
+
+OFTEN = st.booleans()
+FEW = st.integers(0, 3)
+LOW, HIGH, UNIT = st.floats(0.0, 0.5), st.floats(0.5, 1.0), st.floats(0.0, 1.0)
+NORM = st.just(0.0) | st.floats(1e-6, 100.0)
+FACTORS = st.lists(st.integers(1, 100), min_size=1, max_size=3, unique=True)
+DIFFERENCES = st.sampled_from(((), (), (), ("tokenizer differs",)))
+MODEL, REQUIREMENT, ALPHA = model_identities(), requirements(), alphas()
+LAW, WEIGHT_LAW = noise_laws(), weight_noise()
+
+
+@st.composite
+def certificates(
+    draw: st.DrawFn, *, kinds: Sequence[str] = KINDS, min_items: int = 1, max_items: int = 100, max_draws: int = 150
+) -> Certificate:
+    """Return a certificate of one of ``kinds``, judged from drawn counts: any verdict, vacuous and abstaining ones too.
+
+    :func:`certify.differences` finds nothing in it.
+    """
+    base, checkpoint = draw(MODEL), draw(MODEL)
+    benchmark = draw(benchmark_identities(min_items=min_items, max_items=max_items))
+    alpha = draw(ALPHA)
+    make: dict[str, Callable[[], Evidence]] = {
+        "point": lambda: _point(draw, benchmark),
+        "position": lambda: _position(draw, base, benchmark),
+        "smoothed": lambda: _smoothed(draw, base, checkpoint, benchmark, max_draws),
+        "distance": lambda: _distance(draw, base, benchmark, alpha, max_draws),
+    }
+    evidence = make[draw(st.sampled_from(list(kinds)))]()
+    return make_certificate(
+        base=base,
+        checkpoint=checkpoint,
+        benchmark=benchmark,
+        requirement=draw(REQUIREMENT),
+        alpha=alpha,
+        evidence=evidence,
+        environment=ENVIRONMENT,
+    )
+
+
+@st.composite
+def measurements(draw: st.DrawFn, *, min_items: int = 1, max_items: int = 100, max_draws: int = 150) -> Measurement:
+    """Return a measurement of a base: its basin, and draws of one or two noise laws."""
+    base, benchmark = draw(MODEL), draw(benchmark_identities(min_items=min_items, max_items=max_items))
+    alpha, basin = draw(ALPHA), _basin(draw, base, benchmark)
+    draws = tuple(_draws(draw, base, benchmark, alpha, max_draws, basin.base) for _ in range(draw(st.integers(1, 2))))
+    return Measurement.seal(base=base, benchmark=benchmark, basin=basin, draws=draws, environment=ENVIRONMENT)
+
+
+def _mostly(draw: st.DrawFn, largest: int) -> int:
+    """Return a number up to ``largest``, often close to it: models that are right nearly always."""
+    return largest - min(largest, draw(FEW)) if draw(OFTEN) else draw(st.integers(0, largest))
+
+
+def _scores(draw: st.DrawFn, benchmark: BenchmarkIdentity, *, good: bool = False) -> ItemScores:
+    """Return item scores from a few numbers: how many are right, how many have no answer, and where they begin."""
+    m = benchmark.items
+    right = m - min(m, draw(FEW)) if good else _mostly(draw, m)
+    missing = min(m - right, draw(FEW))
+    high, low = (draw(HIGH), draw(LOW)) if benchmark.graded else (1.0, 0.0)
+    scores = (high,) * right + (None,) * missing + (low,) * (m - right - missing)
+    start = draw(st.integers(0, m - 1))
+    return scores[start:] + scores[:start]
+
+
+def _draw_scores(draw: st.DrawFn, n: int, m: int) -> DrawScores:
+    """Return scores of n draws on m items: two different ones, and a share of failures in some."""
+    one, other, often, failed = _mostly(draw, m), _mostly(draw, m), _mostly(draw, n), draw(OFTEN)
+    scores = (one / m,) * often + (other / m,) * (n - often)
+    missing = ((m - one) / m,) * often + (0.0,) * (n - often)
+    return DrawScores(scores=scores, failed=missing if failed and any(missing) else ())
+
+
+def _items(draw: st.DrawFn) -> Items:
+    return draw(st.sampled_from(("population", "fixed")))
+
+
+def _point(draw: st.DrawFn, benchmark: BenchmarkIdentity) -> PointEvidence:
+    pair = PairedScores(graded=benchmark.graded, base=_scores(draw, benchmark), checkpoint=_scores(draw, benchmark))
+    return PointEvidence(items=_items(draw), scores=pair)
+
+
+def _basin(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, *, good: bool = False) -> Basin:
+    law = draw(WEIGHT_LAW)
+    factors = sorted(draw(FACTORS))
+    laws = [law.model_copy(update={"sigma": {name: f * s for name, s in law.sigma.items()}}) for f in factors]
+    levels = tuple(
+        BasinLevel(
+            sigma=float(factor),
+            law=scaled,
+            engine=ENGINE,
+            seed=derive_seed("basin", scaled, benchmark, base, n=benchmark.items),
+            scores=_scores(draw, benchmark, good=good),
+        )
+        for factor, scaled in zip(factors, laws, strict=True)
+    )
+    return Basin(graded=benchmark.graded, base=_scores(draw, benchmark, good=good), levels=levels)
+
+
+def _displacement(draw: st.DrawFn, law: WeightNoise | SubspaceNoise) -> Displacement:
+    names = [str(i) for i in range(law.dimension)] if isinstance(law, SubspaceNoise) else list(law.sigma)
+    norms = {name: draw(NORM) for name in names}
+    different = draw(DIFFERENCES)
+    norm = sum(x * x for x in norms.values()) ** 0.5
+    return Displacement(norms=norms, differences=different, delta_norm=norm, dimension=max(1, law.dimension))
+
+
+def _position(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity) -> PositionEvidence:
+    good = draw(OFTEN)  # else no segment would ever be good all along
+    basin = _basin(draw, base, benchmark, good=good)
+    points = tuple(SegmentPoint(fraction=f, scores=_scores(draw, benchmark, good=good)) for f in FRACTIONS)
+    where = _displacement(draw, basin.levels[0].law)
+    return PositionEvidence(items=_items(draw), basin=basin, points=points, displacement=where)
+
+
+def _smoothed(
+    draw: st.DrawFn, base: ModelIdentity, checkpoint: ModelIdentity, benchmark: BenchmarkIdentity, max_draws: int
+) -> SmoothedEvidence:
+    law, n = draw(LAW), _mostly(draw, max_draws - 1) + 1
+    of_base, of_checkpoint = _draw_scores(draw, n, benchmark.items), _draw_scores(draw, n, benchmark.items)
+    return SmoothedEvidence(
+        law=law,
+        engine=ENGINE,
+        seed=derive_seed("smoothed", law, benchmark, base, checkpoint=checkpoint, n=n),
+        base=of_base,
+        checkpoint=of_checkpoint,
+        base_unnoised=draw(UNIT),
+        checkpoint_unnoised=draw(UNIT),
+    )
+
+
+def _draws(
+    draw: st.DrawFn,
+    base: ModelIdentity,
+    benchmark: BenchmarkIdentity,
+    alpha: float,
+    max_draws: int,
+    scores: ItemScores,
+) -> BaseDraws:
+    law, n = draw(LAW), _mostly(draw, max_draws - 1) + 1
+    return BaseDraws(
+        law=law,
+        engine=ENGINE,
+        seed=derive_seed("distance", law, benchmark, base, n=n),
+        alpha=alpha,
+        draws=_draw_scores(draw, n, benchmark.items),
+        base_score=sum(kept(scores)) / len(scores),
+    )
+
+
+def _distance(
+    draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, alpha: float, max_draws: int
+) -> DistanceEvidence:
+    draws = _draws(draw, base, benchmark, alpha, max_draws, _scores(draw, benchmark))
+    return DistanceEvidence(items=_items(draw), draws=draws, displacement=_displacement(draw, draws.law))

@@ -1,0 +1,115 @@
+"""``certify report``: kept certificates in every form; what contradicts itself is not repeated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from certify.__main__ import main
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "v1"
+KEPT = (
+    "adversarial.addition.point",
+    "benign.addition.position",
+    "full.addition.smoothed",
+    "merge.addition.distance",
+    "subspace.addition.distance",
+)
+CERTIFICATES = [str(GOLDEN / f"{name}.json") for name in KEPT]
+MEASUREMENT = str(GOLDEN / "measurement.json")
+
+
+def certify(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run ``certify`` and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["certify", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+def test_each_form_holds_every_certificate(kind, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Without a destination the report goes to standard output, and nothing else does."""
+    assert certify(monkeypatch, "report", *CERTIFICATES, "--type", kind) == 0
+    out = capsys.readouterr().out
+    for path in CERTIFICATES:
+        checkpoint, benchmark, _, _ = Path(path).name.split(".")
+        assert f"{checkpoint}[{benchmark}]" in out.replace("\\", "")
+    starts = {"json": "{", "markdown": "## ❌ Basin report", "html": "<!DOCTYPE html>"}
+    assert out.startswith(starts[kind])
+
+
+def test_a_report_says_what_all_files_agree_on(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """The base is one and stands in the heading; checkpoints differ and stand in their rows; no date unless given."""
+    arguments = ("report", *CERTIFICATES, "-t", "json", "--title", "Release", "--date", "2026-11-20")
+    assert certify(monkeypatch, *arguments) == 0
+    context = json.loads(capsys.readouterr().out)["context"]
+    assert (context["base"], context["checkpoint"]) == ("base", "")
+    assert (context["title"], context["date"]) == ("Release", "2026-11-20")
+    assert context["versions"]["torch"]
+    assert certify(monkeypatch, "report", *CERTIFICATES, "-t", "json") == 0
+    assert json.loads(capsys.readouterr().out)["context"]["date"] == ""
+
+
+def test_a_json_report_renders_again_into_the_same_page(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """One record for many outputs."""
+    report, page, again = (str(tmp_path / name) for name in ("r.json", "a.html", "b.html"))
+    assert certify(monkeypatch, "report", *CERTIFICATES, "-t", "json", "-o", report) == 0
+    assert f"wrote {report}" in capsys.readouterr().out.replace("\n", "")
+    assert certify(monkeypatch, "report", *CERTIFICATES, "-t", "html", "-o", page) == 0
+    assert certify(monkeypatch, "report", report, "-t", "html", "-o", again) == 0
+    assert Path(page).read_bytes() == Path(again).read_bytes()
+
+
+def test_append_keeps_what_is_there(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """As a step summary wants it."""
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    assert certify(monkeypatch, "report", CERTIFICATES[0], "-t", "markdown-append", "-o", str(summary)) == 0
+    assert summary.read_text().startswith("before\n\n## ❌ Basin report")
+
+
+BAD = {
+    "type": ((CERTIFICATES[0], "-t", "pdf"), 2, "--type 'pdf': choose from json, markdown, markdown-append, html"),
+    "append": ((CERTIFICATES[0], "-t", "markdown-append"), 2, "name it with --output"),
+    "folder": ((CERTIFICATES[0], "-o", "."), 2, ".: the report cannot be written there: "),
+    "measurement": ((MEASUREMENT,), 2, "is a measurement, which makes no claim: `certify show`"),
+    "missing": (("gone.json",), 2, "gone.json: no such file"),
+    "forged": (("forged.json",), 4, "forged.json: judgement.lower: recorded 0.0, recomputed"),
+    "foreign": (("foreign.json",), 2, "foreign.json: schema is None, expected one of pytest-basin/certificate"),
+    "later": (("later.json",), 2, "later.json: report version 9; this release reads 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(name, tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """What, where and why on stderr; nothing written, nothing on standard output."""
+    arguments, code, message = BAD[name]
+    value = json.loads(Path(CERTIFICATES[0]).read_text())
+    value["judgement"]["lower"] = 0.0
+    (tmp_path / "forged.json").write_text(json.dumps(value))
+    (tmp_path / "foreign.json").write_text("[1]")
+    (tmp_path / "later.json").write_text('{"schema": "pytest-basin/report", "version": 9}')
+    monkeypatch.chdir(tmp_path)
+    assert certify(monkeypatch, "report", *arguments) == code
+    streams = capsys.readouterr()
+    assert message in streams.err
+    assert streams.err.count("\n") == 1
+    assert streams.out == ""
+
+
+def test_reporting_and_comparing_load_no_torch() -> None:
+    """A page is made on a laptop from the files alone."""
+    script = (
+        "import sys\nfrom certify.cli.app import app\n"
+        "for a in (['report', *sys.argv[1:], '-t', 'html'], ['compare', sys.argv[1], sys.argv[1]]):\n"
+        "    app(a, standalone_mode=False)\n"
+        "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *CERTIFICATES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "</html>" in done.stdout

@@ -1,0 +1,311 @@
+"""The HTML page: complete and inert as text, and looked at in a real browser, in light, dark, narrow and print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from browser import Browser, find_browser
+from gate_rows import (
+    CONTEXT,
+    HOSTILE,
+    HOSTILE_CONTEXT,
+    HOSTILE_ROW,
+    ROWS,
+    WITHOUT_BASELINE,
+    WORSE_THAN_BEFORE,
+    row,
+)
+
+from certify.report import page as page_module
+from certify.report.gates import render_html
+
+CSS = (Path(page_module.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
+READABLE = 4.5
+"""Contrast of text that WCAG 2.2 AA asks for."""
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, and whether every tag was closed in order."""
+
+    VOID = ("meta", "link", "col", "br")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def values(self, attribute: str) -> list[str]:
+        return [value for _, attributes in self.tags if (value := attributes.get(attribute)) is not None]
+
+
+# ---------------------------------------------------------------- the text of the page
+
+
+def test_the_page_is_well_formed_and_refers_only_to_itself() -> None:
+    """Every tag closed, ids once, references met; no script, no address."""
+    text = render_html([*ROWS, HOSTILE_ROW], CONTEXT)
+    outline = Outline(text)
+    ids = outline.values("id")
+    assert len(ids) == len(set(ids))
+    assert {href.removeprefix("#") for href in outline.values("href")} - {"data:,"} <= set(ids)
+    assert set(outline.values("aria-labelledby")) <= set(ids)
+    assert not outline.values("src")
+    assert not {"script", "iframe", "object", "img", "form"} & {tag for tag, _ in outline.tags}
+    assert not any(name.startswith("on") for _, attributes in outline.tags for name in attributes)
+    assert "url(" not in text
+    assert "@import" not in text
+    (policy,) = (a["content"] for tag, a in outline.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_hostile_text_stays_text() -> None:
+    """Wherever it is put, it makes no element, and the reader sees it as it was."""
+    harmless = row(
+        **{k: "x" if v == HOSTILE else [["x", 0.5]] if k == "layers" else v for k, v in HOSTILE_ROW.items()}
+        | {"limits": ["x"], "notes": ["x"], "quantities": {"x": 1.0}, "seeds": {"x": "x"}, "digests": {"x": "x"}}
+    )
+    context = dict.fromkeys(HOSTILE_CONTEXT, "x") | {"versions": {"x": "x"}, "notes": ["x"]}
+    found, expected = Outline(render_html([HOSTILE_ROW], HOSTILE_CONTEXT)), Outline(render_html([harmless], context))
+    assert [tag for tag, _ in found.tags] == [tag for tag, _ in expected.tags]
+    assert "49" not in "".join(found.text).replace("497", "")  # {{ 7 * 7 }} was not computed
+    assert sum(HOSTILE in text for text in found.text) >= 15
+
+
+def test_verdict_comes_first_and_failing_gates_before_the_rest() -> None:
+    """The first heading is the verdict; sections follow from refuted to certified."""
+    text = render_html(ROWS, CONTEXT)
+    headings = re.findall(r"<h([1-4])[^>]*>(.*?)</h\1>", text, re.DOTALL)
+    plain = [re.sub(r"<[^>]+>", "", inner).split() for _, inner in headings]
+    assert plain[0] == ["Refuted"]
+    groups = [words for words in plain if words and words[0] in ("Refuted", "Undecided", "Certified")]
+    assert groups == [["Refuted"], ["Refuted", "2"], ["Undecided", "3"], ["Certified", "2"]]
+    assert text.index("<title>7 gates: 2 refuted") < text.index("<h1>")
+
+
+def test_each_gate_has_claim_limits_replay_and_certificate() -> None:
+    """In its own article, with the interval in words."""
+    text = render_html(ROWS, CONTEXT)
+    articles = re.findall(r"<article.*?</article>", text, re.DOTALL)
+    assert len(articles) == len(ROWS)
+    for article in articles:
+        for words in ("retention at least 0.95 required", "What this does not cover", "independent sample"):
+            assert words in article, words
+        for words in ("--basin-seed=0", "certs/kept-mmlu-point.json", "tests/test_gate.py::test_kept[mmlu]"):
+            assert words in article, words
+    (certified,) = (a for a in articles if "kept[mmlu]</h3>" in a)
+    assert "bounds 0.961 to 0.991 (95 % one-sided each); 2000 items counted; required at least 0.95." in certified
+
+
+def test_a_baseline_that_is_not_kept_is_in_the_heading_and_with_its_gate() -> None:
+    """A certified gate that lost more than allowed since its baseline makes no certified page."""
+    text = render_html([WORSE_THAN_BEFORE], CONTEXT)
+    assert "<span>Refuted</span></h1>" in text
+    assert "1 gate: 1 certified; against baselines: 1 refuted." in text
+    assert "refuted against its baseline" in text
+    assert "__basin__/kept-mmlu.json" in text
+    assert "Baseline: created: look at it" in render_html([WITHOUT_BASELINE])
+
+
+def test_a_page_without_gates_claims_nothing() -> None:
+    """No verdict word, no table."""
+    text = render_html([], {})
+    assert "No gates ran" in text
+    assert "Certified" not in text
+    assert "<table" not in text
+
+
+def palette(block: str) -> dict[str, str]:
+    """The colours of one block of custom properties."""
+    return dict(re.findall(r"--([a-z]+): (#[0-9a-f]{3,6})\b", block))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rgb or #rrggbb (WCAG 2.2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * d for d in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+BLOCKS = [palette(block) for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)]
+
+
+@pytest.mark.parametrize("scheme", range(3), ids=["light", "dark", "print"])
+def test_every_ink_is_readable_on_every_ground(scheme: int) -> None:
+    """At least 4.5:1 for each pair, so that none has to be looked for."""
+    colours = BLOCKS[scheme]
+    inks = ["ink", "quiet", "certified", "refuted", "undecided", "link"]
+    for ink in inks:
+        for ground in ("paper", "card", "faint", "meets"):
+            ratio = contrast(colours[ink], colours[ground])
+            assert ratio >= READABLE, f"{ink} on {ground}: {ratio:.2f}"
+
+
+def test_contrast_is_that_of_the_standard() -> None:
+    """Black on white 21, the lightest grey that passes on white 4.54, and one step lighter fails."""
+    assert contrast("#000", "#ffffff") == pytest.approx(21)
+    assert contrast("#767676", "#fff") == pytest.approx(4.54, abs=0.005)
+    assert contrast("#777777", "#fff") < READABLE
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One headless browser for all tests of this file."""
+    program = find_browser()
+    if program is None:
+        pytest.skip("no chromium found: `apt-get install chromium` to look at the page in a real browser")
+    with Browser(program) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with every kind of gate and hostile text."""
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    file.write_text(render_html([*ROWS, HOSTILE_ROW, WORSE_THAN_BEFORE], CONTEXT), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_is_fetched_and_nothing_complains(browser: Browser, report: Path, dark: bool) -> None:
+    """One request, the file; a silent console."""
+    browser.look(dark=dark)
+    browser.open(report)
+    assert browser.requests() == [report.as_uri()]
+    assert browser.complaints() == []
+
+
+def test_fetching_and_complaining_are_noticed(browser: Browser, tmp_path: Path) -> None:
+    """The check above can fail: an image that is not there is a request, and its failure is logged."""
+    page = tmp_path / "bad.html"
+    page.write_text("<!DOCTYPE html><title>x</title><img src='gone.png'><script>console.error('x')</script>")
+    browser.look()
+    browser.open(page)
+    assert (tmp_path / "gone.png").as_uri() in browser.requests()
+    assert len(browser.complaints()) >= 2
+
+
+def test_the_policy_would_stop_what_got_through(browser: Browser, report: Path, tmp_path: Path) -> None:
+    """With a script and an image put into the page by force, neither runs."""
+    page = tmp_path / "forced.html"
+    forced = "<script>document.title = 'taken'</script><img src='https://example.invalid/x.png'>"
+    page.write_text(report.read_text().replace("<main>", f"<main>{forced}"))
+    browser.look()
+    browser.open(page)
+    assert browser.value("document.title").startswith("9 gates: 3 refuted")
+    assert len(browser.complaints()) == 2
+    assert all("Content Security Policy" in text for text in browser.complaints())
+
+
+def test_all_is_said_without_scripts(browser: Browser, report: Path) -> None:
+    """A screen reader with scripts off hears verdicts, claims, intervals, landmarks and tables."""
+    browser.look(scripts=False)
+    browser.open(report)
+    spoken = browser.spoken()
+    roles = [role for role, _ in spoken]
+    for landmark in ("banner", "main", "contentinfo", "region"):
+        assert landmark in roles, landmark
+    assert next(name for role, name in spoken if role == "heading") == "Refuted"
+    pictures = [name for role, name in spoken if role == "image"]
+    assert "Retention: estimate 0.980, bounds 0.961 to 0.991; required at least 0.95; certified." in pictures
+    assert "" not in pictures
+    assert {"table", "columnheader", "rowheader", "article"} <= set(roles)
+    words = " ".join(name for _, name in spoken)
+    for text in ("15 of 2000 items lost", "independent sample", "--basin-seed=0", HOSTILE):
+        assert text in words, text
+
+
+NARROW = "(innerWidth < document.documentElement.scrollWidth) ? document.documentElement.scrollWidth : 0"
+UNREADABLE = """
+(() => {
+  const bare = c => c.match(/[\\d.]+/g).map(Number);
+  const linear = x => (x /= 255, x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const ground = e => {
+    for (; e; e = e.parentElement) {
+      const c = bare(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode, e = node.parentElement;
+    if (!node.data.trim() || !e.checkVisibility() || e.closest('style, title, .unseen')) continue;
+    const style = getComputedStyle(e), ink = bare(e.closest('svg') ? style.fill : style.color);
+    const [a, b] = [light(ink), light(ground(e))].sort((x, y) => x - y);
+    const ratio = (b + 0.05) / (a + 0.05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)}: ${node.data.trim().slice(0, 40)}`);
+  }
+  return poor;
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1100, 860, 400])
+def test_every_text_is_readable_where_it_stands(browser: Browser, report: Path, dark: bool, width: int) -> None:
+    """Contrast of at least 4.5:1 as computed by the browser, and nothing hangs out of a narrow window."""
+    browser.look(width=width, dark=dark)
+    browser.open(report)
+    assert browser.value(UNREADABLE) == []
+    assert browser.value(NARROW) == 0
+    assert browser.value("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(19, 22, 25)" if dark else "rgb(247, 245, 241)"
+    )
+
+
+def test_unreadable_text_is_noticed(browser: Browser, report: Path, tmp_path: Path) -> None:
+    """The check above can fail: a paler ink and a wider page are found."""
+    page = tmp_path / "pale.html"
+    page.write_text(report.read_text().replace("</style>", ".claim { color: #999; } main { width: 900px; } </style>"))
+    browser.look(width=400)
+    browser.open(page)
+    assert any("2.8" in found for found in browser.value(UNREADABLE))
+    assert browser.value(NARROW) > 900
+
+
+def test_groups_fold_without_scripts_and_print_whole(browser: Browser, report: Path, tmp_path: Path) -> None:
+    """A folded group of gates hides its articles on the screen, and not on paper."""
+    page = tmp_path / "folded.html"
+    page.write_text(report.read_text().replace(" open>", ">"))
+    browser.look()
+    browser.open(page)
+    visible = "[...document.querySelectorAll('article')].filter(a => a.checkVisibility()).length"
+    assert browser.value(visible) == 0
+    browser.look(media="print")
+    assert browser.value(visible) == len(ROWS) + 2
+    browser.look()
+    assert browser.print(tmp_path / "report.pdf").stat().st_size > 20_000
