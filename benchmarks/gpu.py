@@ -1,8 +1,10 @@
-"""The explicit engine on an accelerator: `python benchmarks/gpu.py --json benchmarks/results/gpu.json`.
+"""Both engines on an accelerator: `python benchmarks/gpu.py --json benchmarks/results/gpu.json`.
 
 Measures copy bandwidth first (the floor: every draw reads the base and writes the copy once), then the time of one draw
-for 0.5 and 7 billion bf16 weights with both samplers, as a multiple of that floor, and the pairs per second of a whole
-gate (draw + items) against the plain forward. Refuses to run without an accelerator: there is nothing to measure.
+for 0.5 and 7 billion bf16 weights with both samplers, as a multiple of that floor, and the pairs (one draw, one item)
+per second against the plain forward: of the explicit engine in bf16 with 1 and 64 items per draw, and of both engines
+in float32 with a draw for each item, since activation space computes in no 16-bit type. Refuses to run without an
+accelerator: there is nothing to measure.
 """
 
 from __future__ import annotations
@@ -12,35 +14,43 @@ import json
 import platform
 import statistics
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from certify.noise import NormalStream, noised, weight_noise
+from certify.noise.activation import ActivationEngine, Layout
 from certify.noise.backend import Noise, Place, backend_for
 from certify.noise.law import lattice_pitch
 from certify.noise.philox import noise_key
-from certify.records import Seed
+from certify.records import Seed, WeightNoise
 
 SIGMA = 1e-3
+SEED = Seed(value=f"{7:064x}")
 SIZES = {"0.5 B": 500_000_000, "7 B": 7_000_000_000}
 REPEATS = 7
 
 
 def seconds(action: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Return the median time of ``action`` on the device, after one run that warms up."""
+    """Return the median time of ``action``, all its work on the device included, after one run that warms up."""
     action()
     times = []
     for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        _settled()
+        start = time.perf_counter()
         action()
-        end.record()
-        torch.cuda.synchronize()
-        times.append(start.elapsed_time(end) / 1e3)
+        _settled()
+        times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def _settled() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def copy_bandwidth(device: torch.device) -> float:
@@ -61,35 +71,68 @@ def draw_time(device: torch.device, size: int, sampler: str, bandwidth: float) -
     return {"backend": backend.name, "seconds": taken, "floor_seconds": floor, "times_floor": taken / floor}
 
 
-def pairs_per_second(device: torch.device, tokens: int, items: int) -> dict[str, Any]:
-    """Return (draw, item) pairs per second of the explicit engine and of the plain forward, for a 0.5 B Llama."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        hidden_size=1536, intermediate_size=4096, num_hidden_layers=16, num_attention_heads=16, num_key_value_heads=8,
-        vocab_size=32_000,
-    )  # fmt: skip
+def llama(device: torch.device, dtype: torch.dtype, **size: int) -> LlamaForCausalLM:
+    """Return a random Llama of half a billion weights, unless another size is asked for."""
+    standard = {
+        "hidden_size": 1536, "intermediate_size": 4096, "num_hidden_layers": 16, "num_attention_heads": 16,
+        "num_key_value_heads": 8, "vocab_size": 32_000,
+    }  # fmt: skip
     with torch.device(device):
-        model = LlamaForCausalLM(config).to(torch.bfloat16).eval().requires_grad_(False)
-    ids = torch.randint(0, config.vocab_size, (items, tokens), device=device)
-    law = weight_noise({n: p.numel() for n, p in model.named_parameters()}, SIGMA)
+        model = LlamaForCausalLM(LlamaConfig(**{**standard, **size}))
+    return model.to(dtype).eval().requires_grad_(False)
 
-    def forward() -> None:
-        with torch.inference_mode():
-            model(input_ids=ids, logits_to_keep=1, use_cache=False)
 
-    plain = seconds(forward)
-    draws = iter(range(1 << 30))
-    with noised(model, law, Seed(value=f"{7:064x}")) as engine:
-        whole = seconds(lambda: (engine.at(next(draws)), forward()))
+def inputs_of(model: LlamaForCausalLM, rows: int, tokens: int) -> dict[str, Any]:
+    """Return a batch of random items whose last position is scored."""
+    ids = torch.randint(0, model.config.vocab_size, (rows, tokens), device=model.device)
+    kept = torch.tensor([tokens - 1], device=model.device)
+    return {"input_ids": ids, "logits_to_keep": kept, "use_cache": False}
+
+
+def explicit_pairs(model: LlamaForCausalLM, tokens: int, items: int) -> dict[str, Any]:
+    """Return pairs per second of the explicit engine and of the plain forward, ``items`` per draw."""
+    batch, draws = inputs_of(model, items, tokens), iter(range(1 << 30))
+    plain = seconds(lambda: model(**batch))
+    with noised(model, law_of(model), SEED) as engine:
+        whole = seconds(lambda: engine.at(next(draws))(**batch))
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "tokens": tokens,
-        "items_per_draw": items,
-        "plain_forward_items_per_second": items / plain,
-        "explicit_pairs_per_second": items / whole,
-        "noise_share": 1 - plain / whole,
-    }
+        "engine": "explicit", "parameters": model.num_parameters(), "dtype": str(model.dtype), "tokens": tokens,
+        "items_per_draw": items, "batch": items, "plain_items_per_second": items / plain,
+        "pairs_per_second": items / whole, "noise_share": 1 - plain / whole,
+    }  # fmt: skip
+
+
+def activation_pairs(model: LlamaForCausalLM, tokens: int, rows: int) -> dict[str, Any]:
+    """Return pairs per second of the activation engine, a draw for each of ``rows`` items in one batch."""
+    batch = inputs_of(model, rows, tokens)
+    real = torch.ones(rows, tokens, dtype=torch.bool, device=model.device)
+    layout = Layout.even(range(rows), 1, real, real[:, -1:])
+    plain = seconds(lambda: model(**batch))
+    with ActivationEngine(model, law_of(model), SEED.integer) as engine:
+        whole = seconds(lambda: engine.run(layout, **batch))
+    return {
+        "engine": "activation", "parameters": model.num_parameters(), "dtype": str(model.dtype), "tokens": tokens,
+        "items_per_draw": 1, "batch": rows, "plain_items_per_second": rows / plain,
+        "pairs_per_second": rows / whole, "noise_share": 1 - plain / whole,
+    }  # fmt: skip
+
+
+def law_of(model: LlamaForCausalLM) -> WeightNoise:
+    """Noise on every weight."""
+    return weight_noise({n: p.numel() for n, p in model.named_parameters()}, SIGMA)
+
+
+def all_pairs(device: torch.device, rows: int = 64, **size: int) -> Iterator[dict[str, Any]]:
+    """Yield one result for each engine, dtype and design."""
+    with torch.no_grad():
+        narrow = llama(device, torch.bfloat16, **size)
+        for tokens, items in ((16, 1), (16, rows), (256, 1), (256, rows)):
+            yield explicit_pairs(narrow, tokens, items)
+        del narrow
+        wide = llama(device, torch.float32, **size)
+        for tokens in (16, 64, 256):
+            yield explicit_pairs(wide, tokens, 1)
+            yield activation_pairs(wide, tokens, rows)
 
 
 def main() -> None:
@@ -120,12 +163,12 @@ def main() -> None:
             figures["draws"][f"{name}, bf16, {sampler}"] = row
             print(f"{name}, bf16, {sampler}, {row['backend']}: {1e3 * row['seconds']:.2f} ms, "
                   f"{row['times_floor']:.2f} times the copy floor")  # fmt: skip
-    for tokens, items in ((16, 1), (16, 64), (256, 1), (256, 64)):
-        row = pairs_per_second(device, tokens, items)
+    for row in all_pairs(device):
         figures["pairs"].append(row)
         print(
-            f"0.5 B Llama, T={tokens}, {items} items per draw: {row['explicit_pairs_per_second']:.1f} pairs/s, plain "
-            f"forward {row['plain_forward_items_per_second']:.1f}/s, noise share {100 * row['noise_share']:.1f} %"
+            f"0.5 B Llama, {row['engine']}, {row['dtype']}, T = {row['tokens']}, {row['items_per_draw']} items per "
+            f"draw, batch {row['batch']}: {row['pairs_per_second']:.1f} pairs/s, "
+            f"plain {row['plain_items_per_second']:.1f}/s, noise share {100 * row['noise_share']:.1f} %"
         )
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

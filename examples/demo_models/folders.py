@@ -37,21 +37,21 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def untrained_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of about 77,000 parameters.
+def untrained_model(tokenizer: PreTrainedTokenizerFast, hidden: int = 64) -> LlamaForCausalLM:
+    """A Llama of two layers; 77,376 parameters at 64 hidden units.
 
     Weights start at the scale 1/sqrt(hidden size) instead of the usual 0.02: sums of unseen numbers
     were then learnt in half the steps, and the same absolute noise is a smaller relative one.
     """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=CONTEXT_LENGTH,
-        initializer_range=0.125,
+        initializer_range=hidden**-0.5,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,

@@ -93,7 +93,7 @@ def loss_on(model: LlamaForCausalLM, inputs: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED)
 
 
-def _rate(step: int, recipe: Recipe) -> float:
+def rate(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then half a cosine to one hundredth."""
     progress = step / recipe.steps
     cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
@@ -105,7 +105,7 @@ def train(model: LlamaForCausalLM, classroom: Classroom, recipe: Recipe) -> None
     rng = random.Random(recipe.seed)
     noise = torch.Generator().manual_seed(recipe.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, recipe))
     for step in range(recipe.steps):
         inputs, labels = classroom.batch(recipe.lessons, rng)
         optimizer.zero_grad()

@@ -179,7 +179,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(output: str, draws_dir: str, n: int, *more: str) -> list[str]:
     return [
         *("measure", "base", "-b", "own.jsonl", "-o", output, "--sigma", "0.05", "--grid", "0.01", "-n", str(n)),
-        *("--max-drop", "0.5", "--draws-dir", draws_dir, *more),
+        *("--max-drop", "0.5", "--draws-dir", draws_dir, "--engine", "explicit", *more),
     ]
 
 
@@ -214,15 +214,22 @@ def test_a_killed_run_resumes_to_the_same_bytes(folder: Path) -> None:
     assert (folder / "killed.json").read_bytes() == (folder / "whole.json").read_bytes()
 
 
-def test_two_processes_give_the_table_of_one(folder: Path) -> None:
-    """Started by torchrun, two ranks share the draws and write the same measurement."""
-    launcher = ["torch.distributed.run", "--nproc_per_node", "2", "-m", "certify"]
-    finish(start(folder, launcher, command("two.json", "c", 101, "--processes", "2")))
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> Path:
+    """The measurement of one process."""
     finish(start(folder, ["certify"], command("one.json", "d", 101)))
-    assert (folder / "two.json").read_bytes() == (folder / "one.json").read_bytes()
-    assert read_measurement(folder / "two.json").draws[0].n == 101
-    ranks = {file.name.split(".")[1] for file in (folder / "c").glob("*/ledger.*.jsonl")}
-    assert ranks == {"0", "1"}
+    return folder / "one.json"
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_several_processes_give_the_table_of_one(folder: Path, alone: Path, size: int) -> None:
+    """Started by torchrun, ranks share the draws and write the same measurement."""
+    launcher = ["torch.distributed.run", "--nproc_per_node", str(size), "-m", "certify"]
+    finish(start(folder, launcher, command(f"{size}.json", f"c{size}", 101, "--processes", str(size))))
+    assert (folder / f"{size}.json").read_bytes() == alone.read_bytes()
+    assert read_measurement(alone).draws[0].n == 101
+    ranks = {file.name.split(".")[1] for file in (folder / f"c{size}").glob("*/ledger.*.jsonl")}
+    assert ranks == {str(rank) for rank in range(size)}
 
 
 def _lines(folder: Path) -> int:

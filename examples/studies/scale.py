@@ -1,0 +1,81 @@
+"""Do larger models have wider basins? The same recipe at four sizes.
+
+    python examples/studies/scale.py          # five seeds of four sizes: about ten minutes on one core
+
+Every model has two layers and is pre-trained by AdamW on the same batches for the same number of steps. Width is shown
+in absolute sigma and in units of the model's own weights (their root mean square): larger models have smaller weights,
+and width is not invariant under a change of scale. What was run is kept in `results/scale.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from results import FIGURES, RESULTS, Json, carry_out
+from school import OLD, School
+from transformers.utils import logging as transformers_logging
+from widths import ALPHA, GRID, TOLERANCE, measured, widths_of
+
+from certify.report.figures import save
+from certify.report.width_figures import width_over_sizes
+
+SEEDS = (11, 12, 13, 14, 15)
+HIDDEN = (16, 32, 64, 128)
+
+
+def study(
+    path: Path,
+    school: School,
+    seeds: Sequence[int] = SEEDS,
+    hidden: Sequence[int] = HIDDEN,
+    grid: Sequence[float] = GRID,
+) -> Json:
+    """Return the results; finished runs are kept at ``path``."""
+    design = {
+        "pretraining": f"{school.pretraining} steps of AdamW on {OLD} and prose",
+        "basin": f"{school.items} items of {OLD}, a draw for each; drop at most {TOLERANCE} at alpha {ALPHA}",
+        "grid": list(grid),
+    }
+
+    def run(hidden: int, seed: int) -> Json:
+        *_, (_, model) = school.pretraining_of("AdamW", seed, hidden)
+        parameters = sum(p.numel() for p in model.parameters())
+        square = sum(float(p.detach().double().square().sum()) for p in model.parameters())
+        basin = measured(school.basin(model, grid), parameters)
+        return {"parameters": parameters, "size_of_weights": (square / parameters) ** 0.5, "basin": basin}
+
+    return carry_out(path, design, [{"hidden": h, "seed": s} for s in seeds for h in hidden], run)
+
+
+def figures(results: Json, folder: Path) -> list[Path]:
+    """Draw width over the number of parameters, absolute and relative to the weights."""
+    runs = results["runs"]
+    absolute = widths_of(r["basin"] for r in runs)
+    relative = [width.in_units_of(r["size_of_weights"]) for width, r in zip(absolute, runs, strict=True)]
+    unit = "sigma / root mean square of the weights"
+    return [
+        *save(width_over_sizes({"AdamW": absolute}, ALPHA), folder, "width-over-sizes"),
+        *save(width_over_sizes({"AdamW": relative}, ALPHA, unit), folder, "width-over-sizes-relative"),
+    ]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS / "scale.json")
+    parser.add_argument("--figures", type=Path, default=FIGURES)
+    arguments = parser.parse_args()
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        results = study(arguments.results, School(Path(folder)))
+    for path in figures(results, arguments.figures):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The benchmarks of the engines run, on models so small that their figures mean nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+TINY = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 50,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+
+
+def tiny() -> LlamaForCausalLM:
+    return LlamaForCausalLM(LlamaConfig(**TINY)).eval().requires_grad_(False)
+
+
+def test_the_accelerator_benchmark_times_both_engines() -> None:
+    """What no machine of the tests can time on its device runs here on the processor, line by line the same."""
+    import gpu
+
+    rows = list(gpu.all_pairs(torch.device("cpu"), 2, **TINY))
+    assert [row["engine"] for row in rows].count("activation") == 3
+    assert {row["dtype"] for row in rows} == {"torch.bfloat16", "torch.float32"}
+    assert all(row["pairs_per_second"] > 0 for row in rows)
+
+
+def test_every_way_of_writing_weights_moves_all_of_them() -> None:
+    """A way that noised fewer tensors would be faster for no merit."""
+    import pairs
+
+    for name, method in pairs.WRITERS.items():
+        model = tiny()
+        base = {n: p.detach().clone() for n, p in model.named_parameters()}
+        with torch.no_grad():
+            show, _ = method(model)
+            moved = dict(show(3).named_parameters())
+        still = [n for n, p in moved.items() if not (p != base[n]).float().mean() > 0.9]
+        assert not still, f"{name} left {still} where they were"
+
+
+@pytest.mark.parametrize("name", ["load_state_dict", "MeZO style"])
+def test_ways_that_write_in_place_put_the_base_back(name: str) -> None:
+    """MeZO's way only nearly: that drift is why it is no way to certify anything."""
+    import pairs
+
+    model = tiny()
+    base = {n: p.detach().clone() for n, p in model.named_parameters()}
+    with torch.no_grad():
+        show, hide = pairs.WRITERS[name](model)
+        show(3)
+        hide()
+    for n, p in model.named_parameters():
+        torch.testing.assert_close(p.detach(), base[n], rtol=0, atol=0 if name == "load_state_dict" else 1e-6)
+    exact = all(torch.equal(p, base[n]) for n, p in model.named_parameters())
+    assert exact == (name == "load_state_dict")
+
+
+def test_every_method_takes_its_turn() -> None:
+    import pairs
+
+    with torch.no_grad():
+        for method in pairs.METHODS:
+            turn, count = pairs.caller(method, tiny(), tokens=4, rows=3)
+            turn()
+            assert count == (3 if method in ("plain", "activation") else 1)
