@@ -76,7 +76,7 @@ def this_machine(folder: Path, benchmark: Path) -> tuple[Machine, Job, float]:
     law = base.weight_law(0.05)
     seed = derive_seed("benchmark", law, base.scorer.identity, base.checkpoint.identity)
     identity = base.scorer.identity
-    tokens = sum(len(c.ids) - 1 for c in base.scorer._continuations) / identity.items  # type: ignore[attr-defined]
+    tokens = sum(len(c.ids) - 1 for c in base.scorer.continuations) / identity.items  # type: ignore[attr-defined]
 
     def fastest(action, repeats: int = 15) -> float:  # type: ignore[no-untyped-def]
         best = float("inf")

@@ -1,7 +1,8 @@
-"""Measurements and certificates: the two files that certify writes.
+"""Measurements, certificates, gate and basin records: the files that certify writes.
 
 A :class:`Measurement` holds what was counted at a base, once. A :class:`Certificate` holds what is claimed
-about one checkpoint, with everything needed to recompute the claim without torch, weights or benchmark.
+about one checkpoint, with everything needed to recompute the claim without torch, weights or benchmark. A
+:class:`GateRecord` holds the same of a sequential gate, a :class:`BasinRecord` of the basin of a base.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -18,6 +20,8 @@ from certify.errors import CertificateMismatch, CertifyError, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.position import Basin
+from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
+from certify.evidence.width import WidthEvidence, WidthJudgement
 from certify.records import (
     Alpha,
     BenchmarkIdentity,
@@ -97,6 +101,62 @@ class Certificate(Document):
         return self.judgement.claim
 
 
+class GateRecord(Document):
+    """One sequential gate on one checkpoint: its requirement, its plan, every outcome, and what they decide."""
+
+    schema_name: Literal["pytest-basin/gate"] = Field(default="pytest-basin/gate", alias="schema")
+    base: ModelIdentity
+    checkpoint: ModelIdentity
+    benchmark: BenchmarkIdentity
+    requirement: ScoreRequirement
+    evidence: SequentialEvidence
+    environment: Environment
+    judgement: GateJudgement
+
+    @property
+    def verdict(self) -> str:
+        """``certified``, ``refuted`` or ``undecided``."""
+        return self.judgement.verdict.value
+
+    @property
+    def claim_text(self) -> str:
+        """The claim in one sentence."""
+        return self.judgement.claim
+
+
+class BasinRecord(Document):
+    """What is claimed about the basin of a base on one benchmark: its width, and where checkpoints lie in it."""
+
+    schema_name: Literal["pytest-basin/basin"] = Field(default="pytest-basin/basin", alias="schema")
+    base: ModelIdentity
+    benchmark: BenchmarkIdentity
+    requirement: Requirement
+    alpha: Alpha
+    evidence: WidthEvidence
+    environment: Environment
+    judgement: WidthJudgement
+
+    @property
+    def verdict(self) -> str:
+        """``certified``, ``refuted`` or ``undecided``."""
+        return self.judgement.verdict.value
+
+    @property
+    def claim_text(self) -> str:
+        """The claim in one sentence or two."""
+        return self.judgement.claim
+
+
+AnyDocument = Certificate | Measurement | GateRecord | BasinRecord
+D = TypeVar("D", bound=Document)
+DOCUMENTS: Mapping[str, type[AnyDocument]] = {
+    "pytest-basin/certificate": Certificate,
+    "pytest-basin/measurement": Measurement,
+    "pytest-basin/gate": GateRecord,
+    "pytest-basin/basin": BasinRecord,
+}
+
+
 def make_certificate(
     *,
     base: ModelIdentity,
@@ -120,14 +180,40 @@ def make_certificate(
     )
 
 
-def read_document(path: str | Path) -> Certificate | Measurement:
-    """Read a certificate or a measurement, whichever the file says it is.
+def make_gate_record(
+    *,
+    base: ModelIdentity,
+    checkpoint: ModelIdentity,
+    benchmark: BenchmarkIdentity,
+    requirement: ScoreRequirement,
+    evidence: SequentialEvidence,
+    environment: Environment,
+) -> GateRecord:
+    """Judge the outcomes of a gate and seal the result with everything it rests on."""
+    return GateRecord.seal(
+        base=base,
+        checkpoint=checkpoint,
+        benchmark=benchmark,
+        requirement=requirement,
+        evidence=evidence,
+        environment=environment,
+        judgement=evidence.judge(benchmark, requirement),
+    )
+
+
+def read_document(path: str | Path) -> AnyDocument:
+    """Read any of the files that certify writes, whichever it says it is.
 
     Raises:
         UnsupportedSchema: another schema, or a version that this release does not know.
         CertificateMismatch: a field is missing, unknown or out of range.
         CertifyError: the file is missing or not JSON.
     """
+    return read_as(path, DOCUMENTS)
+
+
+def read_as(path: str | Path, kinds: Mapping[str, type[D]]) -> D:
+    """Read a file whose schema is one of ``kinds``; raises what :func:`read_document` does."""
     file = Path(path)
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
@@ -135,13 +221,9 @@ def read_document(path: str | Path) -> Certificate | Measurement:
         raise CertifyError(f"{file}: no such file") from None
     except (OSError, ValueError) as error:
         raise CertifyError(f"{file}: not readable JSON: {error}") from None
-    kinds: dict[object, type[Certificate] | type[Measurement]] = {
-        "pytest-basin/certificate": Certificate,
-        "pytest-basin/measurement": Measurement,
-    }
     schema = value.get("schema") if isinstance(value, dict) else None
-    if schema not in kinds:
-        raise UnsupportedSchema(f"{file}: schema is {schema!r}, expected one of {', '.join(map(str, kinds))}")
+    if not isinstance(schema, str) or schema not in kinds:
+        raise UnsupportedSchema(f"{file}: schema is {schema!r}, expected one of {', '.join(kinds)}")
     if value.get("version") != VERSION:
         raise UnsupportedSchema(
             f"{file}: version is {value.get('version')!r}; this release reads version {VERSION}: upgrade pytest-basin"
@@ -158,11 +240,12 @@ def read_measurement(path: str | Path) -> Measurement:
     """Read a measurement whose digest fits.
 
     Raises:
-        CertificateMismatch: the file is a certificate, or was changed after it was sealed.
+        CertificateMismatch: the file is another document, or was changed after it was sealed.
     """
     document = read_document(path)
     if not isinstance(document, Measurement):
-        raise CertificateMismatch(f"{path}: is a certificate; a measurement is needed (`certify measure` writes one)")
+        kind = document.schema_name.rpartition("/")[2]
+        raise CertificateMismatch(f"{path}: is a {kind}; a measurement is needed (`certify measure` writes one)")
     if document.digest != document.own_digest():
         raise CertificateMismatch(f"{path}: its digest does not fit its content: the file was changed")
     return document

@@ -124,8 +124,8 @@ class SubspaceNoise(Record):
 NoiseLaw = Annotated[WeightNoise | SubspaceNoise, Field(discriminator="kind")]
 
 
-class EngineIdentity(Record):
-    """How draws were put into the model: decides which function exactly was certified."""
+class ExplicitIdentity(Record):
+    """Draws are written into the weights: the certified function is f(round(base + lattice noise))."""
 
     name: Literal["explicit"] = "explicit"
     sampler: Literal["strict"] = "strict"
@@ -138,12 +138,42 @@ class EngineIdentity(Record):
         return float(eta_strict(law.dimension, self.lattice_bits))
 
 
+class ActivationIdentity(Record):
+    """Draws are shown in activation space: the certified function is that of the unrounded weights, f(base + noise).
+
+    ``guard`` is the smallest margin that counted, ``coupling`` the measured difference of logits from those of
+    ordinary models with completed weights. ``guarded`` decisions had a margin within the guard; each is recorded
+    as an item without an answer, so it counts against whatever is claimed.
+    """
+
+    name: Literal["activation"] = "activation"
+    sampler: Literal["strict"] = "strict"
+    device: str
+    tokens_per_batch: Annotated[int, Field(gt=0)]
+    guard: Positive
+    coupling: NonNegative
+    guarded: Annotated[int, Field(ge=0)] = 0
+
+    def eta(self, law: WeightNoise | SubspaceNoise) -> float:
+        """Return 0.0: this engine snaps no noise to a lattice, so the budget of S8 does not speak of it.
+
+        Its float error is not a distance of laws. It moves margins, and every decision whose margin lies within the
+        guard counts against the claim; that no error exceeds the guard is a premise that the claim states.
+        """
+        return 0.0
+
+
+EngineIdentity = Annotated[ExplicitIdentity | ActivationIdentity, Field(discriminator="name")]
+"""How draws were put into the model: decides which function exactly was certified."""
+
+
 class Environment(Record):
-    """Versions that scores may depend on."""
+    """What scores may depend on beside the weights: versions, platform, and whose kernels ran (empty: not recorded)."""
 
     python: str
     platform: str
     packages: dict[str, str]
+    device: str = ""
 
 
 class Seed(Record):

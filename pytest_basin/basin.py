@@ -10,7 +10,8 @@ import pytest
 
 from pytest_basin.bound import CERTIFIED, Bound
 from pytest_basin.results import overall
-from pytest_basin.session import Session, how_to_give
+from pytest_basin.session import Session
+from pytest_basin.sources import how_to_give
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
@@ -50,6 +51,6 @@ class Basin:
 
     def _bound(self, benchmark: str, checkpoint: str) -> Bound:
         __tracebackhide__ = True
-        gate = self._session.gate({"evidence": "position"}, benchmark)
+        gate = self._session.position_gate(benchmark)
         name = f"{self._session.item_name}: {benchmark}"
         return self._session.measure(name, gate, self.base, checkpoint, self._benchmarks[benchmark], self._device)

@@ -22,6 +22,7 @@ class Bound:
     error, since a plain truth value cannot hold three outcomes.
 
     ``certificate`` is None when the gate could not pass whatever happened: then nothing ran, and ``reason`` says why.
+    With a ``veto``, what the certificate certifies is undecided; ``notes`` were added by the project's own hooks.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Bound:
         self.name, self.gate, self.certificate = name, gate, certificate
         self.base, self.checkpoint, self.trials = base, checkpoint, trials
         self.reason, self.seconds, self.file = reason, seconds, file
+        self.veto: str = ""
+        self.notes: list[str] = []
 
     @property
     def required(self) -> float:
@@ -59,7 +62,7 @@ class Bound:
     @property
     def verdict(self) -> str:
         """``certified``, ``refuted`` or ``undecided``, at the required limit."""
-        return self.certificate.verdict if self.certificate else UNDECIDED
+        return self.verdict_at(self.required)
 
     @property
     def value(self) -> float | None:
@@ -93,7 +96,9 @@ class Bound:
     def verdict_at(self, limit: float) -> str:
         """Return the verdict about another limit."""
         judgement = self.judge(limit)
-        return judgement.verdict.value if judgement else UNDECIDED
+        if judgement is None or (self.veto and judgement.verdict.value == CERTIFIED):
+            return UNDECIDED
+        return judgement.verdict.value
 
     def __ge__(self, limit: object) -> bool:
         return self._compare(">=", limit) == CERTIFIED

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_basin import gpu
 from pytest_basin.gates import BasinWarning, Gate
 from pytest_basin.markers import asked
 from pytest_basin.session import Session, session_of
@@ -35,20 +36,24 @@ def _gates(metafunc: pytest.Metafunc, keywords: dict[str, Any], session: Session
     if "basin_bound" not in metafunc.fixturenames:
         if metafunc.definition.get_closest_marker("basin") in metafunc.definition.own_markers:
             raise pytest.UsageError("the basin marker sets up basin_bound, which is none of this test's arguments")
-        keywords, names = {"evidence": "position"}, session.benchmarks  # what `in basin` asks
-    elif session.disabled:
-        names = keywords.get("benchmarks") or session.benchmarks or ["disabled"]
+        gates = [session.position_gate(name) for name in session.sources.benchmarks]  # what `in basin` asks
+        return _warned(metafunc, gates, session)
+    if session.disabled:
+        names = keywords.get("benchmarks") or session.sources.benchmarks or ["disabled"]
     else:
-        names = session.names(keywords)
-    gates = [session.gate(keywords, name) for name in names]
+        names = session.sources.names(keywords, metafunc.definition)
+    return _warned(metafunc, [session.gate(keywords, name) for name in names], session)
+
+
+def _warned(metafunc: pytest.Metafunc, gates: list[Gate], session: Session) -> list[Gate]:
+    """Warn of gates that cannot pass, and once of workers that would share a GPU; return the gates."""
+    if session.disabled:
+        return gates
     for gate in gates:
-        if gate.benchmark in session.benchmarks and not session.disabled:
-            _warn(metafunc, gate, session)
+        benchmark = session.sources.file(gate.benchmark)
+        if benchmark is not None and (problem := session.problem(gate, benchmark, len(benchmark.items))):
+            metafunc.definition.warn(BasinWarning(f"{metafunc.definition.name}[{gate.benchmark}]: {problem}"))
+    if not session.hinted and gpu.shared(session.config, session.settings.value("device")):
+        session.hinted = True
+        metafunc.definition.warn(BasinWarning(gpu.HINT))
     return gates
-
-
-def _warn(metafunc: pytest.Metafunc, gate: Gate, session: Session) -> None:
-    benchmark = session.read(session.benchmarks[gate.benchmark])
-    problem = session.problem(gate, benchmark, len(benchmark.items))
-    if problem:
-        metafunc.definition.warn(BasinWarning(f"{metafunc.definition.name}[{gate.benchmark}]: {problem}"))

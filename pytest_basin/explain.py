@@ -6,12 +6,11 @@ pytest cuts longer explanations outside CI and without ``-vv``.
 from __future__ import annotations
 
 import math
-import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_basin import replay
 from pytest_basin.basin import Basin
 from pytest_basin.bound import CERTIFIED, UNDECIDED, Bound
 from pytest_basin.results import overall
@@ -51,14 +50,15 @@ def _of_bound(session: Session, bound: Bound, head: str, limit: float) -> list[s
     judgement = bound.judge(limit)
     if bound.certificate is None or judgement is None:
         return fit(session, head, f"UNDECIDED  {bound.reason}", [])
-    verdict = f"{judgement.verdict.value.upper()}  {_interval(judgement)}  ({_kind(bound)})"
+    verdict = f"{bound.verdict_at(limit).upper()}  {_interval(judgement)}  ({_kind(bound)})"
     details = [_facts(bound.certificate, judgement)]
     if judgement.verdict.value == UNDECIDED:
         details.append(advice(bound, judgement))
     details.append(_moved(session, bound))
+    details[1:1] = bound.notes
     details += judgement.notes
     if bound.file:
-        details.append(f"certificate: {session.shown(bound.file)}")
+        details.append(f"certificate: {session.sources.shown(bound.file)}")
     return fit(session, head, verdict, [d for d in details if d])
 
 
@@ -144,7 +144,10 @@ def advice(bound: Bound, judgement: Judgement) -> str:
         return f"no number of {of} decides soon: the estimate lies at the limit"
     needed = n * (width / gap) ** 2
     step = 10 ** max(0, len(str(int(needed))) - 2)  # two digits, rounded up: the rule is no sharper than that
-    return f"about {math.ceil(needed / step) * step} {of} decide if these rates are right"
+    fresh = "fresh " if of == "draws" else ""
+    return (
+        f"about {math.ceil(needed / step) * step} {fresh}{of} decide if these rates are right; a retry is another test"
+    )
 
 
 def _moved(session: Session, bound: Bound) -> str:
@@ -156,18 +159,19 @@ def _moved(session: Session, bound: Bound) -> str:
         if evidence is not None and evidence.kind == "position":
             displacement = evidence.displacement
         else:
-            displacement = session.displacement(bound.base, bound.checkpoint)
+            displacement = session.sources.displacement(bound.base, bound.checkpoint)
     except CertifyError as error:
         return f"layers: {error}"
     return _shares(displacement)
 
 
 def _shares(displacement: Displacement) -> str:
-    whole = math.fsum(norm * norm for norm in displacement.norms.values())
-    if whole == 0.0:
+    from certify.report.records import layer_shares
+
+    largest = layer_shares(displacement, 3)
+    if not largest:
         return "layers: no weight moved"
-    largest = sorted(displacement.norms.items(), key=lambda entry: -entry[1])[:3]
-    shares = ", ".join(f"{_short(name)} {100 * norm * norm / whole:.0f} %" for name, norm in largest if norm > 0)
+    shares = ", ".join(f"{_short(name)} {100 * share:.0f} %" for name, share in largest)
     return f"layers: moved {displacement.delta_norm:.3g} in all, {shares}"
 
 
@@ -175,15 +179,11 @@ def _short(tensor: str) -> str:
     return tensor.removeprefix("model.").removesuffix(".weight")
 
 
-def replays(session: Session, arguments: Sequence[str]) -> str:
-    """Return the command that runs this test again with these arguments."""
-    if session.item is None:
-        return ""
-    _, separator, inside = session.item.nodeid.partition("::")
-    file = os.path.relpath(session.item.path, session.config.invocation_params.dir)
-    test = f"{Path(file).as_posix()}{separator}{inside}"
-    quoted = shlex.quote(test) if set(test) & set('"$`\\!') else f'"{test}"'
-    return " ".join([f"replay: pytest {quoted} --basin-seed={session.settings['seed']}", *map(shlex.quote, arguments)])
+def brief(session: Session, lines: Sequence[str]) -> str:
+    """Return a text of at most 8 lines and 640 characters: what is given, and the command to run the test again."""
+    head, *rest = lines
+    verdict, *details = rest or [""]
+    return "\n  ".join(line for line in fit(session, head, verdict, details) if line)
 
 
 def fit(session: Session, head: str, verdict: str, details: Sequence[str]) -> list[str]:
@@ -191,18 +191,22 @@ def fit(session: Session, head: str, verdict: str, details: Sequence[str]) -> li
 
     With ``-vv`` nothing is cut.
     """
-    overrides = [o for o in session.config.getoption("override_ini") or () if o.startswith("basin_")]
-    arguments = [*session.settings.command_line(), *(part for o in overrides for part in ("-o", o))]
+    arguments = replay.arguments(session.config, session.settings)
     if session.config.get_verbosity() > 1:
-        return [head, verdict, *details, replays(session, arguments)]
+        return [head, verdict, *details, _replay(session, arguments)]
     head, verdict = _cut(head), _cut(verdict)
     kept = [_cut(detail) for detail in details[: LINES - 3]]
-    for replay in (replays(session, arguments), replays(session, [])):
+    for last in (_replay(session, arguments), _replay(session, [])):
         for count in range(len(kept), min(len(kept), 2) - 1, -1):
-            lines = [head, verdict, *kept[:count], *([replay] if replay else [])]
+            lines = [head, verdict, *kept[:count], *([last] if last else [])]
             if size(lines) <= CHARACTERS:
                 return lines
-    return [head, verdict, _cut(replay)]
+    return [head, verdict, _cut(last)]
+
+
+def _replay(session: Session, arguments: Sequence[str]) -> str:
+    command = replay.command(session.config, session.settings, session.item, arguments)
+    return f"replay: {command}" if command else ""
 
 
 def size(lines: Sequence[str]) -> int:

@@ -31,7 +31,7 @@ def basin_benchmarks(pytestconfig: pytest.Config) -> Mapping[str, Path | Benchma
     """Benchmarks by name: JSONL files (--basin-benchmark, ini basin_benchmark), or benchmark objects of your own."""
     from pytest_basin.hooks import activate
 
-    return activate(pytestconfig).benchmarks
+    return activate(pytestconfig).sources.benchmarks
 
 
 @pytest.fixture(scope="session")
@@ -72,16 +72,17 @@ def basin_bound(
     gate = getattr(request, "param", None)
     if gate is None:
         pytest.fail("basin_bound makes one item per benchmark: name it among the test's arguments", pytrace=False)
-    if gate.benchmark not in basin_benchmarks:
-        known = ", ".join(basin_benchmarks) or "none"
-        pytest.fail(f"{gate.benchmark!r} is none of the basin_benchmarks: {known}", pytrace=False)
-    benchmark = basin_benchmarks[gate.benchmark]
+    known = {**session.sources.provided, **basin_benchmarks}
+    if gate.benchmark not in known:
+        names = ", ".join(known) or "none"
+        pytest.fail(f"{gate.benchmark!r} is none of the basin_benchmarks: {names}", pytrace=False)
+    benchmark = known[gate.benchmark]
     return session.measure(session.item_name, gate, str(basin_base), str(basin_checkpoint), benchmark, basin_device)
 
 
 def _configured(config: pytest.Config, word: str) -> str:
     from pytest_basin.hooks import activate
-    from pytest_basin.session import how_to_give
+    from pytest_basin.sources import how_to_give
 
     value = activate(config).settings.value(word)
     if value is None:

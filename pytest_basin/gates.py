@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_basin.markers import LIMITS, UNITS, check_values
-from pytest_basin.options import COMMAND_LINE, DEFAULT, INI, MARKER, Settings
+from pytest_basin.markers import LIMITS, RULES, UNITS, check_values
+from pytest_basin.options import COMMAND_LINE, DEFAULT, FORCE, INI, MARKER, Settings
 
 if TYPE_CHECKING:
     from certify.evidence import Requirement
@@ -66,17 +66,23 @@ class Gate:
 
 
 def resolve(asked: Mapping[str, Any], settings: Settings, benchmark: str) -> Gate:
-    """Return the gate that a marker's keywords and the settings ask for: marker before settings.
+    """Return the gate that a marker's keywords and the settings ask for: force before marker before settings.
 
     Raises:
-        UsageError: both limits at one level, or a setting out of range.
+        UsageError: two limits at one level, or a value out of range.
     """
-    limit, value, origin = _limit(asked, settings)
-    origins = {limit: origin, "evidence": MARKER if "evidence" in asked else DEFAULT}
-    chosen: dict[str, Any] = {"evidence": asked.get("evidence", "point")}
-    for name in ("confidence", "draws"):
-        chosen[name] = asked.get(name, settings.value(name))
-        origins[name] = MARKER if name in asked else settings[name].origin
+    levels = {FORCE: forced(settings.value("force") or ()), MARKER: asked}
+    limit, value, origin = _limit(levels, settings)
+    chosen: dict[str, Any] = {}
+    origins = {limit: origin}
+    for name in ("evidence", "confidence", "draws"):
+        origins[name] = next((level for level, given in levels.items() if name in given), "")
+        if origins[name]:
+            chosen[name] = levels[origins[name]][name]
+        elif name == "evidence":
+            chosen[name], origins[name] = "point", DEFAULT
+        else:
+            chosen[name], origins[name] = settings.value(name), settings[name].origin
     check_values({limit: value, **chosen}, "basin {}")
     if settings.value("seed") < 0:
         raise pytest.UsageError(f"basin seed must be 0 or more, got {settings.value('seed')}")
@@ -89,16 +95,39 @@ def resolve(asked: Mapping[str, Any], settings: Settings, benchmark: str) -> Gat
     )
 
 
-def _limit(asked: Mapping[str, Any], settings: Settings) -> tuple[str, float, str]:
-    """Return the limit of the first level that gives one: marker, command line, ini, default."""
-    for name in LIMITS:
-        if name in asked:
-            return name, asked[name], MARKER
+def forced(given: Sequence[str]) -> dict[str, Any]:
+    """Return the keywords of ``--basin-force KEY=VALUE``, the only thing that beats a marker.
+
+    Raises:
+        UsageError: no such keyword, two limits, or a value that cannot be meant.
+    """
+    parse = {name: float for name in RULES if name != "benchmarks"} | {"evidence": str, "draws": int}
+    keywords: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in parse:
+            raise pytest.UsageError(f"--basin-force has no keyword {name!r}; valid: {', '.join(parse)}")
+        try:
+            keywords[name] = parse[name](value)
+        except ValueError:
+            raise pytest.UsageError(f"--basin-force {name} must be {RULES[name][1]}, got {value!r}") from None
+    if len(limits := [name for name in LIMITS if name in keywords]) > 1:
+        raise pytest.UsageError(f"--basin-force: give one limit, not {' and '.join(limits)}")
+    check_values(keywords, "--basin-force {}")
+    return keywords
+
+
+def _limit(levels: Mapping[str, Mapping[str, Any]], settings: Settings) -> tuple[str, float, str]:
+    """Return the limit of the first level that gives one: force, marker, command line, ini, default."""
+    for level, given in levels.items():
+        for name in LIMITS:
+            if name in given:
+                return name, given[name], level
     for origin in (COMMAND_LINE, INI):
-        given = [n for n in LIMITS if settings[n.replace("_", "-")].origin == origin]
-        if len(given) > 1:
-            names = " and ".join(f"basin_{name}" for name in given)
+        named = [n for n in LIMITS if settings[n.replace("_", "-")].origin == origin]
+        if len(named) > 1:
+            names = " and ".join(f"basin_{name}" for name in named)
             raise pytest.UsageError(f"give one limit, not {names} (all on the {origin})")
-        if given:
-            return given[0], settings.value(given[0].replace("_", "-")), origin
+        if named:
+            return named[0], settings.value(named[0].replace("_", "-")), origin
     return "max_drop", DEFAULT_MAX_DROP, DEFAULT

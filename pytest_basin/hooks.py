@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from pytest_basin import extras, reports
 from pytest_basin.bound import UNDECIDED
+from pytest_basin.explain import brief, explain, verdict_of
 from pytest_basin.gates import BasinWarning
+from pytest_basin.markers import uses_basin
 from pytest_basin.results import RESULTS
-from pytest_basin.session import Session, session_of
-from pytest_basin.terminal import context_lines, summary_lines
+from pytest_basin.session import OBJECTIONS, Session, session_of
+from pytest_basin.terminal import context_lines, resume_line, summary_lines, together_lines
 
 EXPLAINED = pytest.StashKey[str]()
 
@@ -24,12 +27,36 @@ def activate(config: pytest.Config) -> Session:
     return session
 
 
+class UndecidedBaseline(pytest.fail.Exception):  # type: ignore[name-defined, misc]
+    """A test whose assertions hold is undecided by its baseline."""
+
+
 class Hooks:
-    """Explains failed gates, marks undecided ones, and prints the table at the end."""
+    """Explains failed gates, marks undecided ones, and prints and writes what was found at the end."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.reports: dict[str, pytest.TestReport] = {}
+        self.written: list[str] = []
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The gates that ran, here or in xdist's workers, in the order of collection."""
+        return sorted((row for report in self.reports.values() for row in report.basin), key=lambda row: row["index"])
+
+    @property
+    def worker(self) -> bool:
+        """Whether this process is one of xdist's workers, which leave reports to their controller."""
+        return hasattr(self.session.config, "workerinput")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the reports when all tests are done, or stopped; one that cannot be written fails the run."""
+        if self.worker or not self.rows:
+            return
+        self.written, failed = reports.write(self.session, self.rows)
+        if failed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -37,10 +64,18 @@ class Hooks:
         self.session.begin(item)
         item.stash[EXPLAINED] = ""
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Fail a test whose own assertions hold, but not its baseline."""
+        result = yield
+        if objections := item.stash.get(OBJECTIONS, []):
+            undecided, lines = min(objections)  # what is refuted or missing before what is undecided
+            text = brief(self.session, lines)
+            raise UndecidedBaseline(text, pytrace=False) if undecided else pytest.fail.Exception(text, pytrace=False)
+        return result
+
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
         """Explain a failed comparison with a bound or a basin."""
-        from pytest_basin.explain import explain, verdict_of
-
         lines = explain(self.session, op, left, right)
         if lines and self.session.item and verdict_of(op, left, right) == UNDECIDED:
             self.session.item.stash[EXPLAINED] = lines[0]
@@ -52,12 +87,23 @@ class Hooks:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach the gates to the report of the call, and treat an undecided failure as asked."""
         report = yield
-        if type(report) is not pytest.TestReport or not item.stash.get(RESULTS, None):
-            return report  # a subtest's report, or no gate
+        if type(report) is not pytest.TestReport:
+            return report  # a subtest's
+        required = self.session.settings.value("require-gpu") and not self.session.disabled
+        if required and report.skipped and uses_basin(item):
+            _refuse_skip(report)
+        rows = item.stash.get(RESULTS, None)
+        if not rows:
+            return report
         if call.when == "call" or report.failed:
-            report.basin = item.stash[RESULTS]  # type: ignore[attr-defined]
+            report.basin = rows  # type: ignore[attr-defined]
+            extras.attach(item.config, report, rows)
+        objections = item.stash.get(OBJECTIONS, [])
         if call.when == "call" and report.failed and _undecided(item, call):
-            self._settle(item, report)
+            if all(undecided for undecided, _ in objections):
+                self._settle(item, report)
+            else:  # a gate that is undecided is no excuse for a baseline that is refuted or missing
+                report.sections.append(("basin", brief(self.session, min(objections)[1])))
         return report
 
     def _settle(self, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -101,19 +147,38 @@ class Hooks:
             for report in undecided:
                 terminalreporter.write_sep("_", report.nodeid, yellow=True)
                 terminalreporter.write_line(report.basin_undecided)
-        results: list[dict[str, Any]] = [gate for report in self.reports.values() for gate in report.basin]
-        if results:
+        lines = self._summary(config) if self.rows else []
+        lines += [f" UNDECIDED {report.nodeid}" for report in undecided]
+        if self.session.drawing:
+            lines.append(resume_line(self.session))
+        if lines:
             terminalreporter.write_sep("-", "basin")
-            for line in summary_lines(results, config.get_verbosity()):
+            for line in lines:
                 terminalreporter.write_line(line)
-            for report in undecided:
-                terminalreporter.write_line(f" UNDECIDED {report.nodeid}")
+
+    def _summary(self, config: pytest.Config) -> list[str]:
+        session, rows = self.session, self.rows
+        verbosity = max(config.get_verbosity(), 0) if reports.asks_for_table(session) else config.get_verbosity()
+        # Under xdist this process collects nothing, so what will be gated was not said before.
+        context = context_lines(session, verbosity) if config.pluginmanager.hasplugin("dsession") else []
+        return [*context, *summary_lines(rows, verbosity), *together_lines(session, rows), *self.written]
+
+
+def _refuse_skip(report: pytest.TestReport) -> None:
+    """Turn a skip into an error: where a GPU is required, a gate that did not run is no success."""
+    if hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"a GPU is required (--basin-require-gpu), and this basin test did not run: {reason}"
 
 
 def _undecided(item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
-    """Whether the test failed in the very assertion that an undecided gate explained."""
+    """Whether the test failed in the very assertion that an undecided gate explained, or by an undecided baseline."""
     explained = item.stash.get(EXPLAINED, "")
     raised = call.excinfo.value if call.excinfo else None
+    if isinstance(raised, UndecidedBaseline):
+        return True
     return bool(explained) and isinstance(raised, AssertionError) and f"assert {explained}\n" in str(raised)
 
 

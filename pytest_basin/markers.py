@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
+USED_BY = frozenset({"basin", "basin_bound"})
 EVIDENCE = ("point", "position", "smoothed", "distance")
 UNITS: dict[str, Literal["retention", "drop", "absence"]] = {
     "min_retention": "retention",
@@ -20,6 +21,11 @@ DECLARATION = (
     "draws=None): gate the checkpoint once per benchmark through the fixture basin_bound; give at most one of "
     "min_retention, max_drop and max_score"
 )
+
+
+def uses_basin(item: pytest.Item) -> bool:
+    """Whether an item asks for a basin fixture."""
+    return not USED_BY.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def asked(node: pytest.Item) -> dict[str, Any]:

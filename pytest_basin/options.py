@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-COMMAND_LINE, INI, DEFAULT, MARKER = "command line", "ini", "default", "marker"
+COMMAND_LINE, INI, DEFAULT, MARKER, FORCE = "command line", "ini", "default", "marker", "force"
 
-Kind = Literal["text", "model", "path", "paths", "float", "int", "flag"]
+Kind = Literal["text", "texts", "model", "path", "paths", "float", "int", "flag", "seed"]
 INI_TYPES: dict[Kind, Any] = {
     "text": "string",
+    "texts": "args",
     "model": "string",
     "path": "string",
     "paths": "paths",
     "float": "float",
     "int": "int",
     "flag": "bool",
+    "seed": "int",
 }
+REPEATABLE = ("texts", "paths")
+DEFAULT_NAME = "default"
+REPORTS = ("term", "json", "markdown", "markdown-append", "html")
+COMPARED = ("retention", "drop", "absence")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One setting. ``model`` is a folder, a file or a hub id; paths in an ini file are relative to that file."""
+    """One setting. ``model`` is a folder, a file or a hub id; paths in an ini file are relative to that file.
+
+    ``bare`` is the value of the flag without a value, where that is allowed. ``check`` says what is wrong with a text.
+    ``replayed``: it is part of the command that repeats a verdict.
+    """
 
     word: str
     kind: Kind
     help: str
     default: Any = None
     choices: tuple[str, ...] = ()
+    bare: str | None = None
+    metavar: str = ""
+    check: Callable[[str], str] | None = None
+    replayed: bool = True
 
     @property
     def flag(self) -> str:
@@ -43,6 +58,33 @@ class Option:
         """The name in ini files and on the parsed options."""
         return f"basin_{self.word.replace('-', '_')}"
 
+
+def _report(text: str) -> str:
+    kind = text.partition(":")[0]
+    return "" if kind in REPORTS else f"{text!r}: the type is none of {', '.join(REPORTS)}"
+
+
+def _margin(text: str) -> str:
+    metric, _, margin = text.partition(":")
+    try:
+        if metric in COMPARED and 0.0 <= float(margin) <= 1.0:
+            return ""
+    except ValueError:
+        pass
+    return f"{text!r} is no METRIC:MARGIN with a metric of {', '.join(COMPARED)} and a margin from 0 to 1"
+
+
+def _name(text: str) -> str:
+    swallowed = "::" in text or text.endswith(".py")
+    return f"{text!r} is a test: name it before --basin-compare, or write --basin-compare=NAME" if swallowed else ""
+
+
+def seed(text: str) -> int | str:
+    """Return the number that is written, or ``random``."""
+    return text if text == "random" else int(text)
+
+
+PARSED: dict[Kind, Callable[[str], Any]] = {"float": float, "int": int, "seed": seed}
 
 OPTIONS = (
     Option("base", "model", "base model: a folder, a .safetensors file, or a hub id (org/name@revision)"),
@@ -62,21 +104,58 @@ OPTIONS = (
         "what the items stand for (else a population for point and position, fixed items for distance)",
         choices=("population", "fixed"),
     ),
-    Option("seed", "int", "user seed of the noise draws", 0),
+    Option("seed", "seed", "user seed of the noise draws; on the command line also `random`", 0),
     Option("device", "text", "torch device that models run on", "cpu"),
     Option("undecided", "text", "what an undecided gate does to its test", "fail", ("fail", "xfail", "warn")),
-    Option("cert-dir", "path", "folder to write certificates to"),
+    Option("cert-dir", "path", "folder to write certificates to", replayed=False),
+    Option("update", "flag", "write the baseline of every gate that runs, or refresh it", False, replayed=False),
+    Option("update-new-only", "flag", "write the baselines that are missing", False, replayed=False),
+    Option(
+        "compare",
+        "text",
+        "compare with the baselines; those called NAME, or those in the folder PATH",
+        bare=DEFAULT_NAME,
+        metavar="NAME|PATH",
+        check=_name,
+    ),
+    Option(
+        "compare-fail",
+        "texts",
+        "fail unless the loss since the baseline is shown to be at most this, e.g. retention:0.02 (repeatable)",
+        metavar="METRIC:MARGIN",
+        check=_margin,
+    ),
+    Option(
+        "missing", "text", "a baseline that is missing: fail (and create), create, skip", "fail",
+        ("fail", "create", "skip"),
+    ),
+    Option("baseline-dir", "path", "folder of the baselines (else __basin__ beside each test file)"),
+    Option("plan", "flag", "print what each gate needs, and run nothing", False, replayed=False),
+    Option(
+        "report",
+        "texts",
+        f"write a report: {', '.join(REPORTS)} (repeatable)",
+        metavar="TYPE[:DEST]",
+        check=_report,
+        replayed=False,
+    ),
+    Option("junit", "text", "properties of each gate in JUnit files", "auto", ("auto", "off"), replayed=False),
+    Option("cache-dir", "path", "folder of finished draws (else the user's cache)"),
+    Option("resume", "text", "keep finished draws, and go on from them", "on", ("on", "off")),
+    Option("require-gpu", "flag", "a gate that finds no GPU is an error, as is one that is skipped", False),
+    Option("force", "texts", "override a marker's keyword, e.g. confidence=0.9 (repeatable)", metavar="KEY=VALUE"),
     Option("disable", "flag", "skip all basin tests; names and markers stay known", False),
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A value in effect and where it comes from. ``given`` is the value as it was written."""
+    """A value in effect and its origin. ``given`` is what was written, ``folder`` what its paths are relative to."""
 
     value: Any
     origin: str
     given: Any
+    folder: Path = Path()
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.given)) if isinstance(self.given, list) else str(self.given)
@@ -99,10 +178,10 @@ class Settings:
         return self._values[word].value
 
     def command_line(self) -> list[str]:
-        """Return the basin arguments of this run's command line, to repeat it."""
+        """Return the basin arguments of this run's command line that decide verdicts, to repeat them."""
         arguments = []
         for option, setting in self:
-            if setting.origin != COMMAND_LINE or option.word == "seed":
+            if setting.origin != COMMAND_LINE or option.word == "seed" or not option.replayed:
                 continue
             if option.kind == "flag":
                 arguments.append(option.flag)
@@ -122,14 +201,16 @@ def add(parser: pytest.Parser) -> None:
         form: dict[str, Any] = {"dest": option.dest, "default": None, "help": _help(option)}
         if option.kind == "flag":
             form |= {"action": "store_const", "const": True}
-        elif option.kind in ("float", "int"):
-            form["type"] = float if option.kind == "float" else int
-        elif option.kind == "paths":
+        elif option.kind in PARSED:
+            form["type"] = PARSED[option.kind]
+        elif option.kind in REPEATABLE:
             form["action"] = "append"
+        if option.bare is not None:
+            form |= {"nargs": "?", "const": option.bare}
         if option.choices:
             form["choices"] = option.choices
         elif option.kind != "flag":
-            form["metavar"] = option.kind.removesuffix("s").upper()
+            form["metavar"] = option.metavar or option.kind.removesuffix("s").upper()
         group.addoption(option.flag, **form)
         parser.addini(option.dest, _help(option), type=INI_TYPES[option.kind], default=None)
 
@@ -143,20 +224,27 @@ def read(config: pytest.Config) -> Settings:
     """Resolve every option: command line before ini before default. Checks types, and looks at no file's content.
 
     Raises:
-        UsageError: an ini value of the wrong type, or none of the choices.
+        UsageError: a value of the wrong type, or none of the choices, or options that contradict each other.
     """
-    return Settings({option.word: _setting(option, config) for option in OPTIONS})
+    settings = Settings({option.word: _setting(option, config) for option in OPTIONS})
+    if settings.value("update") and settings.value("update-new-only"):
+        raise pytest.UsageError("give one of basin_update and basin_update_new_only")
+    return settings
 
 
 def _setting(option: Option, config: pytest.Config) -> Setting:
-    given = getattr(config.option, option.dest, None)
-    if given is not None:
-        return Setting(_located(option, given, config.invocation_params.dir), COMMAND_LINE, given)
-    given = _ini(option, config)
-    if given is not None:
-        folder = config.inipath.parent if config.inipath else config.invocation_params.dir
-        return Setting(_located(option, given, folder), INI, given)
-    return Setting(option.default, DEFAULT, option.default)
+    given, origin, folder = getattr(config.option, option.dest, None), COMMAND_LINE, config.invocation_params.dir
+    if given is None:
+        given, origin = _ini(option, config), INI
+        folder = config.inipath.parent if config.inipath else folder
+    if given is None:
+        given, origin = option.default, DEFAULT
+    for text in given if isinstance(given, list) else [given]:
+        if option.check and text is not None and (problem := option.check(text)):
+            raise pytest.UsageError(f"{option.dest}: {problem}")
+    if given == "random" and option.kind == "seed":  # drawn once: xdist's controller hands it on to its workers
+        given = getattr(config, "workerinput", {}).get(option.dest, int.from_bytes(os.urandom(4)))
+    return Setting(given if origin == DEFAULT else _located(option, given, folder), origin, given, folder)
 
 
 def _ini(option: Option, config: pytest.Config) -> Any:

@@ -8,7 +8,12 @@ import pytest
 
 pytest_plugins = ("pytest_basin.fixtures",)
 
-USED_BY = frozenset({"basin", "basin_bound"})
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the plugin's own hooks."""
+    from pytest_basin import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,7 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     from pytest_basin.options import SETTINGS, read
 
     config.addinivalue_line("markers", DECLARATION)
-    config.stash[SETTINGS] = read(config)
+    settings = config.stash[SETTINGS] = read(config)
+    if settings.value("plan"):
+        config.option.dist = "no"  # nothing will run, and xdist's controller would collect nothing
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -35,8 +42,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         activate(session.config)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the seed on to one of xdist's workers: a random one is drawn once."""
+    from pytest_basin.options import SETTINGS
+
+    node.workerinput["basin_seed"] = node.config.stash[SETTINGS].value("seed")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make one item per benchmark of each test with ``basin_bound``."""
+    from pytest_basin.markers import USED_BY
+
     if not USED_BY.isdisjoint(metafunc.fixturenames) or _marked(metafunc):
         from pytest_basin.collecting import parametrise
 
@@ -50,23 +67,39 @@ def _marked(metafunc: pytest.Metafunc) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip basin tests under ``--basin-disable``."""
+    """Skip basin tests under ``--basin-disable``; give those on one GPU one xdist group."""
+    from pytest_basin.markers import uses_basin
     from pytest_basin.options import SETTINGS
 
-    if config.stash[SETTINGS].value("disable"):
+    settings = config.stash[SETTINGS]
+    if settings.value("disable"):
         for item in filter(uses_basin, items):
             item.add_marker(pytest.mark.skip(reason="--basin-disable"))
+    elif settings.value("device") != "cpu" and config.pluginmanager.hasplugin("xdist"):
+        from pytest_basin.gpu import group
+
+        group(filter(uses_basin, items), settings.value("device"))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Wake the rest of the plugin if a basin test is going to run."""
+    from pytest_basin.markers import uses_basin
+
     if any(map(uses_basin, session.items)):
         from pytest_basin.hooks import activate
 
-        activate(session.config)
+        activate(session.config).collected(session.items)
 
 
-def uses_basin(item: pytest.Item) -> bool:
-    """Whether an item asks for a basin fixture."""
-    return not USED_BY.isdisjoint(getattr(item, "fixturenames", ()))
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Under ``--basin-plan`` print what each gate needs, and run nothing."""
+    from pytest_basin.options import SETTINGS
+
+    if not session.config.stash[SETTINGS].value("plan"):
+        return None
+    from pytest_basin.plan import show
+
+    show(session)
+    return True

@@ -1,4 +1,4 @@
-"""What a gate leaves behind: a plain record, JUnit properties, and the name of its certificate's file."""
+"""What a gate leaves behind: a plain row, JUnit properties, and the name of its certificate's file."""
 
 from __future__ import annotations
 
@@ -15,29 +15,39 @@ RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 PROPERTIES = (
     "verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "certificate"
 )  # fmt: skip
+COMPARISON_PROPERTIES = ("verdict", "value", "lower", "upper", "margin", "file")
 
 
-def result(bound: Bound) -> dict[str, Any]:
-    """Return a gate's result in plain types, the only ones that cross to an xdist controller."""
-    n, of = bound.trials
-    return {
+def result(bound: Bound, **more: Any) -> dict[str, Any]:
+    """Return a gate's row in plain types, the only ones that cross to an xdist controller.
+
+    Its fields are those of :class:`certify.report.rows.Row`; ``more`` adds to them, or overrides them.
+    """
+    from certify.report.records import row_of
+    from certify.report.rows import Row
+
+    known: dict[str, Any] = {
         "item": bound.name,
         "benchmark": bound.gate.benchmark,
-        "evidence": bound.gate.evidence,
-        "verdict": bound.verdict,
-        "unit": bound.unit,
-        "value": bound.value,
-        "lower": bound.lower,
-        "upper": bound.upper,
-        "need": bound.required,
-        "n": n or 0,
-        "of": of,
-        "alpha": bound.gate.alpha,
-        "certificate": str(bound.file) if bound.file else "",
-        "claim": bound.claim,
         "settings": bound.gate.describe(),
         "seconds": round(bound.seconds, 3),
+        **more,
     }
+    if bound.certificate is not None:
+        return row_of(bound.certificate, str(bound.file or ""), **known).model_dump(mode="json")
+    n, of = bound.trials
+    row = Row(
+        evidence=bound.gate.evidence,
+        verdict=bound.verdict,
+        unit=bound.gate.unit,
+        need=bound.gate.limit,
+        n=n or 0,
+        of=of,
+        alpha=bound.gate.alpha,
+        claim=bound.claim,
+        **known,
+    )
+    return row.model_dump(mode="json")
 
 
 def overall(verdicts: Iterable[str]) -> str:
@@ -50,11 +60,15 @@ def overall(verdicts: Iterable[str]) -> str:
 
 def junit(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
     """Return JUnit properties: ``basin.<field>`` for one gate; for several, each under its evidence and benchmark."""
-    if len(results) == 1:
-        return [(f"basin.{field}", results[0][field]) for field in PROPERTIES]
-    properties: list[tuple[str, object]] = [("basin.verdict", overall(r["verdict"] for r in results))]
+    properties: list[tuple[str, object]] = []
+    if len(results) > 1:
+        properties.append(("basin.verdict", overall(r["verdict"] for r in results)))
     for r in results:
-        properties += [(f"basin.{r['evidence']}.{r['benchmark']}.{field}", r[field]) for field in PROPERTIES]
+        prefix = "basin" if len(results) == 1 else f"basin.{r['evidence']}.{r['benchmark']}"
+        properties += [(f"{prefix}.{field}", r[field]) for field in PROPERTIES]
+        for compared in r.get("baselines", ()):
+            place = f"{prefix}.baseline.{compared['metric']}"
+            properties += [(f"{place}.{field}", compared[field]) for field in COMPARISON_PROPERTIES]
     return properties
 
 

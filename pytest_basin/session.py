@@ -1,98 +1,77 @@
-"""What one pytest process opens and measures for its basin tests, each thing once."""
+"""The gates of one pytest process: what each asks, measured, judged, and left behind."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping
-from functools import cached_property
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_basin.bound import Bound
-from pytest_basin.gates import Gate, resolve
+from pytest_basin import gpu, replay, store
+from pytest_basin.baselines import Baselines, objection, sentence
+from pytest_basin.bound import CERTIFIED, Bound
+from pytest_basin.gates import BasinWarning, Gate, resolve
 from pytest_basin.options import SETTINGS, Settings
 from pytest_basin.results import RESULTS, certificate_name, junit, result
+from pytest_basin.sources import Sources
 
 if TYPE_CHECKING:
-    from certify.benchmarks import Benchmark, JsonlBenchmark
+    from certify.benchmarks import Benchmark
     from certify.certificate import Certificate, Measurement
-    from certify.evidence.distance import Displacement
     from certify.measuring import Base
+
+OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
+"""Why a test must not pass although its assertions hold: whether that is undecided, and the text."""
 
 
 class Session:
-    """The settings, and everything opened under them."""
+    """The settings, what was opened under them, and the running item."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.settings: Settings = config.stash[SETTINGS]
+        self.sources = Sources(config, self.settings)
+        self.baselines = Baselines(self.settings)
         self.item: pytest.Item | None = None
         self.runs = 0
-        self._opened: dict[Path, JsonlBenchmark] = {}
-        self._bases: dict[tuple[str, str, str], Base] = {}
+        self.order: dict[str, int] = {}
+        self.several = False
+        self.drawing = ""
+        self.hinted = False
+        self._nth: Counter[tuple[str, str]] = Counter()
         self._infeasible: dict[tuple[Any, ...], str] = {}
-        self._displacements: dict[tuple[str, str], Displacement] = {}
 
     @property
     def disabled(self) -> bool:
         """Whether basin tests are skipped."""
         return bool(self.settings.value("disable"))
 
-    @cached_property
-    def benchmarks(self) -> dict[str, Path]:
-        """The configured benchmark files by name; reads none of them."""
-        found: dict[str, Path] = {}
-        for path in self.settings.value("benchmark") or ():
-            if path.stem in found:
-                raise pytest.UsageError(f"two benchmarks are called {path.stem!r}: {found[path.stem]} and {path}")
-            found[path.stem] = path
-        return found
-
-    @cached_property
-    def measurements(self) -> dict[str, Measurement]:
-        """The configured measurements by their benchmark's digest."""
-        from certify.certificate import read_measurement
-
-        found: dict[str, tuple[Path, Measurement]] = {}
-        for path in self.settings.value("measurement") or ():
-            measurement = read_measurement(path)
-            known = found.setdefault(measurement.benchmark.digest, (path, measurement))
-            if known[0] != path:
-                raise pytest.UsageError(
-                    f"two measurements are of the benchmark {measurement.benchmark.name!r}: {known[0]} and {path}"
-                )
-        return {digest: measurement for digest, (_, measurement) in found.items()}
-
-    def read(self, path: Path) -> JsonlBenchmark:
-        """Return the benchmark in a file, read once."""
-        from certify.benchmarks import open_benchmark
-
-        if path not in self._opened:
-            self._opened[path] = open_benchmark(path)
-        return self._opened[path]
-
-    def names(self, asked: Mapping[str, Any]) -> list[str]:
-        """Return the benchmarks that a marker means: the named ones, else all that are configured.
-
-        Raises:
-            UsageError: an unknown name, or none at all.
-        """
-        named = list(asked.get("benchmarks", ()))
-        unknown = [name for name in named if name not in self.benchmarks] if self.benchmarks else []
-        if unknown:
-            raise pytest.UsageError(
-                f"basin marker: no benchmark is called {', '.join(map(repr, unknown))}; configured: "
-                f"{', '.join(self.benchmarks)}"
-            )
-        if not named and not self.benchmarks:
-            raise pytest.UsageError("no benchmark to gate on: " + how_to_give("benchmark", "FILE.jsonl"))
-        return named or list(self.benchmarks)
-
     def gate(self, asked: Mapping[str, Any], benchmark: str) -> Gate:
         """Return the gate that ``asked`` means on one benchmark."""
         return resolve(asked, self.settings, benchmark)
+
+    def position_gate(self, benchmark: str) -> Gate:
+        """Return what ``in basin`` asks on one benchmark: position evidence, whatever is forced on markers."""
+        gate = self.gate({}, benchmark)
+        return replace(gate, evidence="position", origins={**gate.origins, "evidence": "in basin"})
+
+    def gates(self, item: pytest.Item) -> list[Gate]:
+        """Return the gates of a collected item, as far as collection can know them."""
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        found = [parameters["basin_bound"]] if "basin_bound" in parameters else []
+        if "basin" in getattr(item, "fixturenames", ()):
+            found += [self.position_gate(name) for name in self.sources.benchmarks]
+        return found
+
+    def collected(self, items: Sequence[pytest.Item]) -> None:
+        """Learn the order of the items, so that results stand in it whoever runs them, and how many gates there are."""
+        self.order = {replay.test_id(item): i for i, item in enumerate(items)}
+        self.several = sum(len(self.gates(item)) for item in items) > 1
 
     def trials(self, gate: Gate, benchmark: Benchmark, items: int) -> tuple[int | None, str]:
         """Return how many items or draws the gate's evidence counts, None where no measurement says so."""
@@ -100,7 +79,7 @@ class Session:
             return items, "items"
         if gate.evidence == "smoothed":
             return gate.draws, "draws"
-        measurement = self.measurements.get(benchmark.digest)
+        measurement = self.sources.measurements.get(benchmark.digest)
         return min(draws.n for draws in measurement.draws) if measurement else None, "draws"
 
     def problem(self, gate: Gate, benchmark: Benchmark, items: int) -> str:
@@ -116,16 +95,6 @@ class Session:
             self._infeasible[key] = found.removeprefix(f"{gate.evidence}: ")
         return self._infeasible[key]
 
-    def base(self, source: str, benchmark: Benchmark, device: str) -> Base:
-        """Return the base opened with one benchmark; its weights are hashed and loaded once for all benchmarks."""
-        from certify.measuring import Base
-
-        key = (source, device, benchmark.digest)
-        if key not in self._bases:
-            same = next((b for (s, d, _), b in self._bases.items() if (s, d) == (source, device)), None)
-            self._bases[key] = same.on(benchmark) if same else Base.open(source, benchmark, device)
-        return self._bases[key]
-
     def measure(
         self, name: str, gate: Gate, base: str, checkpoint: str, benchmark: Path | Benchmark, device: str
     ) -> Bound:
@@ -137,11 +106,12 @@ class Session:
 
         __tracebackhide__ = True
         try:
-            bound = self._measure(name, gate, base, checkpoint, benchmark, device)
+            places = self.sources.place(base, self.item), self.sources.place(checkpoint, self.item)
+            bound = self._measure(name, gate, *places, benchmark, device)
+            self._settle(bound)
         except (CertifyError, pytest.UsageError) as error:
             problem = str(error)
         else:
-            self._record(bound)
             return bound
         pytest.fail(f"{name}: {problem}", pytrace=False)  # outside the except clause: nothing is chained to it
 
@@ -149,27 +119,27 @@ class Session:
         self, name: str, gate: Gate, base: str, checkpoint: str, benchmark: Path | Benchmark, device: str
     ) -> Bound:
         start = time.perf_counter()
-        opened = self.read(Path(benchmark)) if isinstance(benchmark, str | Path) else benchmark
-        scored = self.base(base, opened, device)
-        items = scored.scorer.identity.items
-        measurement = self.measurements.get(opened.digest)
-        if measurement is None and gate.evidence in ("position", "distance"):
-            raise pytest.UsageError(self._missing_measurement(gate, base, benchmark))
-        trials = self.trials(gate, opened, items)
-        problem = self.problem(gate, opened, items)
-        if problem:
-            return Bound(name, gate, None, trials=trials, reason=problem, base=base, checkpoint=checkpoint)
-        certificate = self._certificate(gate, scored, checkpoint, None if gate.evidence == "point" else measurement)
-        return Bound(
-            name,
-            gate,
-            certificate,
-            trials=trials,
-            base=base,
-            checkpoint=checkpoint,
-            seconds=time.perf_counter() - start,
-            file=self._write(certificate, gate),
-        )
+        if self.settings.value("require-gpu") and (absent := gpu.missing(device)):
+            raise pytest.UsageError(f"a GPU is required (--basin-require-gpu), and {absent}")
+        opened = self.sources.read(Path(benchmark)) if isinstance(benchmark, str | Path) else benchmark
+        with gpu.alone(device, store.folder(self.settings), lambda why: self._warn(f"{name} {why}")):
+            scored = self.sources.base(base, opened, device)
+            measurement = self.sources.measurements.get(opened.digest)
+            if measurement is None and gate.evidence in ("position", "distance"):
+                raise pytest.UsageError(self._missing_measurement(gate, base, benchmark))
+            items = scored.scorer.identity.items
+            bound = Bound(name, gate, None, base=base, checkpoint=checkpoint, trials=self.trials(gate, opened, items))
+            bound.reason = self.problem(gate, opened, items)
+            if not bound.reason:
+                self.drawing = name if gate.evidence == "smoothed" else ""
+                bound.certificate = self._certificate(gate, scored, checkpoint, measurement)
+                self.drawing = ""  # still set where Ctrl-C came in between
+        bound.seconds = time.perf_counter() - start
+        return bound
+
+    def _warn(self, text: str) -> None:
+        if self.item is not None:
+            self.item.warn(BasinWarning(text))
 
     def _certificate(self, gate: Gate, base: Base, checkpoint: str, measurement: Measurement | None) -> Certificate:
         from certify.measuring import check
@@ -177,48 +147,100 @@ class Session:
 
         (certificate,) = check(
             base,
-            checkpoint,
+            self.sources.checkpoint(checkpoint),
             kinds=(gate.evidence,),
             requirement=gate.requirement,
             alpha=gate.alpha,
-            measurement=measurement,
+            measurement=None if gate.evidence == "point" else measurement,
             sigma=self.settings.value("sigma"),
             draws=gate.draws,
             subspaces=[open_subspace(path) for path in self.settings.value("subspace") or ()],
             items=self.settings.value("items"),
             user_seed=self.settings.value("seed"),
+            run=store.run(self.settings) if gate.evidence == "smoothed" else None,
         )
         return certificate
 
-    def _write(self, certificate: Certificate, gate: Gate) -> Path | None:
-        folder = self.settings.value("cert-dir")
-        if folder is None:
-            return None
-        test = self.item.nodeid if self.item else "test"
-        return certificate.to_json(folder / certificate_name(test, gate.benchmark, gate.evidence))
-
     def _missing_measurement(self, gate: Gate, base: str, benchmark: object) -> str:
         """Say which measurement is needed, and how to make it."""
-        source = self.shown(benchmark) if isinstance(benchmark, str | Path) else "FILE.jsonl"
+        shown = self.sources.shown
+        source = shown(benchmark) if isinstance(benchmark, str | Path) else "FILE.jsonl"
         return (
             f"{gate.evidence} evidence rests on a measurement of the base on {gate.benchmark}, and no measurement of "
-            f"this benchmark was given: run `certify measure {self.shown(base)} --benchmark {source} "
+            f"this benchmark was given: run `certify measure {shown(base)} --benchmark {source} "
             f"-o {gate.benchmark}.measurement.json` once and name the file with --basin-measurement"
         )
 
-    def shown(self, path: str | Path) -> str:
-        """Return a path as a person in the invocation directory would write it."""
-        here = self.config.invocation_params.dir
-        return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)
+    def _settle(self, bound: Bound) -> None:
+        """Ask the project's hooks about the gate, write its files, and keep its row with the running item."""
+        item = self.item
+        if item is None:
+            return
+        row = self._row(bound, item)
+        hook = item.ihook
+        bound.veto = "; ".join(filter(None, hook.pytest_basin_veto(config=self.config, result=row)))
+        bound.notes = list(filter(None, hook.pytest_basin_annotate(config=self.config, result=row)))
+        bound.notes += [f"vetoed: {bound.veto}"] * bool(bound.veto)
+        row |= {"verdict": bound.verdict, "notes": [*row["notes"], *bound.notes]}
+        self._nth[gate := (bound.gate.benchmark, bound.gate.evidence)] += 1
+        bound.file = self._write(bound, item, self._nth[gate])
+        found = self.baselines.settle(bound, item, self._nth[gate])
+        since = [f"since the baseline: {sentence(each, bound)} {each['verdict']}" for each in found if each["metric"]]
+        row["notes"] += [note.strip() for note in since]
+        row |= {
+            "certificate": str(bound.file or ""),
+            "baselines": found,
+            "index": self.order.get(replay.test_id(item), 0),
+        }
+        row["p"] = self._p_value(bound)
+        objections = (objection(each, bound, self.sources.shown(each["file"])) for each in found)
+        item.stash.setdefault(OBJECTIONS, []).extend(filter(None, objections))
+        self._record(item, row)
 
-    def displacement(self, base: str, checkpoint: str) -> Displacement:
-        """Return how far each tensor moved; streams both sets of weight files once."""
-        from certify.checkpoints import difference, open_checkpoint
+    def _row(self, bound: Bound, item: pytest.Item) -> dict[str, Any]:
+        given = replay.arguments(self.config, self.settings)
+        return result(
+            bound,
+            nodeid=replay.test_id(item),
+            layers=self._layers(bound),
+            replay=replay.command(self.config, self.settings, item, given),
+        )
 
-        key = (str(base), str(checkpoint))
-        if key not in self._displacements:
-            self._displacements[key] = difference(open_checkpoint(base), open_checkpoint(checkpoint))
-        return self._displacements[key]
+    def _layers(self, bound: Bound) -> list[tuple[str, float]]:
+        """Return the tensors that moved most, where somebody will read it: all weights are streamed for it."""
+        from certify.errors import CertifyError
+        from certify.report.records import layer_shares
+
+        if bound.verdict == CERTIFIED and self.config.get_verbosity() < 2:
+            return []
+        try:
+            return list(layer_shares(self.sources.displacement(bound.base, bound.checkpoint)))
+        except CertifyError:  # another architecture: the failure text says so
+            return []
+
+    def _p_value(self, bound: Bound) -> float | None:
+        """Return the gate's p-value for the line on all gates together; None where it is the only one."""
+        from certify.evidence.suite import p_value
+
+        if not self.several:
+            return None
+        c = bound.certificate
+        return 1.0 if c is None or bound.veto else p_value(c.evidence, c.benchmark, c.requirement)
+
+    def _write(self, bound: Bound, item: pytest.Item, nth: int) -> Path | None:
+        folder = self.settings.value("cert-dir")
+        if folder is None or bound.certificate is None or bound.veto:
+            return None
+        test = replay.test_id(item) + f"#{nth}" * (nth > 1)
+        return bound.certificate.to_json(folder / certificate_name(test, bound.gate.benchmark, bound.gate.evidence))
+
+    def _record(self, item: pytest.Item, row: dict[str, Any]) -> None:
+        """Keep a gate's row with the running item; JUnit reads the properties at teardown."""
+        results = item.stash.setdefault(RESULTS, [])
+        results.append(json.loads(json.dumps(row)))  # plain types, whatever numpy left in it
+        if self.settings.value("junit") != "off":
+            others = [p for p in item.user_properties if not p[0].startswith("basin.")]
+            item.user_properties[:] = [*others, *junit(results)]
 
     @property
     def item_name(self) -> str:
@@ -227,18 +249,12 @@ class Session:
 
     def begin(self, item: pytest.Item) -> None:
         """Forget what an earlier run of the same item left (a rerun measures again)."""
-        self.item = item
+        self.item, self.drawing = item, ""
         self.runs += 1
+        self._nth.clear()
         item.stash[RESULTS] = []
+        item.stash[OBJECTIONS] = []
         item.user_properties[:] = [p for p in item.user_properties if not p[0].startswith("basin.")]
-
-    def _record(self, bound: Bound) -> None:
-        """Keep a gate's result with the running item; JUnit reads the properties at teardown."""
-        if self.item is not None:
-            results = self.item.stash.setdefault(RESULTS, [])
-            results.append(result(bound))
-            others = [p for p in self.item.user_properties if not p[0].startswith("basin.")]
-            self.item.user_properties[:] = [*others, *junit(results)]
 
 
 STATE = pytest.StashKey[Session]()
@@ -254,9 +270,3 @@ def session_of(config: pytest.Config) -> Session:
 def short_name(item: pytest.Item) -> str:
     """Return an item's name without its ``test_``."""
     return item.name.removeprefix("test_")
-
-
-def how_to_give(word: str, value: str) -> str:
-    """Say the three ways to give a setting that has a fixture."""
-    fixture = "basin_benchmarks" if word == "benchmark" else f"basin_{word}"
-    return f"give --basin-{word}={value}, the ini key basin_{word}, or override the fixture {fixture} in conftest.py"

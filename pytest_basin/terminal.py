@@ -1,4 +1,4 @@
-"""What basin tests print: one context line after collection, one table at the end."""
+"""What basin tests print: one context line after collection, tables at the end."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_basin import store
+from pytest_basin.baselines import CREATED, WRITTEN
+from pytest_basin.options import COMMAND_LINE
 from pytest_basin.session import Session
+from pytest_basin.suite import holm_line, suite_alpha
 
 COLUMNS = ("evidence", "{unit}", "lower", "upper", "need", "n", "verdict", "time")
+SINCE = ("since the baseline", "metric", "lost", "lower", "upper", "allowed", "verdict")
+
+Row = Mapping[str, Any]
 
 
 def context_lines(session: Session, verbosity: int) -> list[str]:
     """Return what will be gated, and with ``-v`` every value in effect with its origin."""
-    if verbosity < 0 or session.disabled:
-        return []
     settings = session.settings
+    random = settings["seed"].origin == COMMAND_LINE and "random" in str(session.config.invocation_params.args)
+    if session.disabled or (verbosity < 0 and not random):
+        return []
     words = [word for word in ("base", "checkpoint", "seed") if settings.value(word) is not None]
     lines = ["basin: " + ", ".join(f"{word} {settings[word]}" for word in words)]
     if verbosity > 0:
@@ -24,37 +32,85 @@ def context_lines(session: Session, verbosity: int) -> list[str]:
     return lines
 
 
-def summary_lines(results: Sequence[Mapping[str, Any]], verbosity: int) -> list[str]:
-    """Return a table for each unit, a count of verdicts, and with ``-v`` each claim; with ``-q`` the count alone."""
+def summary_lines(rows: Sequence[Row], verbosity: int) -> list[str]:
+    """Return a table for each unit and a count of verdicts; with ``-q`` the count alone.
+
+    ``-v`` adds each claim and where its settings come from, ``-vv`` the tensors that moved most.
+    """
     lines = []
     if verbosity >= 0:
-        for unit in dict.fromkeys(r["unit"] for r in results):
-            lines += table(unit, [r for r in results if r["unit"] == unit])
+        for unit in dict.fromkeys(r["unit"] for r in rows):
+            lines += table(unit, [r for r in rows if r["unit"] == unit])
+        lines += since_table(rows)
     if verbosity > 0:
-        for r in results:
-            lines += [f" {r['item']}: {r['claim']}", f"   {r['settings']}"]
-    return [*lines, " " + totals(results)]
+        for r in rows:
+            lines += [f" {r['item']}: {r['claim']}", f"   {r['settings']}", *(f"   {note}" for note in r["notes"])]
+            if verbosity > 1 and r["layers"]:
+                lines.append("   moved: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in r["layers"]))
+    return [*lines, " " + totals(rows)]
 
 
-def table(unit: str, results: Sequence[Mapping[str, Any]]) -> list[str]:
+def table(unit: str, rows: Sequence[Row]) -> list[str]:
     """Return aligned rows: lower bounds rounded down, upper bounds up, estimates to nearest."""
     from certify.evidence.judgement import down, up
 
-    rows = [["item", *(column.format(unit=unit) for column in COLUMNS)]]
-    for r in results:
+    cells = [["item", *(column.format(unit=unit) for column in COLUMNS)]]
+    for r in rows:
         value = "-" if r["value"] is None else f"{r['value']:.3f}"
         n = f"{r['n']} {r['of']}" if r["n"] else "-"
         bounds = [value, down(r["lower"]), up(r["upper"]), f"{r['need']:g}"]
-        rows.append([r["item"], r["evidence"], *bounds, n, r["verdict"].upper(), f"{r['seconds']:.1f} s"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [" " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        cells.append([r["item"], r["evidence"], *bounds, n, r["verdict"].upper(), f"{r['seconds']:.1f} s"])
+    return aligned(cells)
 
 
-def totals(results: Sequence[Mapping[str, Any]]) -> str:
+def since_table(rows: Sequence[Row]) -> list[str]:
+    """Return what each gate lost since its baseline, where one was compared."""
+    from certify.evidence.judgement import down, up
+
+    cells = [list(SINCE)]
+    for r in rows:
+        for c in r["baselines"]:
+            if not c["metric"]:
+                continue
+            value, margin = (
+                "-" if x is None else f"{x:{form}}" for x, form in ((c["value"], ".3f"), (c["margin"], "g"))
+            )
+            bounds = [value, down(c["lower"]), up(c["upper"]), margin]
+            cells.append([r["item"], c["metric"], *bounds, c["verdict"].upper() or "-"])
+    notes = [f" {r['item']}: {c['note']}" for r in rows for c in r["baselines"] if c["note"]]
+    return [*aligned(cells), *dict.fromkeys(notes)] if len(cells) > 1 else []
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table with columns of one width."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [" " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def totals(rows: Sequence[Row]) -> str:
     """Return the number of gates with each verdict, and where certificates lie."""
-    counts = Counter(r["verdict"] for r in results)
+    counts = Counter(r["verdict"] for r in rows)
     text = ", ".join(f"{counts[v]} {v}" for v in ("certified", "refuted", "undecided") if counts[v])
-    files = [Path(r["certificate"]) for r in results if r["certificate"]]
+    files = [Path(r["certificate"]) for r in rows if r["certificate"]]
     if files:
         text += f"; {len(files)} certificate{'s' * (len(files) > 1)} in {files[0].parent}"
     return text
+
+
+def together_lines(session: Session, rows: Sequence[Row]) -> list[str]:
+    """Return what holds jointly over the gates that ran, and where baselines were written."""
+    lines = [f" {line}" for line in (holm_line(rows, suite_alpha(session.settings)),) if line]
+    for state in (WRITTEN, CREATED):
+        files = [Path(c["file"]) for r in rows for c in r["baselines"] if c["state"] == state]
+        for folder in dict.fromkeys(file.parent for file in files):
+            count = sum(file.parent == folder for file in files)
+            lines.append(f" {count} baseline{'s' * (count > 1)} {state} in {session.sources.shown(folder)}")
+    return lines
+
+
+def resume_line(session: Session) -> str:
+    """Say after Ctrl-C that nothing is lost."""
+    if session.settings.value("resume") == "off":
+        return f" {session.drawing} was interrupted; its draws were not kept (--basin-resume=off)"
+    where = session.sources.shown(store.folder(session.settings))
+    return f" {session.drawing} was interrupted: finished draws are kept in {where}, and the next run goes on from them"

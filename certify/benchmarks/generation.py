@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from certify.benchmarks.items import ExactMatchItem
+from certify.benchmarks.scoring import require_evaluation
 from certify.errors import BenchmarkError
 from certify.records import BenchmarkIdentity, digest
 
@@ -51,7 +52,11 @@ class GenerationScorer:
         """Return 1.0 for each item whose generated answer is its target, else 0.0, in order.
 
         A model whose logits are NaN writes something all the same: it counts as wrong, never as no answer.
+
+        Raises:
+            InvalidInput: the model is in training mode, or autocast is on.
         """
+        require_evaluation(model, self._device)
         wanted = list(range(len(self._prompts)) if items is None else items)
         by_length = sorted(wanted, key=lambda i: (len(self._prompts[i]), i))
         answers: dict[int, str] = {}

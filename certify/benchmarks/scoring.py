@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from certify.benchmarks.items import MultipleChoiceItem
-from certify.errors import BenchmarkError
+from certify.errors import BenchmarkError, InvalidInput
 from certify.records import BenchmarkIdentity, digest
 
 if TYPE_CHECKING:
@@ -55,16 +55,19 @@ class Batch:
 
 
 class LikelihoodScorer:
-    """A JSONL benchmark encoded by one tokenizer. Scores depend on the weights alone."""
+    """A JSONL benchmark encoded by one tokenizer. Scores depend on the weights alone.
+
+    ``continuations`` lists what is scored: prompt and ending of each item, for multiple choice of each of its options.
+    """
 
     tokens_per_batch = TOKENS_PER_BATCH
 
     def __init__(self, benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase, device: str) -> None:
-        self._benchmark = benchmark
-        self._device = device
-        self._continuations = list(_encode(benchmark, tokenizer))
+        self.benchmark = benchmark
+        self.device = device
+        self.continuations = tuple(_encode(benchmark, tokenizer))
         self._of_item: list[list[int]] = [[] for _ in benchmark.items]
-        for index, continuation in enumerate(self._continuations):
+        for index, continuation in enumerate(self.continuations):
             self._of_item[continuation.item].append(index)
         self._batches = self._plan(range(len(benchmark.items)))
         self.identity = BenchmarkIdentity(
@@ -73,14 +76,19 @@ class LikelihoodScorer:
             scoring=_scoring_name(benchmark),
             chance=benchmark.chance,
             digest=benchmark.digest,
-            tokens=digest([[c.item, c.start, list(c.ids)] for c in self._continuations]),
+            tokens=digest([[c.item, c.start, list(c.ids)] for c in self.continuations]),
         )
 
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
-        """Return 1.0 or 0.0 for each item (or each of ``items``), in order; NaN where the model gave no answer."""
+        """Return 1.0 or 0.0 for each item (or each of ``items``), in order; NaN where the model gave no answer.
+
+        Raises:
+            InvalidInput: the model is in training mode, or autocast is on.
+        """
+        require_evaluation(model, self.device)
         batches = self._batches if items is None else self._plan(items)
-        wanted = range(len(self._benchmark.items)) if items is None else items
-        totals = torch.zeros(len(self._continuations), dtype=torch.float64)
+        wanted = range(len(self.benchmark.items)) if items is None else items
+        totals = torch.zeros(len(self.continuations), dtype=torch.float64)
         with torch.inference_mode():
             for batch in batches:
                 self._run(model, batch, totals)
@@ -89,10 +97,10 @@ class LikelihoodScorer:
     def _plan(self, items: Sequence[int]) -> list[Batch]:
         """Group continuations of similar length under a token budget; the order is fixed by the items."""
         chosen = [i for item in items for i in self._of_item[item]]
-        chosen.sort(key=lambda i: (len(self._continuations[i].ids), i))
+        chosen.sort(key=lambda i: (len(self.continuations[i].ids), i))
         batches, group = [], list[int]()
         for i in chosen:
-            width = len(self._continuations[i].ids) - 1
+            width = len(self.continuations[i].ids) - 1
             if group and (len(group) + 1) * width > TOKENS_PER_BATCH:
                 batches.append(self._batch(group))
                 group = []
@@ -100,17 +108,17 @@ class LikelihoodScorer:
         return [*batches, self._batch(group)] if group else batches
 
     def _batch(self, group: Sequence[int]) -> Batch:
-        width = max(len(self._continuations[i].ids) for i in group) - 1  # the last token is never an input
+        width = max(len(self.continuations[i].ids) for i in group) - 1  # the last token is never an input
         rows, places = [], []
         for r, i in enumerate(group):
-            c = self._continuations[i]
+            c = self.continuations[i]
             # Causal models never look right, so any token may pad; repeating one needs no pad token.
             rows.append([*c.ids[:-1], *[c.ids[-1]] * (width - len(c.ids) + 1)])
             places += [(r, p - 1, c.ids[p]) for p in range(c.start, len(c.ids))]
-        row, column, target = torch.tensor(places, device=self._device).unbind(1)
+        row, column, target = torch.tensor(places, device=self.device).unbind(1)
         columns, at = torch.unique(column, return_inverse=True)
-        owner = torch.tensor(group, device=self._device)
-        return Batch(torch.tensor(rows, device=self._device), row, column, columns, at, target, owner)
+        owner = torch.tensor(group, device=self.device)
+        return Batch(torch.tensor(rows, device=self.device), row, column, columns, at, target, owner)
 
     def _run(self, model: nn.Module, batch: Batch, totals: torch.Tensor) -> None:
         """Add up each continuation's log-likelihood (multiple choice) or its greedily right tokens (exact match).
@@ -120,7 +128,7 @@ class LikelihoodScorer:
         logits = _scored_logits(model, batch).float()
         target = batch.target.to(logits.device)
         own = logits.gather(1, target[:, None]).squeeze(1)
-        if isinstance(self._benchmark.items[0], MultipleChoiceItem):
+        if isinstance(self.benchmark.items[0], MultipleChoiceItem):
             value = (own - logits.logsumexp(1)).double()
         else:
             others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
@@ -128,17 +136,31 @@ class LikelihoodScorer:
         totals.index_add_(0, batch.owner[batch.row].cpu(), value.cpu())
 
     def _right(self, item: int, totals: torch.Tensor) -> float:
-        entry, own = self._benchmark.items[item], self._of_item[item]
+        entry, own = self.benchmark.items[item], self._of_item[item]
         values = [float(totals[i]) for i in own]
         if any(math.isnan(v) for v in values):
             return math.nan
         if not isinstance(entry, MultipleChoiceItem):
-            only = self._continuations[own[0]]
+            only = self.continuations[own[0]]
             return float(values[0] == len(only.ids) - only.start)
-        if self._benchmark.length_normalised:
-            values = [v / self._continuations[i].characters for v, i in zip(values, own, strict=True)]
+        if self.benchmark.length_normalised:
+            values = [v / self.continuations[i].characters for v, i in zip(values, own, strict=True)]
         best = values[entry.answer]
         return float(all(best > v for k, v in enumerate(values) if k != entry.answer))
+
+
+def require_evaluation(model: nn.Module, device: str) -> None:
+    """Refuse a model that would not compute the certified function: dropout, or layers in a dtype of their own.
+
+    Raises:
+        InvalidInput: naming the module, or the device's autocast.
+    """
+    training = next((name or type(module).__name__ for name, module in model.named_modules() if module.training), None)
+    if training is not None:
+        raise InvalidInput(f"{training} is in training mode, so scores would depend on dropout: call model.eval()")
+    kind = torch.device(device).type
+    if torch.is_autocast_enabled(kind):
+        raise InvalidInput(f"autocast is on for {kind}, so layers would compute in a dtype of their own: leave it")
 
 
 def _scored_logits(model: nn.Module, batch: Batch) -> torch.Tensor:

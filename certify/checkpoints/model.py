@@ -75,6 +75,18 @@ def tied_names(config: dict[str, Any]) -> dict[str, str]:
     """Map each alias to the parameter it is tied to, from an empty model built of ``config``."""
     if not config:
         return {}
+    model = empty_model(config)
+    first = {id(p): name for name, p in model.named_parameters()}
+    everything = model.named_parameters(remove_duplicate=False)
+    return {name: first[id(p)] for name, p in everything if first[id(p)] != name}
+
+
+def empty_model(config: dict[str, Any]) -> PreTrainedModel:
+    """Return the model that ``config`` describes, without memory for its weights.
+
+    Raises:
+        CheckpointError: the config is of no known causal language model.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -83,12 +95,10 @@ def tied_names(config: dict[str, Any]) -> dict[str, str]:
         parsed = AutoConfig.for_model(config["model_type"], **settings)
         with torch.device("meta"), _quiet():
             factory: Any = AutoModelForCausalLM
-            model = factory.from_config(parsed)
+            model: PreTrainedModel = factory.from_config(parsed)
     except (KeyError, ValueError, TypeError, OSError) as error:
         raise CheckpointError(f"config.json describes no known causal language model: {error}") from error
-    first = {id(p): name for name, p in model.named_parameters()}
-    everything = model.named_parameters(remove_duplicate=False)
-    return {name: first[id(p)] for name, p in everything if first[id(p)] != name}
+    return model
 
 
 @contextlib.contextmanager

@@ -20,6 +20,21 @@ app = typer.Typer(
 out = Console(highlight=False, soft_wrap=True)
 
 
+class EngineName(StrEnum):
+    """Who draws what serves a mean claim alone."""
+
+    auto = "auto"
+    explicit = "explicit"
+    activation = "activation"
+
+
+class DesignName(StrEnum):
+    """What a draw at the base scores."""
+
+    table = "table"
+    pairs = "pairs"
+
+
 class ItemsAre(StrEnum):
     """What the benchmark's items stand for."""
 
@@ -38,6 +53,9 @@ SeedOption = Annotated[int, typer.Option(min=0, help="User seed; shown in every 
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda:0 ..., or auto to spread a large model over all devices.")]
 ProcessesOption = Annotated[
     int, typer.Option(min=1, help="Processes that share the draws (started by torchrun); refused if fewer run.")
+]
+DesignOption = Annotated[
+    DesignName, typer.Option(help="Distance draws: all items under each (table), or one random item (pairs).")
 ]
 DrawsDirOption = Annotated[
     Path | None,
@@ -77,7 +95,10 @@ def plan(
     ] = False,
     of_base: Annotated[Path | None, typer.Option("--base", help="With --from-distance: the base.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="With --from-distance: the checkpoint.")] = None,
-    sigma: Annotated[float | None, typer.Option(help="With --from-distance: noise on every weight.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise on every weight, with --from-distance or for timing a base.")
+    ] = None,
+    design: DesignOption = DesignName.table,
     device: DeviceOption = "cpu",
 ) -> None:
     """Say what a gate needs before anything is drawn. Exit 2 if the given items or draws can never pass."""
@@ -111,6 +132,8 @@ def plan(
         true_lost=true_lost,
         power=power,
         p1=p1,
+        sigma=sigma,
+        design=design.value,
         device=device,
     )
 
@@ -132,6 +155,13 @@ def measure(
     subspace: SubspaceOption = None,
     subspace_sigma: Annotated[float | None, typer.Option(help="Noise on each coordinate of the subspaces.")] = None,
     draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Draws at the base for each law.")] = 1000,
+    design: DesignOption = DesignName.table,
+    engine: Annotated[
+        EngineName, typer.Option(help="Engine of basin and pairs; auto times both on pilot draws.")
+    ] = EngineName.auto,
+    audit: Annotated[
+        int, typer.Option(min=0, help="Re-run this many activation-space draws of each run as ordinary models.")
+    ] = 0,
     confidence: ConfidenceOption = 0.95,
     max_drop: DropOption = None,
     min_retention: RetentionOption = None,
@@ -155,6 +185,9 @@ def measure(
         subspaces=subspace or [],
         subspace_sigma=subspace_sigma,
         n=draws,
+        design=design.value,
+        engine=engine.value,
+        audited=audit,
         confidence=confidence,
         max_drop=max_drop,
         min_retention=min_retention,
@@ -224,19 +257,148 @@ def check(
 
 
 @app.command()
+def gate(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder (or hub id) of the checkpoint.", show_default=False)],
+    base: Annotated[Path, typer.Option(help="Folder (or hub id) of the base.", show_default=False)],
+    benchmark: BenchmarkOption,
+    sigma: Annotated[
+        list[str], typer.Option(help="Noise on weights: a number, or PATTERN=NUMBER for chosen tensors.")
+    ],
+    p1: Annotated[float, typer.Option(help="Noise-averaged score at which the gate should pass.", show_default=False)],
+    at_least: Annotated[float | None, typer.Option(help="Required noise-averaged score.")] = None,
+    min_retention: Annotated[
+        float | None, typer.Option(help="Required share of the base's score without noise, above chance, instead.")
+    ] = None,
+    confidence: ConfidenceOption = 0.95,
+    power: Annotated[float, typer.Option(help="Wanted probability of a pass at --p1; sets the cap.")] = 0.9,
+    cap: Annotated[
+        int | None, typer.Option(min=1, help="Most draws (1.5 times those of a fixed test with that power if absent).")
+    ] = None,
+    futility: Annotated[
+        bool, typer.Option("--futility", help="Give up as undecided when --p1 looks unlikely, instead of refuting.")
+    ] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="auto: in activation space, many draws a batch, where that is exact.")
+    ] = EngineName.auto,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    processes: ProcessesOption = 1,
+    draws_dir: DrawsDirOption = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the record.")] = None,
+) -> None:
+    """Draw until it is decided whether one checkpoint keeps a score under noise. Exit 0, 1, 2, 3 as `check`."""
+    from certify.cli.gate import run_gate
+
+    record = run_gate(
+        out,
+        checkpoint=checkpoint,
+        base=base,
+        benchmark=benchmark,
+        sigma=sigma,
+        at_least=at_least,
+        min_retention=min_retention,
+        p1=p1,
+        confidence=confidence,
+        power=power,
+        cap=cap,
+        futility=futility,
+        engine=engine.value,
+        seed=seed,
+        device=device,
+        processes=processes,
+        draws_dir=draws_dir,
+        output=output,
+    )
+    raise typer.Exit(OF_VERDICT[record.judgement.verdict])
+
+
+@app.command()
+def basin(
+    base: Annotated[Path, typer.Argument(help="Folder (or hub id) of the base.", show_default=False)],
+    benchmark: BenchmarkOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Record to write; its figure goes beside it.", show_default=False)
+    ],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option("--checkpoint", "-c", help="Also say where this checkpoint lies; repeatable.")
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Ascending sigmas, comma-separated; placed by pilot draws if absent.")
+    ] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", "-n", min=0, help="Whole-benchmark draws at each sigma, for the strict share.")
+    ] = 100,
+    engine: Annotated[
+        EngineName, typer.Option(help="Engine of the width; auto times both on pilot draws.")
+    ] = EngineName.auto,
+    confidence: ConfidenceOption = 0.95,
+    max_drop: DropOption = None,
+    min_retention: RetentionOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    processes: ProcessesOption = 1,
+    draws_dir: DrawsDirOption = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the output file if it exists.")] = False,
+) -> None:
+    """Say how wide the basin of a base is. Exit 0 if some sigma is certified, 1 if the smallest is refuted, else 3."""
+    from certify.cli.basin import run_basin
+
+    record = run_basin(
+        out,
+        base=base,
+        benchmark=benchmark,
+        output=output,
+        checkpoints=checkpoint or [],
+        grid=grid,
+        draws=draws,
+        engine=engine.value,
+        confidence=confidence,
+        max_drop=max_drop,
+        min_retention=min_retention,
+        seed=seed,
+        device=device,
+        processes=processes,
+        draws_dir=draws_dir,
+        overwrite=overwrite,
+    )
+    raise typer.Exit(OF_VERDICT[record.judgement.verdict])
+
+
+@app.command()
+def tokens(
+    base: Annotated[Path, typer.Argument(help="Folder, hub id or weights file of a model.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Record to write; its figure goes beside it.", show_default=False)
+    ],
+    rho: Annotated[float, typer.Option(help="List the pairs of tokens that are at most this far apart.")] = 0.1,
+    listed: Annotated[int, typer.Option("--list", min=0, help="At most so many pairs, nearest first.")] = 50,
+    memory: Annotated[int, typer.Option(min=1, help="Most memory for the streamed blocks, in MiB.")] = 256,
+    tensor: Annotated[str | None, typer.Option(help="The embedding's name, where config.json cannot tell.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the output file if it exists.")] = False,
+) -> None:
+    """Show how far apart the tokens of a model are (a heuristic; reads its embedding only)."""
+    from certify.cli.tokens import run_tokens
+
+    run_tokens(out, base=base, output=output, rho=rho, listed=listed, memory=memory, tensor=tensor, overwrite=overwrite)
+
+
+@app.command()
 def verify(
     files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
     base: Annotated[Path | None, typer.Option(help="Also hash this base.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Also hash this checkpoint.")] = None,
     benchmark: Annotated[Path | None, typer.Option(help="Also hash this benchmark.")] = None,
     replay: Annotated[int, typer.Option(min=0, help="Draw this many stored draws at the base again.")] = 0,
+    audit: Annotated[
+        int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")
+    ] = 0,
     subspace: SubspaceOption = None,
 ) -> None:
     """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""
     from certify.cli.verify import OtherFiles, run_verify
 
     others = OtherFiles(base, checkpoint, benchmark, tuple(subspace or ()))
-    codes = [run_verify(out, file, others, replay) for file in files]
+    codes = [run_verify(out, file, others, replay, audit) for file in files]
     raise typer.Exit(worst(codes))
 
 
@@ -245,14 +407,105 @@ def show(
     files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
 ) -> None:
     """Say in words what a file holds."""
-    from certify.certificate import Certificate, read_document
-    from certify.report.words import certificate_lines, measurement_lines
+    from certify.certificate import read_document
+    from certify.report.words import document_lines
 
     for file in files:
-        document = read_document(file)
-        lines = certificate_lines(document) if isinstance(document, Certificate) else measurement_lines(document)
-        for line in lines:
+        for line in document_lines(read_document(file)):
             out.print(line, markup=False)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Certificate of the checkpoint to compare with.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="Certificate of the other checkpoint.", show_default=False)],
+    fail_under: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC=MARGIN", help="score=-0.01 or retention=-0.01: smallest change that is allowed."),
+    ] = None,
+    confidence: ConfidenceOption = 0.95,
+) -> None:
+    """Compare two checkpoints of one base, item by item. Exit 0, or by --fail-under 1 worse, 3 undecided."""
+    from certify.cli.compare import run_compare
+
+    verdict = run_compare(out, first=first, second=second, fail_under=fail_under, confidence=confidence)
+    raise typer.Exit(Exit.CERTIFIED if verdict is None else OF_VERDICT[verdict])
+
+
+@app.command()
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Certificates, or reports as JSON.", show_default=False)],
+    kind: Annotated[
+        str, typer.Option("--type", "-t", help="json, markdown, markdown-append or html.", metavar="TYPE")
+    ] = "markdown",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write (standard output if absent).")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "",
+    date: Annotated[str, typer.Option(help="Date to print; none unless given, so that a report is reproducible.")] = "",
+) -> None:
+    """Render certificates as a report. Exit 0 when it was written: the verdicts are those of the files."""
+    from certify.cli.report import run_report
+
+    run_report(out, files=files, kind=kind, output=output, title=title, date=date)
+
+
+@app.command()
+def landscape(
+    base: Annotated[Path, typer.Argument(help="Folder (or hub id) of the base.", show_default=False)],
+    benchmark: BenchmarkOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the record and its figures.", show_default=False)
+    ],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option("--checkpoint", "-c", help="A checkpoint to look towards; repeatable.")
+    ] = None,
+    cases: Annotated[
+        str | None,
+        typer.Option(
+            help="Of most, sft, worst, filter, plane, comma-separated (most, worst, with a checkpoint sft, if absent)."
+        ),
+    ] = None,
+    directions: Annotated[int, typer.Option(min=1, help="Random directions, whose spread is shown.")] = 5,
+    span: Annotated[
+        float | None, typer.Option(help="How far slices go, in the unit of sigma; a pilot chooses if absent.")
+    ] = None,
+    points: Annotated[int, typer.Option(min=3, help="Points of a slice that are fixed beforehand; odd.")] = 21,
+    refine: Annotated[int, typer.Option(min=0, help="Points added where the scores fall.")] = 12,
+    side: Annotated[int, typer.Option(min=2, help="Points along each axis of a plane.")] = 15,
+    attack_at: Annotated[
+        str, typer.Option(help="Radii of the worst case, comma-separated (a fifth of the span if absent).")
+    ] = "",
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each ascent to a worst case.")] = 30,
+    restarts: Annotated[int, typer.Option(min=1, help="Ascents to each worst case, from random starts.")] = 3,
+    max_drop: Annotated[float, typer.Option(help="Allowed drop in score units: where an edge is drawn.")] = 0.05,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    draws_dir: DrawsDirOption = None,
+) -> None:
+    """Look around a base: slices with their spread, an attack, the way to checkpoints. Explores; proves nothing."""
+    from certify.cli.landscape import run_landscape
+
+    run_landscape(
+        out,
+        base=base,
+        benchmark=benchmark,
+        checkpoints=checkpoint or [],
+        cases=None if cases is None else _names(cases),
+        directions=directions,
+        span=span,
+        points=points,
+        refine=refine,
+        side=side,
+        attack_at=attack_at,
+        steps=steps,
+        restarts=restarts,
+        max_drop=max_drop,
+        seed=seed,
+        device=device,
+        draws_dir=draws_dir,
+        output=output,
+    )
 
 
 @app.command()

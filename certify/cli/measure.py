@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from certify.certificate import Measurement
 from certify.cli.progress import carried_out
-from certify.errors import InvalidInput, InvalidPlan
+from certify.errors import CertificateMismatch, InvalidInput, InvalidPlan
 from certify.evidence import alpha_of, requirement_of
-from certify.measuring import Base, PlannedDraws, measure_base, pilot_sigma, sigma_grid, subspace_law
+from certify.evidence.distance import DrawDesign
+from certify.measuring import (
+    Base,
+    PlannedDraws,
+    choose_engine,
+    measure_base,
+    pilot_sigma,
+    sigma_grid,
+    subspace_law,
+)
+from certify.measuring.base import check_plan
+from certify.measuring.pilot import allowed_drop
+from certify.measuring.plan import EngineName, duration
+from certify.measuring.replay import audit, audit_lines
 from certify.noise import open_subspace
 from certify.report.words import measurement_lines
 
@@ -26,6 +41,9 @@ def run_measure(
     subspaces: Sequence[Path],
     subspace_sigma: float | None,
     n: int,
+    design: DrawDesign,
+    engine: EngineName,
+    audited: int,
     confidence: float,
     max_drop: float | None,
     min_retention: float | None,
@@ -46,15 +64,23 @@ def run_measure(
         raise InvalidPlan("--subspace and --subspace-sigma go together")
     opened = Base.open(base, benchmark, device)
     with carried_out(processes, device, draws_dir) as run:
-        chosen = stated if stated is not None else pilot_sigma(opened, user_seed=seed, track=run.track)
+
+        def by_pilot() -> float:
+            return pilot_sigma(opened, allowed_drop(opened, requirement), seed, run.track)
+
+        chosen = by_pilot() if stated is None else stated
         if levels is None:
-            levels = sigma_grid(
-                chosen if isinstance(chosen, float) else pilot_sigma(opened, user_seed=seed, track=run.track)
-            )
-        planned = [PlannedDraws(opened.weight_law(chosen), n)]
+            levels = sigma_grid(chosen if isinstance(chosen, float) else by_pilot())
+        planned = [PlannedDraws(opened.weight_law(chosen), n, design=design)]
         for path in subspaces:
             space = open_subspace(path)
-            planned.append(PlannedDraws(subspace_law(space, subspace_sigma or 0.0), n, space))
+            planned.append(PlannedDraws(subspace_law(space, subspace_sigma or 0.0), n, space, design))
+        check_plan(opened, planned, levels, alpha, requirement)
+        choice = choose_engine(opened, planned, levels, engine=engine, user_seed=seed, run=run)
+        if run.world.rank == 0:
+            for reason in choice.reasons:
+                out.print(reason, markup=False)
+        started = time.perf_counter()
         measurement = measure_base(
             opened,
             planned=planned,
@@ -63,13 +89,32 @@ def run_measure(
             requirement=requirement,
             user_seed=seed,
             run=run,
+            engine=choice,
         )
+        took = time.perf_counter() - started
     if run.world.rank > 0:
         return
+    foreseen = "" if choice.seconds is None else f"; predicted {duration(choice.seconds)} for all of it"
+    out.print(f"measured in {duration(took)}{foreseen}", markup=False)
+    for line in _audited(measurement, opened, audited) if audited else ():
+        out.print(line, markup=False)
     measurement.to_json(output)
     for line in measurement_lines(measurement):
         out.print(line, markup=False)
     out.print(f"wrote {output}", markup=False)
+
+
+def _audited(measurement: Measurement, base: Base, draws: int) -> list[str]:
+    """Audit the measurement before it is written.
+
+    Raises:
+        CertificateMismatch: a difference that is not rounding.
+    """
+    lines = list(audit_lines(audit(measurement, base, draws), draws))
+    wrong = [line for line, passed in lines if not passed]
+    if wrong:
+        raise CertificateMismatch("; ".join(wrong))
+    return [line for line, _ in lines]
 
 
 def parse_sigma(texts: Sequence[str]) -> float | dict[str, float] | None:

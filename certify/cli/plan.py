@@ -12,6 +12,7 @@ from rich.table import Table
 from certify.bounds import ceiling
 from certify.errors import InvalidPlan
 from certify.evidence import KINDS, Requirement, alpha_of, requirement_of
+from certify.evidence.distance import DrawDesign
 from certify.evidence.feasibility import (
     LARGEST_WITH_POWER,
     counted,
@@ -24,6 +25,7 @@ from certify.evidence.feasibility import (
 )
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.position import FRACTIONS
+from certify.evidence.sequential import gate_plan
 from certify.gates import GatePlan
 from certify.laws import mahalanobis
 from certify.planning import draws_for_power, largest_radius, tolerated_ratio
@@ -32,7 +34,6 @@ from certify.rounding import floor_to
 
 ORDER = ("point", "position", "smoothed", "distance")
 DRAWS = {"smoothed": 200, "distance": 1000}
-CAP = 1.5  # of the fixed size with the same power (theory, "Gates")
 
 
 def run_plan(
@@ -50,6 +51,8 @@ def run_plan(
     true_lost: float | None,
     power: float,
     p1: float | None,
+    sigma: float | None,
+    design: DrawDesign,
     device: str,
 ) -> None:
     """Print what each kind of evidence needs, then refuse numbers that cannot pass.
@@ -63,13 +66,15 @@ def run_plan(
     requirement, alpha = requirement_of(max_drop, min_retention, max_score), alpha_of(confidence)
     chance, items = _benchmark(benchmark, items)
     sizes = {k: items if counted(k) == "items" else draws for k in evidence}
-    problems = {k: found for k, n in sizes.items() if n and (found := infeasible(k, n, requirement, alpha, chance))}
+    problems = {
+        k: found for k, n in sizes.items() if n and (found := infeasible(k, n, requirement, alpha, chance, design))
+    }
 
     out.print(f"{requirement.describe()}, {percent(alpha)} confidence, chance {chance:g}", markup=False)
-    out.print(_table(sizes, problems, requirement, alpha, chance, true_lost, power))
+    out.print(_table(sizes, problems, requirement, alpha, chance, true_lost, power, design))
     lines = list(_items_lines(evidence, requirement, true_lost, power))
     if "distance" in evidence:
-        lines += _distance_lines(draws or DRAWS["distance"], requirement, alpha, chance)
+        lines += _distance_lines(draws or DRAWS["distance"], requirement, alpha, chance, design)
     if p1 is not None:
         if requirement.unit == "absence":
             raise InvalidPlan("--p1 plans a gate for a score that must be kept; it does not go with --max-score")
@@ -81,7 +86,7 @@ def run_plan(
     if base is not None:
         if benchmark is None:
             raise InvalidPlan("timing a base needs the benchmark: give --benchmark FILE.jsonl")
-        for line in _time_lines(base, benchmark, device, evidence, draws):
+        for line in _time_lines(base, benchmark, device, evidence, draws, sigma, design):
             out.print(line, markup=False)
 
 
@@ -145,6 +150,7 @@ def _table(
     chance: float,
     true_lost: float | None,
     power: float,
+    design: DrawDesign,
 ) -> Table:
     table = Table(header_style="bold")
     for column in ("evidence", "needed if nothing is lost", "given", "can pass"):
@@ -152,7 +158,7 @@ def _table(
     if true_lost is not None:
         table.add_column(f"for {100 * power:g} % power if {100 * true_lost:g} % are lost")
     for kind, n in sizes.items():
-        floor = smallest_n(kind, requirement, alpha, chance)
+        floor = smallest_n(kind, requirement, alpha, chance, design=design)
         shown = "more than a million" if floor is None else f"{floor:,}"
         given = ["-", "-"] if n is None else [f"{n:,}", "no" if kind in problems else "yes"]
         row = [kind, f"{shown} {counted(kind)}", *given]
@@ -190,36 +196,57 @@ def _items_lines(
         )
 
 
-def _distance_lines(n: int, requirement: Requirement, alpha: float, chance: float) -> Iterator[str]:
+def _distance_lines(n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign) -> Iterator[str]:
     """Say how far n perfect draws at the base reach."""
-    reach, event = largest_distance(n, requirement, alpha, chance), float(largest_radius(n, 0, alpha))
+    reach = largest_distance(n, requirement, alpha, chance, design)
     yield (
         f"distance, {n:,} perfect draws: the requirement holds up to r = {down(reach, 2)} sigma"
         if reach >= 0
         else f"distance, {n:,} draws: even perfect ones miss the requirement at r = 0"
     )
-    yield f"an event (a score that half of all draws keep) is certified up to r = {down(event, 2)} sigma"
+    if design == "pairs":
+        yield "pairs bound the mean alone: no event or percentile is certified"
+    else:
+        event = float(largest_radius(n, 0, alpha))
+        yield f"an event (a score that half of all draws keep) is certified up to r = {down(event, 2)} sigma"
     if chance > 0 and requirement.unit != "absence":
-        edge = vacuous_from(n, alpha, chance)
+        edge = vacuous_from(n, alpha, chance, design)
         yield f"from r = {up(edge, 2)} sigma on even perfect draws are vacuous (bound at or below chance {chance:g})"
 
 
 def _gate_lines(p0: float, p1: float, alpha: float, power: float, cap: int | None) -> Iterator[str]:
-    """Say what a sequential gate on one checkpoint costs and errs; exact, by dynamic programming."""
-    fixed = draws_for_power(p0, p1, alpha, power).n_hold
-    plan = GatePlan(p0=p0, p1=p1, alpha=alpha, beta=1.0 - power, cap=cap or math.ceil(CAP * fixed))
-    at_p1, at_p0 = plan.outcome(p1).expected_draws, plan.outcome(p0).expected_draws
+    """Say what a sequential gate on one checkpoint costs and errs."""
+    plan = gate_plan(p0, p1, alpha=alpha, power=power, cap=cap)
     yield (
         f"sequential gate of E J(checkpoint + noise) <= {p0:g} (a perfect base assumed) against {p1:g}, at most "
         f"{plan.cap:,} draws with one item each:"
     )
+    yield from gate_plan_lines(plan, power)
+    early = gate_plan(p0, p1, alpha=alpha, power=power, cap=cap, futility=True)
+    yield "or, giving up as undecided (--futility) instead of refuting:"
+    yield from gate_plan_lines(early, power)
+
+
+def gate_plan_lines(plan: GatePlan, power: float) -> Iterator[str]:
+    """Say how a gate errs and what it costs; exact, by dynamic programming, but for finite precision."""
+    at_p0, at_p1, at_refute = (plan.outcome(p) for p in (plan.p0, plan.p1, plan.p_refute))
     yield (
-        f"    passes wrongly with probability {up(plan.type_one_error, 4)} (allowed {alpha:g}), rightly at {p1:g} "
-        f"with {down(plan.power, 3)}"
+        f"    passes wrongly with probability {up(at_p0.passed, 4)} (allowed {plan.alpha:g}), rightly at {plan.p1:g} "
+        f"with {down(at_p1.passed)}"
     )
+    if plan.alpha_refute is not None:
+        yield (
+            f"    refutes wrongly with probability {up(at_p0.refuted, 4)} (allowed {plan.alpha_refute:g}), rightly at "
+            f"{plan.p_refute:g} with {down(at_refute.refuted)}"
+        )
+    try:
+        fixed = f"a fixed test of power {power:g} needs {draws_for_power(plan.p0, plan.p1, plan.alpha, power).n_hold:,}"
+    except InvalidPlan:
+        fixed = f"no fixed test of power {power:g} within reach"
     yield (
-        f"    expected draws: {math.ceil(at_p1):,} at {p1:g}, {math.ceil(at_p0):,} at {p0:g}; a fixed test of the "
-        f"same power needs {fixed:,}"
+        f"    expected draws: {math.ceil(at_p1.expected_draws):,} at {plan.p1:g}, "
+        f"{math.ceil(at_p0.expected_draws):,} at {plan.p0:g}, {math.ceil(at_refute.expected_draws):,} at "
+        f"{plan.p_refute:g}; {fixed}"
     )
 
 
@@ -271,21 +298,35 @@ def largest_subspace(ratio: float, n: int, alpha: float, largest: int) -> int:
     return k
 
 
-def _time_lines(base: Path, benchmark: Path, device: str, evidence: Sequence[str], draws: int | None) -> Iterator[str]:
-    """Time a pilot at the base and foresee measure and check."""
-    from certify.measuring import Base
-    from certify.measuring.pilot import TIMED, pilot_costs
+def _time_lines(
+    base: Path,
+    benchmark: Path,
+    device: str,
+    evidence: Sequence[str],
+    draws: int | None,
+    sigma: float | None,
+    design: DrawDesign,
+) -> Iterator[str]:
+    """Time a pilot at the base, foresee measure and check, and compare the engines."""
+    from certify.measuring import Base, PlannedDraws, choose_engine, sigma_grid
+    from certify.measuring.pilot import TIMED, faint_sigma, pilot_costs
+    from certify.measuring.plan import duration
 
     opened = Base.open(base, benchmark, device)
     costs, n = pilot_costs(opened), {k: draws or DRAWS.get(k, 0) for k in ORDER}
     yield (
-        f"pilot, {TIMED} draws at {opened.checkpoint.name} on {device}: {1000 * costs.draw:.2g} ms to write a draw, "
-        f"{1000 * costs.item:.2g} ms for one item alone, {1000 * costs.benchmark:.2g} ms for all {costs.items} items"
+        f"pilot, {TIMED} draws at {opened.checkpoint.name} on {device}: {duration(costs.draw)} to write a draw, "
+        f"{duration(costs.item)} for one item alone, {duration(costs.benchmark)} for all {costs.items} items"
     )
+    middle = faint_sigma(opened) if sigma is None else sigma
+    planned = PlannedDraws(opened.weight_law(middle), n["distance"], design=design)
+    choice = choose_engine(opened, [planned], sigma_grid(middle))
+    seconds = costs.measure(1, n["distance"], design) if choice.seconds is None else choice.seconds
     yield (
-        f"measure: {_minutes(costs.measure(1, n['distance']))} (basin at 5 sigmas, {n['distance']:,} draws); "
+        f"measure: {_minutes(seconds)} (basin at 5 sigmas, {n['distance']:,} draws); "
         f"choosing sigma adds {_minutes(costs.choosing())} at most"
     )
+    yield from choice.reasons if sigma is not None else choice.reasons[:2]  # so faint a noise shows no correlation
     parts = ", ".join(f"{k} {_minutes(costs.check(k, n[k], len(FRACTIONS)))}" for k in evidence)
     yield f"check of one checkpoint, beside reading its weights: {parts}"
 

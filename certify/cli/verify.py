@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from certify.certificate import Certificate, Measurement, read_document
+from certify.certificate import AnyDocument, Certificate, GateRecord, Measurement, read_document
 from certify.cli.exits import Exit, of_error
 from certify.errors import CertificateMismatch, InvalidPlan
 from certify.records import identity_key
@@ -23,53 +23,77 @@ class OtherFiles:
     benchmark: Path | None
     subspaces: tuple[Path, ...]
 
+    def require_weights(self, document: AnyDocument, option: str) -> None:
+        """Refuse to draw again what was not named: a gate's draws lie at its checkpoint, all others at the base."""
+        part = "checkpoint" if isinstance(document, GateRecord) else "base"
+        if getattr(self, part) is None or self.benchmark is None:
+            raise InvalidPlan(f"{option} needs the weights and the items: name --{part} and --benchmark")
 
-def run_verify(out: Console, file: Path, others: OtherFiles, draws: int) -> Exit:
-    """Verify one file and print what was found; ``draws`` of its runs are drawn again if that is not 0."""
-    if draws and (others.base is None or others.benchmark is None):
-        raise InvalidPlan("--replay needs the weights and the items: name --base and --benchmark")
+
+def run_verify(out: Console, file: Path, others: OtherFiles, replayed: int = 0, audited: int = 0) -> Exit:
+    """Verify one file and print what was found.
+
+    ``replayed`` of its runs' draws are drawn again and scored, ``audited`` draws of its activation-space runs are
+    re-run as ordinary models, if these are not 0.
+    """
     try:
         document = read_document(file)
     except CertificateMismatch as error:
         out.print(f"INVALID  {error}", markup=False)
         return of_error(error)
-    lines = differences(document) + _hashes(document, others)
-    if draws and not lines:
-        lines = _replayed(document, others, draws)
+    if replayed or audited:
+        others.require_weights(document, "--replay" if replayed else "--audit")
+    lines, said = differences(document) + _hashes(document, others), [PROOF_LIMIT]
+    if (replayed or audited) and not lines:
+        lines, said = _drawn_again(document, others, replayed, audited)
     if lines:
         out.print(f"INVALID  {file}", markup=False)
         for line in lines:
             out.print(f"    {line}", markup=False)
         return Exit.CONTRADICTION
     out.print(f"VALID  {file}", markup=False)
-    if isinstance(document, Certificate):
+    if not isinstance(document, Measurement):
         out.print(f"    {document.verdict.upper()}: {document.claim_text}", markup=False)
-    out.print(f"    {f'Drawn again, {draws} of each run: the same scores.' if draws else PROOF_LIMIT}", markup=False)
+    for line in said:
+        out.print(f"    {line}", markup=False)
     return Exit.CERTIFIED
 
 
-def _replayed(document: Certificate | Measurement, others: OtherFiles, draws: int) -> list[str]:
+def _drawn_again(document: AnyDocument, others: OtherFiles, replayed: int, audited: int) -> tuple[list[str], list[str]]:
+    """Return what a replay and an audit contradict, and what to say if they contradict nothing."""
     from certify.measuring import Base
-    from certify.measuring.replay import replay
+    from certify.measuring.replay import audit, audit_lines, replay
     from certify.noise import open_subspace
+    from certify.noise.activation import ActivationRefused
 
-    assert others.base is not None
+    weights = others.checkpoint if isinstance(document, GateRecord) else others.base
+    assert weights is not None
     assert others.benchmark is not None
-    base = Base.open(others.base, others.benchmark)
-    return replay(document, base, draws, [open_subspace(path) for path in others.subspaces])
+    base, lines, said = Base.open(weights, others.benchmark), list[str](), list[str]()
+    try:
+        if replayed:
+            lines += replay(document, base, replayed, [open_subspace(path) for path in others.subspaces])
+            said.append(f"Drawn again, {replayed} of each run: the same scores.")
+        if audited:
+            found = audit(document, base, audited)
+            lines += [line for line, passed in audit_lines(found, audited) if not passed]
+            said += [line for line, _ in audit_lines(found, audited)]
+    except ActivationRefused as refusal:
+        lines.append(f"the recorded engine cannot have drawn this: {refusal}")
+    return lines, said
 
 
-def _hashes(document: Certificate | Measurement, others: OtherFiles) -> list[str]:
+def _hashes(document: AnyDocument, others: OtherFiles) -> list[str]:
     """Hash the files that were named and compare them with the identities in the record."""
     lines = []
     recorded = {"base": document.base}
-    if isinstance(document, Certificate):
+    if isinstance(document, Certificate | GateRecord):
         recorded["checkpoint"] = document.checkpoint
     for part, path in (("base", others.base), ("checkpoint", others.checkpoint)):
         if path is None:
             continue
         if part not in recorded:
-            lines.append(f"{part}: the file is a measurement, which names no {part}")
+            lines.append(f"{part}: the file is about a base and names no {part}")
             continue
         from certify.checkpoints import open_checkpoint
 

@@ -9,13 +9,16 @@ from pydantic import Field, model_validator
 
 from certify.bounds import (
     ScoreBand,
-    ceiling,
     chance_corrected_retention,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
     kl_inverse_lower,
     mean_upper,
     population_band,
     score_band,
+    two_level_lower,
 )
+from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Interval,
@@ -29,9 +32,10 @@ from certify.evidence.judgement import (
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, POPULATION_PREMISE, Items
 from certify.evidence.point import above_chance_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS, DrawScores
-from certify.laws import mahalanobis
-from certify.planning import largest_radius
+from certify.laws import mahalanobis, strong_upper
+from certify.planning import Design, best_bound, largest_radius
 from certify.records import (
+    ActivationIdentity,
     Alpha,
     BenchmarkIdentity,
     EngineIdentity,
@@ -42,28 +46,49 @@ from certify.records import (
     SubspaceNoise,
     Unit,
 )
+from certify.rounding import round_up
+
+DrawDesign = Literal["table", "pairs"]
+DESIGNS = {"table": Design.TABLE, "pairs": Design.PAIR}
 
 DISTANCE_LIMITS = (
     "Nothing is proved outside the certified radius, in either direction, and random directions say nothing "
     "about the worst one.",
 )
+PAIRS_LIMIT = (
+    "Design pairs: each draw scored one random item, so nothing is said about events or percentiles of the score."
+)
 
 
 class BaseDraws(Record):
-    """Benchmark scores of the base under ``n`` draws of one noise law, all items under every draw.
+    """What the base scored under ``n`` draws of one noise law.
 
-    ``alpha`` was declared before the draws and is the failure probability of the band over all checkpoints,
-    distances and floors at once. A law that is one of a ladder of ``ladder`` sigmas is judged at alpha/ladder, so
-    that the best of them may be picked afterwards. ``base_score`` is the base's score without noise.
+    ``design`` "table": the mean over all items under every draw. "pairs": one item under every draw, uniformly
+    random and fresh (from the seed), 0 or 1; it bounds the mean alone. ``alpha`` was declared before the draws and is
+    the failure probability of their bounds over all checkpoints, distances and floors at once. A law that is one of a
+    ladder of ``ladder`` sigmas is judged at alpha/ladder, so that the best of them may be picked afterwards.
+    ``base_score`` is the base's score without noise.
     """
 
     law: NoiseLaw
     engine: EngineIdentity
     seed: Seed
+    design: DrawDesign = "table"
     alpha: Alpha
     ladder: Annotated[int, Field(ge=1)] = 1
     draws: DrawScores
     base_score: Unit
+
+    @model_validator(mode="after")
+    def _one_trial_for_each_draw(self) -> BaseDraws:
+        if self.design == "pairs" and any(x not in (0.0, 1.0) for x in (*self.draws.scores, *self.draws.failed)):
+            raise ValueError("pairs: the score of one item, and whether it failed, must be 0 or 1")
+        if isinstance(self.engine, ActivationIdentity):
+            if self.design != "pairs" or isinstance(self.law, SubspaceNoise):
+                raise ValueError("the activation engine draws pairs under noise on weights, and nothing else")
+            if self.engine.guarded > sum(self.draws.failed):
+                raise ValueError(f"{self.engine.guarded} guarded decisions, but {sum(self.draws.failed):g} left open")
+        return self
 
     @property
     def n(self) -> int:
@@ -74,6 +99,49 @@ class BaseDraws(Record):
     def eta(self) -> float:
         """Total variation between one implemented draw and the ideal Gaussian."""
         return self.engine.eta(self.law)
+
+    def band(self, alpha: float) -> ScoreBand:
+        """Return the band of the base's noised score, from which every bound at a distance follows.
+
+        Pairs have one level, at 1: the mean of the 0/1 trials is E J(base + noise), bounded by Clopper-Pearson.
+
+        Guarantee: with probability at least 1 - alpha over the draws, :meth:`ScoreBand.mean_lower` holds for all
+        checkpoints at once. Source: theory §4.1, "table" and "pair".
+        """
+        if self.design == "table":
+            return score_band(self.draws.scores, alpha, self.eta)
+        return self._trials(self._base_level(alpha), alpha)
+
+    def population_band(self, alpha: float, m: int) -> ScoreBand:
+        """Return the same for the population that the ``m`` items were drawn from; items and draws take alpha/2 each.
+
+        Guarantee: with probability at least 1 - alpha over draws and items.
+        """
+        if self.design == "table":
+            return population_band(self.draws.scores, m, alpha / 2, alpha / 2, self.eta)
+        return self._trials(two_level_lower(self._base_level(alpha / 2), alpha / 2, m), alpha)
+
+    def mean_upper(self, alpha: float, r: float = 0.0, *, failures_as_1: bool = True) -> float:
+        """Return an upper bound of E J(checkpoint + noise) at distance r.
+
+        Pairs always count failures as 1 here: a decision within the guard may have been right.
+        """
+        if self.design == "table":
+            scores = self.draws.with_failures_as_1 if failures_as_1 else self.draws.scores
+            return float(mean_upper(scores, alpha, r, self.eta))
+        top = clopper_pearson_upper(round(sum(self.draws.with_failures_as_1)), self.n, alpha) + self.eta
+        return min(1.0, round_up(strong_upper(min(1.0, top), r)))
+
+    def ceiling(self, alpha: float, r: float) -> float:
+        """Return the best lower bound at distance r that n draws of this design could have given."""
+        return best_bound(DESIGNS[self.design], self.n, alpha, r, self.eta)
+
+    def _base_level(self, alpha: float) -> float:
+        return max(0.0, clopper_pearson_lower(round(sum(self.draws.scores)), self.n, alpha) - self.eta)
+
+    def _trials(self, level: float, alpha: float) -> ScoreBand:
+        first_right = min(self.n, self.n - round(sum(self.draws.scores)) + 1)  # rank among the sorted trials
+        return ScoreBand((first_right,), (1.0,), (level,), self.n, alpha, self.eta)
 
 
 class Displacement(Record):
@@ -122,10 +190,7 @@ class DistanceEvidence(Record):
         Guarantee: with probability at least 1 - alpha over the draws (and, for a population, its m items), all
         bounds of the band hold for all checkpoints at once.
         """
-        d = self.draws
-        if self.items == "population":
-            return population_band(d.draws.scores, m, alpha / 2, alpha / 2, d.eta)
-        return score_band(d.draws.scores, alpha, d.eta)
+        return self.draws.population_band(alpha, m) if self.items == "population" else self.draws.band(alpha)
 
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Bound the noise-averaged score of this checkpoint from draws at the base alone.
@@ -152,7 +217,7 @@ class DistanceEvidence(Record):
                 "delta_norm": self.displacement.delta_norm,
                 "bound": bound,
                 "retention_bound": _retention(bound, d.base_score, benchmark.chance),
-                "ceiling": None if self.r == float("inf") else float(ceiling(d.n, alpha, self.r, d.eta)),
+                "ceiling": None if self.r == float("inf") else d.ceiling(alpha, self.r),
                 "certified_radius": radius,
                 "largest_radius_of_n": float(largest_radius(d.n, 0, alpha)),
                 "base_score": d.base_score,
@@ -166,6 +231,8 @@ class DistanceEvidence(Record):
                 SMOOTHED_LIMITS[0],
                 POPULATION_PREMISE if self.items == "population" else SMOOTHED_LIMITS[1],
                 *DISTANCE_LIMITS,
+                *((PAIRS_LIMIT,) if d.design == "pairs" else ()),
+                *engine_limits((d.engine,), d.n),
                 DEPLOYMENT_LIMIT,
             ),
         )
@@ -191,10 +258,10 @@ class DistanceEvidence(Record):
         if requirement.unit == "absence":
             if self.r == float("inf"):
                 return at_most(1.0)
-            return at_most(float(mean_upper(d.draws.with_failures_as_1, alpha, self.r, d.eta)))
+            return at_most(d.mean_upper(alpha, self.r))
         if self.band(alpha / 2, m).mean_lower(0.0) <= chance:
             return NO_INTERVAL
-        top = float(mean_upper(d.draws.scores, alpha / 2, eta=d.eta))
+        top = d.mean_upper(alpha / 2, failures_as_1=False)
         share = chance_corrected_retention(max(chance, self.bound(alpha / 2, m)), top, chance)
         return Interval(value=None, lower=share, upper=None)
 
@@ -226,6 +293,8 @@ class DistanceEvidence(Record):
         vacuous: bool,
     ) -> tuple[str, ...]:
         notes, k = [], self.draws.law.dimension
+        if self.draws.design == "pairs":
+            notes.append("design pairs: one random item under each draw, Clopper-Pearson on their mean")
         if self.displacement.differences:
             notes.append("r is infinite: " + "; ".join(self.displacement.differences))
         if vacuous:
@@ -266,18 +335,19 @@ class DistanceEvidence(Record):
         vacuous: bool,
     ) -> str:
         d = self.draws
+        drawn = f"{d.n} draws at the base" + (" with one random item each" if d.design == "pairs" else "")
         if vacuous:
             shown = up(interval.upper) if requirement.unit == "absence" else down(bound)
             return (
                 f"Nothing is claimed about {benchmark.name}: the distance bound {shown} is vacuous "
-                f"(chance {benchmark.chance:g}; {d.n} draws at the base)."
+                f"(chance {benchmark.chance:g}; {drawn})."
             )
         outcome = "enough for" if verdict is Verdict.CERTIFIED else "too little to decide"
         which = "every checkpoint of the subspace" if isinstance(d.law, SubspaceNoise) else "every checkpoint"
         where = f"the population behind {benchmark.name}" if self.items == "population" else benchmark.name
         what = f"at most {up(interval.upper)}" if requirement.unit == "absence" else f"at least {down(bound)}"
         return (
-            f"With {percent(alpha)} confidence over {d.n} draws at the base, {which} within "
+            f"With {percent(alpha)} confidence over {drawn}, {which} within "
             f"{up(self.r)} sigma of it (this one included) scores {what} on {where} on "
             f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
         )

@@ -7,17 +7,18 @@ nothing: no outcome does better, so a requirement that perfect trials miss is in
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from certify import ranges
-from certify.bounds import ceiling, drop_bounds, one_pass_lower, one_pass_upper
+from certify.bounds import drop_bounds, one_pass_lower, one_pass_upper
 from certify.errors import InvalidPlan
-from certify.evidence.distance import at_most
+from certify.evidence.distance import DESIGNS, DrawDesign, at_most
 from certify.evidence.judgement import Interval, Requirement, Verdict, interval_in_unit, percent
 from certify.evidence.smoothed import mean_of_draws, paired_drop
 from certify.laws import certified_radius
-from certify.planning import PowerPlan, draws_for_power
+from certify.planning import PowerPlan, best_bound, draws_for_power
 from certify.planning.sizes import smallest
 from certify.rounding import round_up
 
@@ -29,33 +30,40 @@ LARGEST_WITH_POWER = 20_000
 """Sizes with power are searched exhaustively up to here."""
 
 
+COUNT_ITEMS = ("point", "position", "basin")
+
+
 def counted(kind: str) -> str:
-    """Return what n counts for one kind of evidence."""
-    return "items" if kind in ("point", "position") else "draws"
+    """Return what n counts for one kind of evidence, or for a basin."""
+    return "items" if kind in COUNT_ITEMS else "draws"
 
 
-def require_feasible(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> None:
+def require_feasible(
+    kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign = "table"
+) -> None:
     """Refuse a gate that ``n`` trials could not certify even if nothing is lost.
 
-    ``n`` counts items for point and position, draws for smoothed and distance. For distance the checkpoint
-    is taken at r = 0 and the base at score 1; a farther one needs more.
+    ``n`` counts items for point, position and a basin, draws for smoothed and distance. For distance the checkpoint
+    is taken at r = 0 and the base at score 1; a farther one needs more. ``design`` is that of distance draws.
 
     Raises:
         InvalidPlan: naming the n that would do.
     """
-    problem = infeasible(kind, n, requirement, alpha, chance)
+    problem = infeasible(kind, n, requirement, alpha, chance, design)
     if problem:
         raise InvalidPlan(problem)
 
 
-def infeasible(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> str | None:
+def infeasible(
+    kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign = "table"
+) -> str | None:
     """Return why ``n`` trials cannot certify the requirement whatever they show, or None if they can.
 
     For distance above LARGEST_EXACT_BAND draws, "can" is judged by the union bound, which is a little stricter.
     """
-    if _can_certify(kind, n, requirement, alpha, chance):
+    if _can_certify(kind, n, requirement, alpha, chance, design):
         return None
-    needed = smallest_n(kind, requirement, alpha, chance, above=n)
+    needed = smallest_n(kind, requirement, alpha, chance, above=n, design=design)
     advice = "more than a million are needed; relax the requirement" if needed is None else f"{needed} are needed"
     return (
         f"{kind}: this gate cannot pass with {n} {counted(kind)}: {advice} if nothing is lost or gained "
@@ -63,13 +71,15 @@ def infeasible(kind: str, n: int, requirement: Requirement, alpha: float, chance
     )
 
 
-def smallest_n(kind: str, requirement: Requirement, alpha: float, chance: float, above: int = 0) -> int | None:
+def smallest_n(
+    kind: str, requirement: Requirement, alpha: float, chance: float, above: int = 0, design: DrawDesign = "table"
+) -> int | None:
     """Return the smallest number of perfect trials that certifies, larger than an ``above`` that does not.
 
     Exact for items and paired draws; for distance up to 1 %. None: more than a million.
     """
     spare = 0.01 if kind == "distance" else 0.0
-    return smallest(lambda n: _can_certify(kind, n, requirement, alpha, chance), above, LARGEST, spare)
+    return smallest(lambda n: _can_certify(kind, n, requirement, alpha, chance, design), above, LARGEST, spare)
 
 
 def required_level(requirement: Requirement, chance: float) -> float:
@@ -79,18 +89,20 @@ def required_level(requirement: Requirement, chance: float) -> float:
     return 1.0 - requirement.limit
 
 
-def largest_distance(n: int, requirement: Requirement, alpha: float, chance: float) -> float:
+def largest_distance(
+    n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign = "table"
+) -> float:
     """Return the largest r at which ``n`` perfect draws certify the requirement, in units of noise, rounded down.
 
     Negative: not even at r = 0. Source: theory, "Rank-grid band" (ceiling); eta is left out, it is below 1e-5.
     """
-    best = _ceiling(n, alpha / 2 if requirement.unit == "retention" else alpha)
+    best = _ceiling(n, alpha / 2 if requirement.unit == "retention" else alpha, design)
     return float(certified_radius(best, required_level(requirement, chance)))
 
 
-def vacuous_from(n: int, alpha: float, chance: float) -> float:
+def vacuous_from(n: int, alpha: float, chance: float, design: DrawDesign = "table") -> float:
     """Return the r from which on even ``n`` perfect draws are vacuous: the best bound is at or below chance."""
-    return float(certified_radius(_ceiling(n, alpha), chance))
+    return float(certified_radius(_ceiling(n, alpha, design), chance))
 
 
 def items_for_power(
@@ -120,26 +132,29 @@ def items_for_power(
         return None
 
 
-def _can_certify(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> bool:
-    interval = _best_outcome(kind, n, requirement, alpha, chance)
+def _can_certify(kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign) -> bool:
+    interval = _best_outcome(kind, n, requirement, alpha, chance, design)
     return interval is not None and requirement.decide(interval.lower, interval.upper) is Verdict.CERTIFIED
 
 
-def _best_outcome(kind: str, n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:
+def _best_outcome(
+    kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign
+) -> Interval | None:
     """Return the interval when every trial shows what the requirement wants, at the base and at the checkpoint."""
     score = 0.0 if requirement.unit == "absence" else 1.0
-    if kind in ("point", "position"):
+    if kind in COUNT_ITEMS:
         return interval_in_unit(requirement, _PerfectItems(n, score), alpha, chance)
     if kind == "smoothed":
         return interval_in_unit(requirement, _PerfectDraws(n, score), alpha, chance)
     if requirement.unit == "retention":  # the denominator's upper bound is 1 - chance: all scores are 1
-        return Interval(value=None, lower=(_ceiling(n, alpha / 2) - chance) / (1.0 - chance), upper=None)
-    return at_most(min(1.0, round_up(1.0 - _ceiling(n, alpha))))
+        return Interval(value=None, lower=(_ceiling(n, alpha / 2, design) - chance) / (1.0 - chance), upper=None)
+    return at_most(min(1.0, round_up(1.0 - _ceiling(n, alpha, design))))
 
 
-def _ceiling(n: int, alpha: float) -> float:
+def _ceiling(n: int, alpha: float, design: DrawDesign) -> float:
     """Return the best lower bound of the base's mean that n draws could give."""
-    return float(ceiling(n, alpha, 0.0, calibration="exact" if n <= LARGEST_EXACT_BAND else "bonferroni"))
+    calibration: Literal["exact", "bonferroni"] = "exact" if n <= LARGEST_EXACT_BAND else "bonferroni"
+    return best_bound(DESIGNS[design], n, alpha, calibration=calibration)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from certify.evidence.distance import Displacement
+from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Interval,
@@ -20,7 +21,16 @@ from certify.evidence.judgement import (
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, ItemScores, PairedScores, items_premise
 from certify.evidence.point import above_chance_note
 from certify.laws import slice_position
-from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Positive, Record, Seed
+from certify.records import (
+    ActivationIdentity,
+    BenchmarkIdentity,
+    EngineIdentity,
+    NoiseLaw,
+    Positive,
+    Record,
+    Seed,
+    SubspaceNoise,
+)
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 """Points of the segment from base to checkpoint that are scored, fixed beforehand."""
@@ -40,9 +50,38 @@ class BasinLevel(Record):
     seed: Seed
     scores: ItemScores
 
+    @model_validator(mode="after")
+    def _guarded_are_left_open(self) -> BasinLevel:
+        if isinstance(self.engine, ActivationIdentity):
+            if isinstance(self.law, SubspaceNoise):
+                raise ValueError("the activation engine draws noise on weights, not in a subspace")
+            if self.engine.guarded > self.scores.count(None):
+                raise ValueError(f"{self.engine.guarded} guarded decisions, but {self.scores.count(None)} left open")
+        return self
+
+
+class OpenScores(PairedScores):
+    """Paired scores whose missing answers at the other weights may have been right: each counts against the claim.
+
+    A decision within the guard of the activation engine is such an answer: lost in an upper bound of the drop, right
+    in a lower one, and likewise for the score itself.
+    """
+
+    def drop(self, alpha: float) -> Interval:
+        """Return the drop of the mean score with one-sided bounds, each at ``alpha``."""
+        return super().drop(alpha).model_copy(update={"lower": self._answered(1.0).drop(alpha).lower})
+
+    def score(self, alpha: float) -> Interval:
+        """Return the mean score with one-sided bounds, each at ``alpha``."""
+        return super().score(alpha).model_copy(update={"lower": self._answered(0.0).score(alpha).lower})
+
+    def _answered(self, score: float) -> PairedScores:
+        answers = tuple(score if s is None else s for s in self.checkpoint)
+        return PairedScores(graded=self.graded, eta=self.eta, base=self.base, checkpoint=answers)
+
 
 class Basin(Record):
-    """The base without noise and under a pre-set ascending grid of sigmas, item by item."""
+    """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels."""
 
     graded: bool = False
     base: ItemScores
@@ -56,12 +95,23 @@ class Basin(Record):
         for level in self.levels:
             if len(level.scores) != len(self.base):
                 raise ValueError(f"level sigma={level.sigma:g} has {len(level.scores)} items, base {len(self.base)}")
+        names = {level.engine.name for level in self.levels}
+        if len(names) > 1:
+            raise ValueError(f"levels of one basin speak of one function, but were drawn by {sorted(names)}")
+        if self.graded and "activation" in names:
+            raise ValueError("the activation engine decides right or wrong; it cannot score a graded benchmark")
         return self
 
     def drop_at(self, level: BasinLevel) -> PairedScores:
         """Return the level's item scores paired with the base's."""
+        kind = OpenScores if isinstance(level.engine, ActivationIdentity) else PairedScores
         eta = level.engine.eta(level.law)
-        return PairedScores(graded=self.graded, eta=eta, base=self.base, checkpoint=level.scores)
+        return kind(graded=self.graded, eta=eta, base=self.base, checkpoint=level.scores)
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the engine of the levels adds to the limits of a claim."""
+        return engine_limits([level.engine for level in self.levels], len(self.base) * len(self.levels))
 
     def width(self, requirement: Requirement, alpha: float, chance: float) -> float | None:
         """Return sigma*: the last sigma such that it and all smaller ones are certified; None if none is.
@@ -73,11 +123,30 @@ class Basin(Record):
         """
         width = None
         for level in self.levels:
-            interval = self.drop_at(level).interval(requirement, alpha, chance, "population")
-            if interval is None or requirement.decide(interval.lower, interval.upper) is not Verdict.CERTIFIED:
+            if self._verdict_at(level, requirement, alpha, chance) is not Verdict.CERTIFIED:
                 break
             width = level.sigma
         return width
+
+    def refuted_from(self, requirement: Requirement, alpha: float, chance: float) -> float | None:
+        """Return the smallest sigma such that it and all larger ones are refuted; None if the largest is not.
+
+        Guarantee: with probability at least 1 - alpha over draws (and items, for a population), not every grid
+        point up to the returned sigma meets the requirement: the width that :meth:`width` bounds from below lies
+        below it. Fixed sequence from the largest sigma down: a wrong statement needs the largest grid point that
+        does meet the requirement to be refuted, one particular test, so no correction is needed. Each of the two
+        bounds has its own alpha; both hold at once with probability at least 1 - 2 alpha.
+        """
+        refuted = None
+        for level in reversed(self.levels):
+            if self._verdict_at(level, requirement, alpha, chance) is not Verdict.REFUTED:
+                break
+            refuted = level.sigma
+        return refuted
+
+    def _verdict_at(self, level: BasinLevel, requirement: Requirement, alpha: float, chance: float) -> Verdict:
+        interval = self.drop_at(level).interval(requirement, alpha, chance, "population") or NO_INTERVAL
+        return requirement.decide(interval.lower, interval.upper)
 
 
 class SegmentPoint(Record):
@@ -135,6 +204,7 @@ class PositionEvidence(Record):
             limits=(
                 *POSITION_LIMITS,
                 items_premise(self.items),
+                *self.basin.limits,
                 DEPLOYMENT_LIMIT,
             ),
         )

@@ -21,7 +21,7 @@ from certify.evidence.judgement import (
 )
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT
 from certify.evidence.point import above_chance_note, own_settings_note
-from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Record, Seed, Unit
+from certify.records import BenchmarkIdentity, ExplicitIdentity, NoiseLaw, Record, Seed, Unit
 
 SMOOTHED_LIMITS = (
     "It speaks of the noise-averaged model (or one freshly noised copy), not of the checkpoint served without noise.",
@@ -87,7 +87,7 @@ class SmoothedEvidence(Record):
 
     kind: Literal["smoothed"] = "smoothed"
     law: NoiseLaw
-    engine: EngineIdentity
+    engine: ExplicitIdentity  # paired draws: in activation space the same draw is another noise for each model
     seed: Seed
     base: DrawScores
     checkpoint: DrawScores

@@ -3,17 +3,24 @@
 from certify.measuring.base import Base, PlannedDraws, measure_base, subspace_law
 from certify.measuring.gate import certify, check
 from certify.measuring.pilot import pilot_sigma, sigma_grid
+from certify.measuring.plan import choose_engine
 from certify.measuring.run import Run
+from certify.measuring.trials import EngineChoice
+from certify.measuring.width import measure_width, pilot_grid
 from certify.measuring.world import join_world
 
 __all__ = [
     "Base",
+    "EngineChoice",
     "PlannedDraws",
     "Run",
     "certify",
     "check",
+    "choose_engine",
     "join_world",
     "measure_base",
+    "measure_width",
+    "pilot_grid",
     "pilot_sigma",
     "sigma_grid",
     "subspace_law",

@@ -13,19 +13,22 @@ from certify.benchmarks import Benchmark, Scorer, open_benchmark
 from certify.certificate import Measurement
 from certify.checkpoints import Checkpoint, load_model, load_tokenizer, open_checkpoint
 from certify.checkpoints.model import AUTO
-from certify.errors import InvalidInput
+from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
-from certify.evidence.distance import BaseDraws
+from certify.evidence.distance import BaseDraws, DrawDesign
 from certify.evidence.feasibility import require_feasible
-from certify.evidence.paired_items import ItemScores
+from certify.evidence.paired_items import ItemScores, kept
 from certify.evidence.position import Basin, BasinLevel
+from certify.evidence.smoothed import DrawScores
 from certify.measuring.environment import environment
 from certify.measuring.run import Run
-from certify.measuring.scores import all_items, item_scores, mean, one_pass
+from certify.measuring.scores import all_items, item_scores, mean
+from certify.measuring.trials import EXPLICIT, EngineChoice, Trials, carry_out_trials, random_items
 from certify.noise import Subspace, noised, weight_noise
 from certify.noise.law import check_sigma
 from certify.records import (
     EngineIdentity,
+    ExplicitIdentity,
     ModelIdentity,
     NoiseLaw,
     Seed,
@@ -38,6 +41,8 @@ from certify.records import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from certify.noise.activation import Question
 
 
 @dataclass(frozen=True)
@@ -86,18 +91,36 @@ class Base:
         return {name: p.numel() for name, p in self.model.named_parameters()}
 
     @property
-    def engine(self) -> EngineIdentity:
+    def engine(self) -> ExplicitIdentity:
         """The engine that will put draws into this base."""
-        return EngineIdentity(device=self.device, tokens_per_batch=self.scorer.tokens_per_batch)
+        return ExplicitIdentity(device=self.device, tokens_per_batch=self.scorer.tokens_per_batch)
 
-    def run_identity(self, seed: Seed, weights: ModelIdentity | None = None) -> dict[str, Any]:
-        """Return everything that the score of a draw at ``weights`` (the base's) depends on, beside its number."""
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """The items as the activation engine asks them.
+
+        Raises:
+            ActivationRefused: answers that are generated, or scored by code that it does not know.
+        """
+        from certify.benchmarks.scoring import LikelihoodScorer
+        from certify.noise.activation import ActivationRefused, questions
+
+        scorer = self.scorer
+        if type(scorer) is not LikelihoodScorer:
+            raise ActivationRefused(f"{scorer.identity.name} is scored by {type(scorer).__name__}, not by likelihood")
+        items = scorer.benchmark
+        return questions(items.items, scorer.continuations, items.length_normalised)
+
+    def run_identity(
+        self, seed: Seed, weights: ModelIdentity | None = None, engine: EngineIdentity | None = None
+    ) -> dict[str, Any]:
+        """Return everything that a draw's score depends on, beside its number; at the base, by the explicit engine."""
         return {
             "seed": seed.value,
             "weights": identity_key(weights or self.checkpoint.identity),
             "benchmark": items_key(self.scorer.identity),
-            "engine": self.engine.model_dump(mode="json"),
-            "environment": environment().model_dump(mode="json"),
+            "engine": (engine or self.engine).model_dump(mode="json"),
+            "environment": environment(self.device).model_dump(mode="json"),
         }
 
     def weight_law(self, sigma: float | Mapping[str, float]) -> WeightNoise:
@@ -107,11 +130,15 @@ class Base:
 
 @dataclass(frozen=True)
 class PlannedDraws:
-    """One law of noise and how many draws of it to take at the base, all fixed before the first."""
+    """One law of noise, how many draws of it to take at the base, and the design; all fixed before the first.
+
+    ``design`` "table" scores all items under every draw, "pairs" one random item under each.
+    """
 
     law: NoiseLaw
     n: int = 1000
     subspace: Subspace | None = None
+    design: DrawDesign = "table"
 
 
 def checked_device(device: str) -> str:
@@ -145,64 +172,137 @@ def measure_base(
     requirement: Requirement | None = None,
     user_seed: int = 0,
     run: Run | None = None,
+    engine: EngineChoice = EXPLICIT,
 ) -> Measurement:
     """Count what position and distance evidence need: the basin on ``grid``, and the ``planned`` draws.
+
+    ``engine`` draws what serves a mean claim alone: the basin and planned pairs (:func:`choose_engine` finds the
+    faster). Tables, laws in a subspace and what it refuses are drawn by the explicit engine.
 
     ``alpha`` is the failure probability that later distance claims are declared at. Several laws of one kind are
     a ladder: each of K is judged at alpha/K, so that the best may be picked afterwards. With ``requirement``
     given, an n that could certify it under no outcome is refused before the first draw.
 
     Raises:
-        InvalidPlan: infeasible n.
+        InvalidPlan: infeasible n, or pairs of a graded benchmark.
         InvalidInput: a grid that does not ascend, or a sigma that is not positive.
+        ActivationRefused: the activation engine was asked for, and is not exact here.
     """
-    _check_grid(grid)
+    check_plan(base, planned, grid, alpha, requirement)
     ladders = Counter(plan.law.kind for plan in planned)
-    if requirement is not None:
-        for plan in planned:
-            share = alpha / ladders[plan.law.kind]
-            require_feasible("distance", plan.n, requirement, share, base.benchmark.chance)
     run = run or Run()
-    levels = tuple(_level(base, sigma, user_seed, run) for sigma in grid)
-    draws = tuple(_draws(base, plan, alpha, ladders[plan.law.kind], user_seed, run) for plan in planned)
+    basin = measure_basin(base, grid, user_seed=user_seed, run=run, engine=engine)
+    draws = tuple(draws_at_base(base, plan, alpha, ladders[plan.law.kind], user_seed, run, engine) for plan in planned)
     return Measurement.seal(
         base=base.checkpoint.identity,
         benchmark=base.scorer.identity,
-        basin=Basin(graded=base.scorer.identity.graded, base=base.scores, levels=levels),
+        basin=basin,
         draws=draws,
-        environment=environment(),
+        environment=environment(base.device),
     )
 
 
-def _check_grid(grid: Sequence[float]) -> None:
+def check_plan(
+    base: Base,
+    planned: Sequence[PlannedDraws],
+    grid: Sequence[float],
+    alpha: float,
+    requirement: Requirement | None = None,
+) -> None:
+    """Refuse what can be refused before anything is drawn.
+
+    Raises:
+        InvalidPlan: infeasible n, or pairs of a graded benchmark.
+        InvalidInput: a grid that does not ascend, or a sigma that is not positive.
+    """
+    check_grid(grid)
+    ladders = Counter(plan.law.kind for plan in planned)
+    for plan in planned:
+        if plan.design == "pairs":
+            _check_pairs(base)
+        if requirement is not None:
+            share = alpha / ladders[plan.law.kind]
+            require_feasible("distance", plan.n, requirement, share, base.benchmark.chance, plan.design)
+
+
+def measure_basin(
+    base: Base,
+    grid: Sequence[float],
+    *,
+    user_seed: int = 0,
+    run: Run | None = None,
+    engine: EngineChoice = EXPLICIT,
+) -> Basin:
+    """Score the base without noise, and each item under a draw of its own at every sigma of an ascending grid.
+
+    Raises:
+        InvalidInput: a grid that does not ascend, or a sigma that is not positive.
+        ActivationRefused: the activation engine was asked for, and is not exact here.
+    """
+    check_grid(grid)
+    trials = [one_pass_trials(base, sigma, user_seed) for sigma in grid]
+    found = carry_out_trials(base, trials, engine, run or Run())
+    levels = tuple(
+        BasinLevel(sigma=sigma, law=t.law, engine=f.engine, seed=t.seed, scores=f.scores)
+        for sigma, t, f in zip(grid, trials, found, strict=True)
+    )
+    return Basin(graded=base.scorer.identity.graded, base=base.scores, levels=levels)
+
+
+def check_grid(grid: Sequence[float]) -> None:
+    """Refuse a grid of sigmas that is empty, does not ascend, or holds one that is not positive and finite."""
     for sigma in grid:
         check_sigma(sigma)
     if not grid or list(grid) != sorted(set(grid)):
         raise InvalidInput(f"the sigma grid must hold at least one value and ascend, got {list(grid)}")
 
 
-def _level(base: Base, sigma: float, user_seed: int, run: Run) -> BasinLevel:
-    law = base.weight_law(sigma)
-    identity = base.scorer.identity
+def one_pass_trials(base: Base, sigma: float, user_seed: int = 0) -> Trials:
+    """Return the trials of one basin level: item j under draw j."""
+    law, identity = base.weight_law(sigma), base.scorer.identity
     seed = derive_seed("basin", law, identity, base.checkpoint.identity, n=identity.items, user_seed=user_seed)
-    with noised(base.model, law, seed) as engine:
-        scores = one_pass(engine, base.scorer, run, f"basin, sigma {sigma:g}", base.run_identity(seed))
-    return BasinLevel(sigma=sigma, law=law, engine=base.engine, seed=seed, scores=scores)
+    return Trials("one-pass", law, seed, tuple(range(identity.items)), f"basin, sigma {sigma:g}")
 
 
-def _draws(base: Base, plan: PlannedDraws, alpha: float, ladder: int, user_seed: int, run: Run) -> BaseDraws:
+def pair_trials(base: Base, plan: PlannedDraws, user_seed: int = 0) -> Trials:
+    """Return the trials of planned pairs: a uniformly random item under each draw, both from the seed."""
+    identity = base.scorer.identity
+    seed = derive_seed("pairs", plan.law, identity, base.checkpoint.identity, n=plan.n, user_seed=user_seed)
+    items = random_items(seed, identity.items, plan.n)
+    return Trials("pairs", plan.law, seed, items, f"pairs at the base, {plan.law.kind}", plan.subspace)
+
+
+def _check_pairs(base: Base) -> None:
+    identity = base.scorer.identity
+    if identity.graded:
+        raise InvalidPlan(f"{identity.name} is graded: pairs need items that are right or wrong; take a table")
+
+
+def draws_at_base(
+    base: Base,
+    plan: PlannedDraws,
+    alpha: float,
+    ladder: int,
+    user_seed: int = 0,
+    run: Run | None = None,
+    engine: EngineChoice = EXPLICIT,
+) -> BaseDraws:
+    """Score the base under each planned draw; ``alpha`` and ``ladder`` are declared with them."""
+    run, taken = run or Run(), {"alpha": alpha, "ladder": ladder, "base_score": mean(base.scores)}
+    if plan.design == "pairs":
+        _check_pairs(base)
+        trials = pair_trials(base, plan, user_seed)
+        (tried,) = carry_out_trials(base, [trials], EXPLICIT if plan.subspace else engine, run)
+        draws = DrawScores(scores=tuple(kept(tried.scores)), failed=_failed(tried.scores))
+        return BaseDraws(law=plan.law, engine=tried.engine, seed=trials.seed, design="pairs", draws=draws, **taken)
     law, identity = plan.law, base.scorer.identity
     seed = derive_seed("distance", law, identity, base.checkpoint.identity, n=plan.n, user_seed=user_seed)
-    with noised(base.model, law, seed, subspace=plan.subspace) as engine:
-        scores = all_items(
-            engine, base.scorer, range(plan.n), run, f"draws at the base, {law.kind}", base.run_identity(seed)
-        )
-    return BaseDraws(
-        law=law,
-        engine=base.engine,
-        seed=seed,
-        alpha=alpha,
-        ladder=ladder,
-        draws=scores,
-        base_score=mean(base.scores),
-    )
+    with noised(base.model, law, seed, subspace=plan.subspace) as noise:
+        label = f"draws at the base, {law.kind}"
+        draws = all_items(noise, base.scorer, range(plan.n), run, label, base.run_identity(seed))
+    return BaseDraws(law=law, engine=base.engine, seed=seed, draws=draws, **taken)
+
+
+def _failed(scores: ItemScores) -> tuple[float, ...]:
+    """Return 1 for each trial without an answer; nothing if there were none."""
+    return tuple(float(s is None) for s in scores) if None in scores else ()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-import torch
-
 from certify.benchmarks import Scorer
-from certify.certificate import Measurement
+from certify.certificate import GateRecord, Measurement
 from certify.checkpoints import Checkpoint, difference, load_model
 from certify.checkpoints.compare import companion_differences
-from certify.errors import CheckpointError, InvalidPlan
+from certify.errors import CertifyWarning, CheckpointError, InvalidPlan
 from certify.evidence import (
     DistanceEvidence,
     PointEvidence,
@@ -22,18 +22,22 @@ from certify.evidence import (
 from certify.evidence.distance import Displacement
 from certify.evidence.paired_items import Items, ItemScores, PairedScores
 from certify.evidence.position import FRACTIONS
+from certify.evidence.sequential import ScoreRequirement
 from certify.measuring.base import Base
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, item_scores, mean
-from certify.measuring.sequential import SequentialRecord, run_gate
+from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, shown_trials, written_trials
+from certify.measuring.trials import EXPLICIT, EngineChoice
 from certify.noise import Subspace, noised
 from certify.noise.subspace import COORDINATES
-from certify.records import NoiseLaw, SubspaceNoise, derive_seed
+from certify.noise.walk import Span, Walk, towards
+from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, derive_seed
 
 if TYPE_CHECKING:
     from torch import nn
 
     from certify.gates import GatePlan
+    from certify.noise.activation import ActivationPairs
 
 TOKENIZER_DIFFERS = "tokenizer differs"
 
@@ -78,8 +82,12 @@ class Candidate:
         """Score every item at four points of the segment from the base to the checkpoint."""
         self._same_tokenizer("position")
         displacement = difference(self.base.checkpoint, self.checkpoint)
+        theirs = {name: p.data for name, p in self.model.named_parameters()}
+        with Walk(self.base.model, Span(theirs, towards(theirs))) as walk:
+            between = [item_scores(walk.at((f,)), self.base.scorer) for f in FRACTIONS if f < 1.0]
         points = tuple(
-            SegmentPoint(fraction=f, scores=self.scores if f == 1.0 else self._at_fraction(f)) for f in FRACTIONS
+            SegmentPoint(fraction=f, scores=scores)
+            for f, scores in zip(FRACTIONS, [*between, self.scores], strict=True)
         )
         return PositionEvidence(items=items, basin=measurement.basin, points=points, displacement=displacement)
 
@@ -118,27 +126,49 @@ class Candidate:
     def sequential(
         self,
         law: NoiseLaw,
+        requirement: ScoreRequirement,
         plan: GatePlan,
         *,
+        engine: EngineChoice = EXPLICIT,
         subspace: Subspace | None = None,
         user_seed: int = 0,
         run: Run | None = None,
-    ) -> SequentialRecord:
-        """Run a sequential gate on E J(checkpoint + noise): draw after draw, each with one random item."""
+    ) -> GateRecord:
+        """Run a sequential gate on E J(checkpoint + noise): draw after draw, each with one random item.
+
+        Raises:
+            ActivationRefused: the activation engine was asked for by name, and is not exact here.
+        """
         self._same_tokenizer("sequential")
-        difference(self.base.checkpoint, self.checkpoint)  # refuses another architecture or an inexact cast
-        return run_gate(
-            self.model,
-            self.base.scorer,
-            law,
-            plan,
-            base=self.base.checkpoint.identity,
-            checkpoint=self.checkpoint.identity,
-            engine=self.base.engine,
-            subspace=subspace,
-            user_seed=user_seed,
-            track=(run or Run()).track,
+        base, checkpoint = self.base.checkpoint, self.checkpoint
+        difference(base, checkpoint)  # refuses another architecture or an inexact cast
+        gate = PlannedGate(
+            base.identity, checkpoint.identity, self.base.scorer.identity, law, requirement, plan, user_seed
         )
+        with self._gate_trials(gate, engine, subspace) as trials:
+            return run_gate(gate, trials, differences=companion_differences(base, checkpoint), run=run)
+
+    def _gate_trials(
+        self, gate: PlannedGate, choice: EngineChoice, subspace: Subspace | None
+    ) -> AbstractContextManager[GateTrials]:
+        """Return what scores a gate's trials. A refusal spends no draw of it, so the explicit engine may take over."""
+        if choice.engine == "activation":
+            from certify.noise.activation import ActivationRefused
+
+            try:
+                return nullcontext(shown_trials(gate, self._pairs(gate.law, gate.seed, choice.tokens_per_batch)))
+            except ActivationRefused as refusal:
+                if choice.asked:
+                    raise
+                warnings.warn(f"{refusal}, which takes over", CertifyWarning, stacklevel=3)
+        return written_trials(gate, self.model, self.base.scorer, self.base.engine, subspace)
+
+    def _pairs(self, law: NoiseLaw, seed: Seed, tokens_per_batch: int) -> ActivationPairs:
+        from certify.noise.activation import ActivationPairs, ActivationRefused
+
+        if not isinstance(law, WeightNoise):
+            raise ActivationRefused("noise in a subspace is written, not shown")
+        return ActivationPairs(self.model, law, seed, self.base.questions, tokens_per_batch=tokens_per_batch)
 
     def distance(
         self, measurement: Measurement, subspaces: Sequence[Subspace] = (), items: Items = "fixed"
@@ -167,20 +197,6 @@ class Candidate:
         if not own:
             raise InvalidPlan(f"the measurement holds draws in the subspace {law.basis}: name its basis file")
         return own[0].displacement(self.base.checkpoint, self.checkpoint)
-
-    def _at_fraction(self, fraction: float) -> ItemScores:
-        """Score the point base + fraction * delta: float64, rounded once to the base's dtype."""
-        theirs = dict(self.model.named_parameters())
-        kept = {name: p.data for name, p in self.base.model.named_parameters()}
-        try:
-            for name, p in self.base.model.named_parameters():
-                wide = p.data.to(torch.float64)
-                moved = wide + fraction * (theirs[name].data.to(torch.float64) - wide)
-                p.data = (moved if p.dtype == torch.float64 else moved.to(torch.float32)).to(p.dtype)
-            return item_scores(self.base.model, self.base.scorer)
-        finally:
-            for name, p in self.base.model.named_parameters():
-                p.data = kept[name]
 
     def _same_tokenizer(self, kind: str) -> None:
         if TOKENIZER_DIFFERS in companion_differences(self.base.checkpoint, self.checkpoint):

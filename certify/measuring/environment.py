@@ -10,10 +10,21 @@ from certify.records import Environment
 PACKAGES = ("pytest-basin", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 
-def environment() -> Environment:
-    """Return the versions of this process."""
+def environment(device: str = "") -> Environment:
+    """Return the versions of this process, and the kind and name of a torch device ("cuda (NVIDIA H100 80GB HBM3)")."""
     return Environment(
+        device=_described(device),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         packages={name: version(name) for name in PACKAGES},
     )
+
+
+def _described(device: str) -> str:
+    if not device.startswith(("cuda", "auto")):
+        return device
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda ({torch.cuda.get_device_name(None if device == 'auto' else device)})"

@@ -71,7 +71,7 @@ def check(
             requirement=requirement,
             alpha=alpha,
             evidence=evidence,
-            environment=environment(),
+            environment=environment(base.device),
         )
 
 
@@ -144,7 +144,7 @@ def _check_distance(
                 f"the measurement declared confidence {1 - draws.alpha:g} before its draws; ask for that, or "
                 "measure again"
             )
-        require_feasible("distance", draws.n, requirement, alpha / draws.ladder, chance)
+        require_feasible("distance", draws.n, requirement, alpha / draws.ladder, chance, draws.design)
 
 
 def _check_measurement(base: Base, measurement: Measurement) -> None:

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 
 from certify.errors import InvalidPlan
+from certify.evidence import Requirement
+from certify.evidence.distance import DrawDesign
 from certify.measuring.base import Base
 from certify.measuring.run import Track, silent
 from certify.measuring.scores import item_scores, mean
@@ -44,10 +46,11 @@ class Costs:
     benchmark: float
     items: int
 
-    def measure(self, laws: int, n: int) -> float:
-        """Return the seconds of a measurement: the basin at five sigmas, and n draws of each law."""
+    def measure(self, laws: int, n: int, design: DrawDesign = "table") -> float:
+        """Return the explicit engine's seconds of a measurement: the basin at five sigmas, and n draws of each law."""
         basin = len(GRID) * self.items * (self.draw + self.item)
-        return self.benchmark + basin + laws * n * (self.draw + self.benchmark)
+        each = self.benchmark if design == "table" else self.item
+        return self.benchmark + basin + laws * n * (self.draw + each)
 
     def choosing(self) -> float:
         """Return the most seconds that choosing sigma adds."""
@@ -78,7 +81,7 @@ def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, track: Track 
     Raises:
         InvalidPlan: even the smallest sigma tried breaks the benchmark.
     """
-    score, sigma = mean(base.scores), _size_of_weights(base)
+    score, sigma = mean(base.scores), size_of_weights(base)
     for _ in track(range(HALVINGS), "pilot"):
         if score - pilot_draws(base, sigma, user_seed=user_seed).mean <= tau / 2:
             return sigma
@@ -86,9 +89,27 @@ def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, track: Track 
     raise InvalidPlan(f"no basin found: noise of sigma {2 * sigma:.2g} still costs more than {tau / 2:g} of the score")
 
 
+def allowed_drop(base: Base, requirement: Requirement) -> float:
+    """Return the drop that noise may cost, in score units, for the pilot to place sigmas by; 0.05 for an absence.
+
+    Raises:
+        InvalidPlan: the requirement allows this base no drop at all.
+    """
+    if requirement.unit == "absence":
+        return Requirement().limit
+    score, chance = mean(base.scores), base.benchmark.chance
+    allowed = requirement.limit if requirement.unit == "drop" else (1.0 - requirement.limit) * (score - chance)
+    if allowed <= 0.0:
+        raise InvalidPlan(
+            f"no pilot can choose sigma: {requirement.describe()} allows a base that scores {score:.3f} (chance "
+            f"{chance:g}) no drop; name the sigmas yourself"
+        )
+    return allowed
+
+
 def pilot_costs(base: Base, sigma: float | None = None) -> Costs:
     """Time a few pilot draws at the base, each without and with the benchmark; the scores are not looked at."""
-    law = base.weight_law(_size_of_weights(base) / 2**HALVINGS if sigma is None else sigma)
+    law = base.weight_law(faint_sigma(base) if sigma is None else sigma)
     scorer = base.scorer
     seed = derive_seed("pilot", law, scorer.identity, base.checkpoint.identity, n=TIMED)
     seconds: dict[str, list[float]] = {"draw": [], "item": [], "benchmark": []}
@@ -96,6 +117,7 @@ def pilot_costs(base: Base, sigma: float | None = None) -> Costs:
         for i in range(TIMED + 1):
             start = time.perf_counter()
             model = engine.at(i)
+            wait_for_device(base)
             written = time.perf_counter()
             scorer.score(model, [i % scorer.identity.items])
             alone = time.perf_counter()
@@ -113,7 +135,21 @@ def sigma_grid(sigma: float) -> tuple[float, ...]:
     return tuple(sigma * f for f in GRID)
 
 
-def _size_of_weights(base: Base) -> float:
+def wait_for_device(base: Base) -> None:
+    """Return when the device has done what it was asked, so that a timing is of the work and not of the asking."""
+    import torch
+
+    if base.device != "cpu" and torch.cuda.is_available():
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(device)
+
+
+def faint_sigma(base: Base) -> float:
+    """Return a sigma that costs no capability, for pilots that only time."""
+    return size_of_weights(base) * float(2**-HALVINGS)
+
+
+def size_of_weights(base: Base) -> float:
     """Return the root mean square of all weights, to two digits."""
     squares = sum(float(p.double().square().sum()) for p in base.model.parameters())
     return float(f"{(squares / sum(p.numel() for p in base.model.parameters())) ** 0.5:.2g}")

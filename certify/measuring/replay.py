@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from certify.certificate import Certificate, Measurement
+from certify.certificate import AnyDocument, GateRecord, Measurement
 from certify.errors import InvalidPlan
 from certify.evidence import DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.distance import BaseDraws
 from certify.evidence.position import Basin
+from certify.evidence.width import WidthEvidence
 from certify.measuring.base import Base
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, checked, item_scores
+from certify.measuring.trials import Trials, open_in_activation_space, random_items
 from certify.noise import Subspace, noised
-from certify.records import EngineIdentity, NoiseLaw, Seed
+from certify.records import ActivationIdentity, EngineIdentity, NoiseLaw, Seed
+
+if TYPE_CHECKING:
+    from certify.noise.activation import ActivationPairs, Audit
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Scores in a record that came from one seed and law at the base."""
+    """Scores in a record that came from one seed and law; ``items[i]`` is draw i's only item, None: all.
+
+    ``unanswered`` is what an item without an answer was recorded as.
+    """
 
     where: str
     law: NoiseLaw
     seed: Seed
     engine: EngineIdentity
     scores: Sequence[float | None]
-    one_item_each: bool
+    items: Sequence[int] | None
+    unanswered: float | None = None
 
 
-def replay(
-    document: Certificate | Measurement, base: Base, draws: int, subspaces: Sequence[Subspace] = ()
-) -> list[str]:
+def replay(document: AnyDocument, base: Base, draws: int, subspaces: Sequence[Subspace] = ()) -> list[str]:
     """Score the base without noise and ``draws`` of every stored run at it again; return what differs.
 
-    On another processor or version logits may round differently and single items may flip: a difference
-    calls for a look, agreement shows that the counts came from these weights.
+    The draws of a gate lie at its checkpoint: give that, opened on the same benchmark, in the place of ``base``.
+
+    On another processor or version logits may round differently and single items may flip: a difference calls for a
+    look, agreement shows that the counts came from these weights. In activation space the draws share a batch of
+    their own, whose shape moves digits on the same machine, too: by less than the guard, so that no decision turns,
+    but one at the guard's edge may be left open or not.
 
     Raises:
         InvalidPlan: a run in a subspace whose basis was not given.
@@ -46,24 +58,87 @@ def replay(
         changed = sum(a != b for a, b in zip(unnoised, fresh, strict=True))
         lines.append(f"replay: {changed} of {len(fresh)} item scores of the base without noise differ")
     for stored in _runs(document):
-        lines += _again(stored, base, draws, subspaces)
+        again = _shown_again if isinstance(stored.engine, ActivationIdentity) else _written_again
+        for i, fresh_score in again(stored, base, spread(len(stored.scores), draws), subspaces):
+            recorded = stored.scores[i]
+            lines.append(f"replay: {stored.where}, draw {i}: recorded {recorded}, drawn again {fresh_score}")
     return lines
 
 
-def _again(stored: Stored, base: Base, draws: int, subspaces: Sequence[Subspace]) -> Iterator[str]:
+def audit(document: AnyDocument, base: Base, draws: int) -> dict[str, Audit]:
+    """Re-run ``draws`` draws of every activation-space run as ordinary models with completed weights.
+
+    Returns for each run the largest difference of a scored logit, beside what rounding explains.
+
+    Raises:
+        ActivationRefused: the engine that the record names cannot serve this model.
+    """
+    return {
+        stored.where: _opened(stored, base).audit(_table(stored), min(draws, len(stored.scores)))
+        for stored in _runs(document)
+        if isinstance(stored.engine, ActivationIdentity)
+    }
+
+
+def audit_lines(found: Mapping[str, Audit], draws: int) -> Iterator[tuple[str, bool]]:
+    """Yield what an audit of ``draws`` draws of each run found, in words, and whether it is only rounding."""
+    if not found:
+        yield "audit: no run was drawn in activation space", True
+    for where, each in found.items():
+        yield (
+            f"audit: {where}, {draws} draws as ordinary models: logits differ by at most {each.difference:.1e} "
+            f"(limit {each.limit:.1e})",
+            each.passed,
+        )
+
+
+def _written_again(
+    stored: Stored, base: Base, draws: Sequence[int], subspaces: Sequence[Subspace]
+) -> Iterator[tuple[int, float | None]]:
+    """Yield the draws whose score by the explicit engine is not the recorded one."""
     subspace = None
     if stored.law.kind == "subspace":
         subspace = next((s for s in subspaces if s.digest == stored.law.basis), None)
         if subspace is None:
             raise InvalidPlan(f"{stored.where} was drawn in the subspace {stored.law.basis}: name its basis file")
     with noised(base.model, stored.law, stored.seed, subspace=subspace) as engine:
-        for i in spread(len(stored.scores), draws):
-            if stored.one_item_each:
-                fresh = checked(base.scorer.score(engine.at(i), [i]), 1, base.scorer.identity.graded)[0]
+        for i in draws:
+            fresh: float | None
+            if stored.items is not None:
+                asked = base.scorer.score(engine.at(i), [stored.items[i]])
+                fresh = checked(asked, 1, base.scorer.identity.graded)[0]
+                fresh = stored.unanswered if fresh is None else fresh
             else:
                 fresh = all_items(engine, base.scorer, [i], Run(), "", {}).scores[0]
             if fresh != stored.scores[i]:
-                yield f"replay: {stored.where}, draw {i}: recorded {stored.scores[i]}, drawn again {fresh}"
+                yield i, fresh
+
+
+def _shown_again(
+    stored: Stored, base: Base, draws: Sequence[int], subspaces: Sequence[Subspace]
+) -> Iterator[tuple[int, float | None]]:
+    """Yield the draws whose decision in activation space is not the recorded one, by the recorded guard."""
+    assert isinstance(stored.engine, ActivationIdentity)
+    pairs, guard = _opened(stored, base), stored.engine.guard
+    whole = _table(stored)
+    table = [whole[i] for i in draws]
+    for batch in pairs.plan(table):
+        for entry, (margin,) in zip(batch, pairs.margins(table, batch), strict=True):
+            question = pairs.items[table[entry][1][0]]
+            recorded, fresh = stored.scores[draws[entry]], question.decide(margin, guard)
+            at_the_edge = None in (recorded, fresh) and question.is_guarded(margin, 2 * guard)
+            if fresh != recorded and not at_the_edge:
+                yield draws[entry], fresh
+
+
+def _opened(stored: Stored, base: Base) -> ActivationPairs:
+    assert isinstance(stored.engine, ActivationIdentity)
+    trials = Trials("pairs", stored.law, stored.seed, tuple(stored.items or ()), stored.where)
+    return open_in_activation_space(base, trials, stored.engine.tokens_per_batch)
+
+
+def _table(stored: Stored) -> list[tuple[int, tuple[int]]]:
+    return [(draw, (item,)) for draw, item in enumerate(stored.items or ())]
 
 
 def spread(n: int, k: int) -> list[int]:
@@ -73,36 +148,53 @@ def spread(n: int, k: int) -> list[int]:
     return sorted({round(j * (n - 1) / max(1, k - 1)) for j in range(k)})
 
 
-def _unnoised(document: Certificate | Measurement) -> Sequence[float | None] | None:
+def _unnoised(document: AnyDocument) -> Sequence[float | None] | None:
     if isinstance(document, Measurement):
         return document.basin.base
-    if isinstance(document.evidence, PositionEvidence):
+    if isinstance(document, GateRecord):
+        return None
+    if isinstance(document.evidence, PositionEvidence | WidthEvidence):
         return document.evidence.basin.base
     return document.evidence.scores.base if isinstance(document.evidence, PointEvidence) else None
 
 
-def _runs(document: Certificate | Measurement) -> Iterator[Stored]:
-    """Yield every run at the base that the record stores."""
+def _runs(document: AnyDocument) -> Iterator[Stored]:
+    """Yield every run at the base that the record stores, or the run of a gate at its checkpoint."""
+    m = document.benchmark.items
+    if isinstance(document, GateRecord):
+        gate = document.evidence
+        items = random_items(gate.seed, m, gate.plan.cap)[: len(gate.scores)]
+        yield Stored("evidence", gate.law, gate.seed, gate.engine, gate.scores, items, unanswered=0.0)
+        return
     if isinstance(document, Measurement):
         yield from _levels(document.basin)
         for i, draws in enumerate(document.draws):
-            yield _table(f"draws.{i}", draws)
+            yield _draws(f"draws.{i}", draws, m)
         return
     evidence = document.evidence
     if isinstance(evidence, PositionEvidence):
         yield from _levels(evidence.basin)
+    elif isinstance(evidence, WidthEvidence):
+        yield from _levels(evidence.basin)
+        for i, draws in enumerate(evidence.draws):
+            yield _draws(f"evidence.draws.{i}", draws, m)
     elif isinstance(evidence, DistanceEvidence):
-        yield _table("evidence.draws", evidence.draws)
+        yield _draws("evidence.draws", evidence.draws, m)
     elif isinstance(evidence, SmoothedEvidence):
         e = evidence
-        yield Stored("evidence.base", e.law, e.seed, e.engine, e.base.scores, one_item_each=False)
+        yield Stored("evidence.base", e.law, e.seed, e.engine, e.base.scores, None)
 
 
 def _levels(basin: Basin) -> Iterator[Stored]:
     for level in basin.levels:
         where = f"basin, sigma {level.sigma:g}"
-        yield Stored(where, level.law, level.seed, level.engine, level.scores, one_item_each=True)
+        yield Stored(where, level.law, level.seed, level.engine, level.scores, range(len(level.scores)))
 
 
-def _table(where: str, draws: BaseDraws) -> Stored:
-    return Stored(where, draws.law, draws.seed, draws.engine, draws.draws.scores, one_item_each=False)
+def _draws(where: str, draws: BaseDraws, m: int) -> Stored:
+    scores, items = draws.draws.scores, None
+    if draws.design == "pairs":
+        items = random_items(draws.seed, m, draws.n)
+        pairs = zip(scores, draws.draws.shares_failed, strict=True)
+        return Stored(where, draws.law, draws.seed, draws.engine, [None if f else s for s, f in pairs], items)
+    return Stored(where, draws.law, draws.seed, draws.engine, scores, items)

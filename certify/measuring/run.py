@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from certify.certificate import write_whole
 from certify.errors import InvalidPlan
 from certify.measuring.ledger import Entry, Ledger
 from certify.measuring.world import World
+from certify.records import Record
 
+Choice = TypeVar("Choice", bound=Record)
 Track = Callable[[Sequence[int], str], Iterable[int]]
 
 
@@ -39,24 +42,95 @@ class Run:
         Raises:
             InvalidPlan: several processes without a folder to meet in, or one of them did not finish its share.
         """
+        found = self.carry_out_batches([[i] for i in draws], lambda batch: [score(batch[0])], label, identity)
+        return [found[i] for i in draws]
+
+    def carry_out_batches(
+        self,
+        batches: Sequence[Sequence[int]],
+        score: Callable[[Sequence[int]], Sequence[Entry]],
+        label: str,
+        identity: Mapping[str, Any],
+    ) -> dict[int, Entry]:
+        """Return the entry of every draw of ``batches``, each batch scored at once, as :meth:`carry_out` does.
+
+        A batch of which a ledger holds a part is scored again as a whole: its shape may move digits.
+        """
         if self.ledgers is None:
             if self.world.size > 1:
                 raise InvalidPlan("several processes need a folder for their finished draws")
-            return [score(i) for i in self.track(draws, label)]
+            turns = self.track(range(len(batches)), label)
+            return {i: entry for b in turns for i, entry in zip(batches[b], score(batches[b]), strict=True)}
         ledger = Ledger(self.ledgers, identity)
         with self._alone(ledger):
             done = ledger.read()
-            mine = self.world.share([i for i in draws if i not in done])
+            mine = self.world.share([b for b, batch in enumerate(batches) if any(i not in done for i in batch)])
             if mine:
                 with ledger.writer(self.world.rank) as append:
-                    for i in self.track(mine, label):
-                        append(i, score(i))
+                    for b in self.track(mine, label):
+                        for i, entry in zip(batches[b], score(batches[b]), strict=True):
+                            if i not in done:
+                                append(i, entry)
             self.world.wait()
             done = ledger.read()
+        draws = [i for batch in batches for i in batch]
         missing = [i for i in draws if i not in done]
         if missing:
             raise InvalidPlan(f"{len(missing)} of {len(draws)} draws are missing ({label}); run the same command again")
-        return [done[i] for i in draws]
+        return {i: done[i] for i in draws}
+
+    def settled(self, choose: Callable[[], Choice], kind: type[Choice], identity: Mapping[str, Any]) -> Choice:
+        """Return what ``choose`` finds, or what it found when this run was begun: kept beside the finished draws.
+
+        A choice that rests on timings must not change when a killed run resumes, nor differ between processes.
+        """
+        if self.ledgers is None:
+            return choose()
+        ledger = Ledger(self.ledgers, identity)
+        kept = ledger.folder / "choice.json"
+        with self._alone(ledger):
+            if self.world.rank == 0 and not kept.exists():
+                write_whole(kept, choose().model_dump_json(indent=1) + "\n")
+            self.world.wait()
+            return kind.model_validate_json(kept.read_text(encoding="utf-8"))
+
+    def in_turn(
+        self,
+        blocks: Iterable[Sequence[int]],
+        score: Callable[[Sequence[int]], Sequence[Entry]],
+        identity: Mapping[str, Any],
+    ) -> Generator[Entry, None, None]:
+        """Yield the entries of one block of draws after the other, in order, for as long as the caller asks.
+
+        ``blocks`` is asked for a block only when all before it were yielded, so it may depend on them. Processes
+        share each block and meet at its end. Ledgers are kept as by :meth:`carry_out_batches`.
+
+        Raises:
+            InvalidPlan: several processes without a folder to meet in, or one of them did not finish its share.
+        """
+        if self.ledgers is None:
+            if self.world.size > 1:
+                raise InvalidPlan("several processes need a folder for their finished draws")
+            for block in blocks:
+                yield from score(block)
+            return
+        ledger = Ledger(self.ledgers, identity)
+        with self._alone(ledger), ExitStack() as writing:
+            done, append = ledger.read(), None
+            for block in blocks:
+                mine = self.world.share(block)
+                if any(i not in done for i in mine):
+                    append = append or writing.enter_context(ledger.writer(self.world.rank))
+                    for i, entry in zip(mine, score(mine), strict=True):
+                        if i not in done:
+                            append(i, entry)
+                            done[i] = entry
+                if self.world.size > 1:
+                    self.world.wait()
+                    done = ledger.read()
+                if missing := [i for i in block if i not in done]:
+                    raise InvalidPlan(f"{len(missing)} of draws {block[0]} to {block[-1]} are missing; run again")
+                yield from (done[i] for i in block)
 
     @contextmanager
     def _alone(self, ledger: Ledger) -> Iterator[None]:

@@ -39,14 +39,15 @@ def all_items(
     return DrawScores(scores=tuple(s or 0.0 for s, _ in entries), failed=failed if any(failed) else ())
 
 
-def one_pass(engine: Engine, scorer: Scorer, run: Run, label: str, identity: Mapping[str, Any]) -> ItemScores:
-    """Return the score of each item j under its own draw j (one-pass design)."""
+def one_item_each(
+    engine: Engine, scorer: Scorer, items: Sequence[int], run: Run, label: str, identity: Mapping[str, Any]
+) -> ItemScores:
+    """Return the score of item ``items[i]`` under draw i, in draw order."""
 
     def score(draw: int) -> Entry:
-        return checked(scorer.score(engine.at(draw), [draw]), 1, scorer.identity.graded)[0], 0.0
+        return checked(scorer.score(engine.at(draw), [items[draw]]), 1, scorer.identity.graded)[0], 0.0
 
-    entries = run.carry_out(range(scorer.identity.items), score, label, {**identity, "design": "one-pass"})
-    return tuple(s for s, _ in entries)
+    return tuple(s for s, _ in run.carry_out(range(len(items)), score, label, identity))
 
 
 def mean(scores: ItemScores) -> float:

@@ -1,4 +1,4 @@
-"""Sequential gates on real weights: one fresh draw with one random item at a time, until the gate decides.
+"""Sequential gates on real weights: fresh draws with one random item each, in draw order, until the gate decides.
 
 Design "pair" (theory §4.1): trial i is item j_i, uniform over the benchmark, under noise draw i, both fresh. The
 trials are then independent with one success probability, E J(checkpoint + noise), which Wald's test needs.
@@ -6,77 +6,101 @@ trials are then independent with one success probability, E J(checkpoint + noise
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from pydantic import Field, model_validator
-
+from certify.certificate import GateRecord, make_gate_record
 from certify.errors import InvalidPlan
+from certify.evidence.sequential import (
+    RIGHT,
+    SCORES,
+    UNCLEAR,
+    ScoreRequirement,
+    SequentialEvidence,
+    decide_at,
+    gate_seed,
+    least_to_pass,
+)
 from certify.gates import Decision, GatePlan
-from certify.measuring.run import Track, silent
+from certify.measuring.environment import environment
+from certify.measuring.ledger import Entry
+from certify.measuring.run import Run
 from certify.measuring.scores import checked
+from certify.measuring.trials import random_items
 from certify.noise import Subspace, noised
 from certify.records import (
+    ActivationIdentity,
     BenchmarkIdentity,
     EngineIdentity,
+    ExplicitIdentity,
     ModelIdentity,
     NoiseLaw,
-    Record,
     Seed,
-    derive_seed,
+    identity_key,
+    items_key,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
     from certify.benchmarks import Scorer
-    from certify.noise import Engine
+    from certify.noise.activation import ActivationPairs
+
+OUTCOME = {score: outcome for outcome, score in SCORES.items()}
+SMALLEST_BLOCK, LARGEST_BLOCK = 16, 64  # trials drawn together, doubling; those after the decision are wasted
 
 
-class SequentialRecord(Record):
-    """What a gate saw and decided; the decision is recomputed from the outcomes whenever a record is read.
+@dataclass(frozen=True)
+class PlannedGate:
+    """A gate before its draws: whose score is tested, under which noise, against which number, by which plan.
 
-    ``plan.p0`` is the required score before finite precision. ``outcomes`` holds one digit for each draw, 1 for a
-    right answer; an item without an answer is 0.
+    Raises:
+        InvalidPlan: a graded benchmark (Wald's test needs 0/1 items), or a plan for another score than is required.
     """
 
     base: ModelIdentity
     checkpoint: ModelIdentity
     benchmark: BenchmarkIdentity
     law: NoiseLaw
-    engine: EngineIdentity
-    seed: Seed
+    requirement: ScoreRequirement
     plan: GatePlan
-    outcomes: Annotated[str, Field(pattern=r"^[01]+$")]
-    decision: Decision
+    user_seed: int = 0
 
-    @model_validator(mode="after")
-    def _decided_by_its_outcomes(self) -> SequentialRecord:
-        found = decide(self.plan, self.engine.eta(self.law), self.outcomes)
-        if found is not self.decision or found is Decision.CONTINUE:
-            raise ValueError(f"decision: recorded {self.decision.value}, the outcomes give {found.value}")
-        expected = _seed(self.law, self.benchmark, self.base, self.checkpoint, self.plan, self.seed.user_seed)
-        if self.seed != expected:
-            raise ValueError("seed: the recorded identities and plan give another one")
-        return self
+    def __post_init__(self) -> None:
+        """Check that this plan can test this requirement."""
+        if self.benchmark.graded:
+            raise InvalidPlan(f"{self.benchmark.name} is graded: a sequential gate needs items that are right or wrong")
+        level = self.requirement.level(self.benchmark.chance)
+        if self.plan.p0 != level:
+            raise InvalidPlan(f"the plan tests a score of {self.plan.p0!r}, but {level!r} is required")
+
+    @cached_property
+    def seed(self) -> Seed:
+        """Where its draws and items come from."""
+        return gate_seed(self.law, self.benchmark, self.base, self.checkpoint, self.plan.cap, user_seed=self.user_seed)
+
+    @cached_property
+    def items(self) -> tuple[int, ...]:
+        """The item of each trial up to the cap."""
+        return random_items(self.seed, self.benchmark.items, self.plan.cap)
+
+
+@dataclass(frozen=True)
+class GateTrials:
+    """What scores the trials of a gate, by their numbers: 1.0, 0.0 or None (unclear), and 1 where a guard hid it."""
+
+    engine: EngineIdentity
+    device: str
+    score: Callable[[Sequence[int]], Sequence[Entry]]
 
 
 def run_gate(
-    model: nn.Module,
-    scorer: Scorer,
-    law: NoiseLaw,
-    plan: GatePlan,
-    *,
-    base: ModelIdentity,
-    checkpoint: ModelIdentity,
-    engine: EngineIdentity,
-    subspace: Subspace | None = None,
-    user_seed: int = 0,
-    track: Track = silent,
-) -> SequentialRecord:
-    """Test "E J(checkpoint + noise) is at most plan.p0" on ``model``, the checkpoint, and stop when it is decided.
+    gate: PlannedGate, trials: GateTrials, *, differences: Sequence[str] = (), run: Run | None = None
+) -> GateRecord:
+    """Test "E J(checkpoint + noise) is at most plan.p0", draw after draw, and stop when it is decided.
 
     Guarantee: if E J(checkpoint + noise) <= plan.p0, the gate passes with probability at most plan.alpha over its
     draws and items; if it is at least plan.p0, the gate refutes with probability at most plan.alpha_refute.
@@ -88,75 +112,93 @@ def run_gate(
     again, with another plan or user seed, is another test and pays with its alpha (planning.attempt_alpha).
     Finite precision: eta of the engine is added to p0 for a pass and taken off it for a refutation.
 
+    Trials are looked at in draw order, each when all before it are there, so the record does not depend on how many
+    are drawn together, by how many processes, or how often they were killed.
+
     Raises:
-        InvalidPlan: a graded benchmark (Wald's test needs 0/1 items).
         InvalidInput: p1 is not above p0 + eta.
     """
-    identity = scorer.identity
-    if identity.graded:
-        raise InvalidPlan(f"{identity.name} is graded: a sequential gate needs items that are right or wrong")
-    eta = engine.eta(law)
+    run, plan, eta = run or Run(), gate.plan, trials.engine.eta(gate.law)
+    here = environment(trials.device)
     decide_at(plan, eta, 1, 0)  # refuses a p1 that is not above p0 + eta before the first draw
-    seed = _seed(law, identity, base, checkpoint, plan, user_seed)
-    outcomes, decision = "", Decision.CONTINUE
-    with noised(model, law, seed, subspace=subspace) as noise:
-        for right in pair_trials(noise, scorer, seed, plan.cap, track):
-            outcomes += "1" if right else "0"
-            decision = decide_at(plan, eta, len(outcomes), outcomes.count("1"))
-            if decision is not Decision.CONTINUE:
+    key: dict[str, Any] = {
+        "design": "gate",
+        "seed": gate.seed.value,
+        "weights": identity_key(gate.checkpoint),
+        "benchmark": items_key(gate.benchmark),
+        "engine": trials.engine.model_dump(mode="json"),
+        "environment": here.model_dump(mode="json"),
+    }
+    outcomes, guarded = "", 0
+
+    def blocks() -> Iterator[range]:
+        for size in _block_sizes(isinstance(trials.engine, ExplicitIdentity) and run.world.size == 1):
+            n = len(outcomes)
+            yield range(n, n + min(size, least_to_pass(plan, eta, n, outcomes.count(RIGHT)), plan.cap - n))
+
+    with closing(run.in_turn(blocks(), trials.score, key)) as entries:
+        for _ in run.track(range(plan.cap), "sequential gate"):
+            right, hidden = next(entries)
+            outcomes, guarded = outcomes + OUTCOME[right], guarded + int(hidden)
+            counts = len(outcomes), outcomes.count(RIGHT), outcomes.count(UNCLEAR)
+            if decide_at(plan, eta, *counts) is not Decision.CONTINUE:
                 break
-    return SequentialRecord(
-        base=base,
-        checkpoint=checkpoint,
-        benchmark=identity,
-        law=law,
-        engine=engine,
-        seed=seed,
-        plan=plan,
-        outcomes=outcomes,
-        decision=decision,
+    return make_gate_record(
+        base=gate.base,
+        checkpoint=gate.checkpoint,
+        benchmark=gate.benchmark,
+        requirement=gate.requirement,
+        evidence=SequentialEvidence(
+            law=gate.law,
+            engine=_with_guarded(trials.engine, guarded),
+            seed=gate.seed,
+            plan=plan,
+            outcomes=outcomes,
+            differences=tuple(differences),
+        ),
+        environment=here,
     )
 
 
-def pair_trials(engine: Engine, scorer: Scorer, seed: Seed, n: int, track: Track = silent) -> Iterator[bool]:
-    """Yield whether item j_i is right under draw i, for i < n; j_i uniform, from a generator keyed by the seed."""
-    items = np.random.Generator(np.random.PCG64(seed.integer)).integers(scorer.identity.items, size=n)
-    for i in track(range(n), "sequential gate"):
-        (score,) = checked(scorer.score(engine.at(i), [int(items[i])]), 1, graded=False)
-        yield score == 1.0
+@contextmanager
+def written_trials(
+    gate: PlannedGate, model: nn.Module, scorer: Scorer, engine: ExplicitIdentity, subspace: Subspace | None = None
+) -> Iterator[GateTrials]:
+    """Yield what scores trials one by one, each under weights of ``model`` that the explicit engine wrote for it.
 
-
-def decide(plan: GatePlan, eta: float, outcomes: str) -> Decision:
-    """Return what the gate decides on these outcomes, draw by draw.
-
-    Raises:
-        InvalidPlan: it had decided before the last of them.
+    An item without an answer is wrong, by definition of J.
     """
-    right = 0
-    for n, outcome in enumerate(outcomes, 1):
-        right += outcome == "1"
-        decision = decide_at(plan, eta, n, right)
-        if decision is not Decision.CONTINUE and n < len(outcomes):
-            raise InvalidPlan(f"the gate was decided ({decision.value}) after {n} of {len(outcomes)} outcomes")
-    return decide_at(plan, eta, len(outcomes), right)
+    with noised(model, gate.law, gate.seed, subspace=subspace) as noise:
+
+        def score(draws: Sequence[int]) -> list[Entry]:
+            found = (checked(scorer.score(noise.at(i), [gate.items[i]]), 1, graded=False) for i in draws)
+            return [(right or 0.0, 0.0) for (right,) in found]
+
+        yield GateTrials(engine, engine.device, score)
 
 
-def decide_at(plan: GatePlan, eta: float, n: int, right: int) -> Decision:
-    """Return the decision after n draws: a pass against p0 + eta, a refutation against p0 - eta."""
-    if right <= replace(plan, p0=plan.p0 - eta).refuted_at_most(n):
-        return Decision.REFUTED
-    decision = replace(plan, p0=plan.p0 + eta).decide(n, right)
-    if decision is Decision.REFUTED:  # against p0 + eta only
-        return Decision.CAPPED if n >= plan.cap else Decision.CONTINUE
-    return decision
+def shown_trials(gate: PlannedGate, pairs: ActivationPairs) -> GateTrials:
+    """Return what scores many trials in a batch, in activation space; a decision within the guard is unclear."""
+
+    def score(draws: Sequence[int]) -> list[Entry]:
+        table, found = [(i, (gate.items[i],)) for i in draws], dict[int, Entry]()
+        for batch in pairs.plan(table):
+            for entry, (margin,) in zip(batch, pairs.margins(table, batch), strict=True):
+                question = pairs.items[gate.items[draws[entry]]]
+                hidden = question.is_guarded(margin, pairs.guard)
+                found[entry] = question.decide(margin, pairs.guard), float(hidden)
+        return [found[entry] for entry in range(len(table))]
+
+    return GateTrials(pairs.identity, pairs.identity.device, score)
 
 
-def _seed(
-    law: NoiseLaw,
-    benchmark: BenchmarkIdentity,
-    base: ModelIdentity,
-    checkpoint: ModelIdentity,
-    plan: GatePlan,
-    user_seed: int,
-) -> Seed:
-    return derive_seed("sequential", law, benchmark, base, checkpoint=checkpoint, n=plan.cap, user_seed=user_seed)
+def _block_sizes(alone: bool) -> Iterator[int]:
+    """Yield how many trials to draw together: one by one where together is no cheaper, else doubling to a limit."""
+    size = 1 if alone else SMALLEST_BLOCK
+    while True:
+        yield size
+        size = 1 if alone else min(2 * size, LARGEST_BLOCK)
+
+
+def _with_guarded(engine: EngineIdentity, guarded: int) -> EngineIdentity:
+    return engine.model_copy(update={"guarded": guarded}) if isinstance(engine, ActivationIdentity) else engine

@@ -308,6 +308,18 @@ def perturb_fast_half(
 
 
 @compiled
+def scaled_normals(out: NDArray[Any], first: int, chunk: int, tensor: int, k0: int, k1: int, scale: float) -> None:
+    """Row i: float32(z * scale) of draw ``first`` + i, from chunk ``chunk`` of a tensor on (seeded directions)."""
+    t, z = np.empty((4, LANE), u32), np.empty(STRICT_CHUNK, f64)
+    for i in range(out.shape[0]):
+        for start in range(0, out.shape[1], STRICT_CHUNK):
+            row = out[i, start : min(start + STRICT_CHUNK, out.shape[1])]
+            strict_chunk(z, t, chunk + start // STRICT_CHUNK, first + i, tensor, k0, k1, row.size)
+            for e in range(row.size):
+                row[e] = z[e] * scale
+
+
+@compiled
 def _combination(total: NDArray[Any], directions: NDArray[Any], coordinates: NDArray[Any], start: int) -> None:
     """sum_i c_i v_i in float64, in index order from zero (so that -0.0 never appears)."""
     total[:] = 0.0

@@ -14,7 +14,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from certify.bounds import score_band
 from certify.evidence import DistanceEvidence, PositionEvidence, Requirement
 from certify.evidence.paired_items import ItemScores, PairedScores, kept
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from certify.certificate import Certificate, Measurement
+    from certify.evidence.position import Basin
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
@@ -41,31 +41,10 @@ def basin_figure(
     measurement: Measurement, certificates: Sequence[Certificate], requirement: Requirement, alpha: float
 ) -> Figure:
     """Score under noise against sigma, with bounds, sigma* and where each checkpoint lies (alpha*)."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     basin, chance = measurement.basin, measurement.benchmark.chance
-    score = mean_score(basin.base)
-    sigmas = [level.sigma for level in basin.levels]
-    drops = [basin.drop_at(level).drop(alpha) for level in basin.levels]
-    means = np.array([score - (d.value or 0.0) for d in drops])
-    low = np.array([score - (1.0 if d.upper is None else d.upper) for d in drops])
-    high = np.minimum(1.0, [score - (-1.0 if d.lower is None else d.lower) for d in drops])
-    axes.errorbar(
-        sigmas,
-        means,
-        yerr=[means - low, np.maximum(high - means, 0)],
-        fmt="o-",
-        color="black",
-        capsize=3,
-        label=f"base under noise, {100 * (1 - alpha):g} % one-sided bounds",
-    )
-    width = basin.width(requirement, alpha, chance)
-    if width is not None:
-        axes.axvspan(0, width, color="#56B4E9", alpha=0.15, lw=0, label=f"certified width sigma* = {width:g}")
-    if requirement.unit == "drop":
-        axes.axhline(
-            score - requirement.limit, color="grey", ls="--", lw=1, label=f"allowed drop {requirement.limit:g}"
-        )
-    _chance_line(axes, chance)
+    draw_basin(axes, basin, basin.width(requirement, alpha, chance), requirement, alpha)
+    chance_line(axes, chance)
     for i, c in enumerate(c for c in certificates if isinstance(c.evidence, PositionEvidence)):
         evidence = c.evidence
         assert isinstance(evidence, PositionEvidence)
@@ -87,13 +66,38 @@ def basin_figure(
         xlim=(0, None),
         ylim=(0, 1.04),
     )
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
+
+
+def draw_basin(axes: Axes, basin: Basin, width: float | None, requirement: Requirement, alpha: float) -> None:
+    """Draw the score under noise against sigma with its bounds, the width sigma* and the allowed drop."""
+    score = mean_score(basin.base)
+    sigmas = [level.sigma for level in basin.levels]
+    drops = [basin.drop_at(level).drop(alpha) for level in basin.levels]
+    means = np.array([score - (d.value or 0.0) for d in drops])
+    low = np.array([score - (1.0 if d.upper is None else d.upper) for d in drops])
+    high = np.minimum(1.0, [score - (-1.0 if d.lower is None else d.lower) for d in drops])
+    axes.errorbar(
+        sigmas,
+        means,
+        yerr=[means - low, np.maximum(high - means, 0)],
+        fmt="o-",
+        color="black",
+        capsize=3,
+        label=f"base under noise, {100 * (1 - alpha):g} % one-sided bounds",
+    )
+    if width is not None:
+        axes.axvspan(0, width, color="#56B4E9", alpha=0.15, lw=0, label=f"certified width sigma* = {width:g}")
+    if requirement.unit == "drop":
+        axes.axhline(
+            score - requirement.limit, color="grey", ls="--", lw=1, label=f"allowed drop {requirement.limit:g}"
+        )
 
 
 def segment_figure(certificates: Sequence[Certificate], requirement: Requirement) -> Figure:
     """Drop along the segment from the base to each checkpoint, with the bounds that were judged."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     chosen = [c for c in certificates if isinstance(c.evidence, PositionEvidence)]
     for i, c in enumerate(chosen):
         evidence = c.evidence
@@ -127,25 +131,25 @@ def segment_figure(certificates: Sequence[Certificate], requirement: Requirement
         title=f"From the base to each checkpoint ({items} items, bounds for all listed points at once)",
         xlim=(0, None),
     )
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
 def distance_figure(measurement: Measurement, certificates: Sequence[Certificate], alpha: float) -> Figure:
     """Certified noise-averaged score against distance, for each law, with every checkpoint that has one."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     chance = measurement.benchmark.chance
     found = [c for c in certificates if isinstance(c.evidence, DistanceEvidence)]
     grid = np.linspace(0, REACH, 201)
     for i, draws in enumerate(measurement.draws):
         axes.plot(
             grid,
-            score_band(draws.draws.scores, alpha / draws.ladder, draws.eta).mean_lower(grid),
+            draws.band(alpha / draws.ladder).mean_lower(grid),
             color=PALETTE[i],
             ls=("-", "--", ":")[i % 3],
             label=f"{draws.law.describe()} ({draws.n} draws)",
         )
-    _chance_line(axes, chance)
+    chance_line(axes, chance)
     beyond = 0
     for i, c in enumerate(found):
         r = c.judgement.quantities["r"]
@@ -169,7 +173,7 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
         xlim=(0, REACH),
         ylim=(0, 1.04),
     )
-    _legend(figure, axes, columns=1)
+    legend_below(figure, axes, columns=1)
     return figure
 
 
@@ -188,19 +192,21 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def _axes() -> tuple[Figure, Axes]:
+def new_axes() -> tuple[Figure, Axes]:
+    """Return an empty figure in the project's style, and its axes."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 5.6), layout="constrained")
         return figure, figure.add_subplot()
 
 
-def _legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
+def legend_below(figure: Figure, axes: Axes, columns: int = 2) -> None:
     """Put the legend below the axes, where it hides no data."""
     figure.legend(
         *axes.get_legend_handles_labels(), loc="outside lower left", fontsize=8.5, ncols=columns, frameon=False
     )
 
 
-def _chance_line(axes: Axes, chance: float) -> None:
+def chance_line(axes: Axes, chance: float) -> None:
+    """Draw the chance level in, if there is one."""
     if chance > 0:
         axes.axhline(chance, color="grey", ls=":", lw=1, label=f"chance {chance:g}")

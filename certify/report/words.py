@@ -1,12 +1,23 @@
-"""Certificates and measurements in words."""
+"""Certificates, measurements and gate records in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from certify.certificate import Certificate, Measurement
+from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecord, Measurement
+from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.paired_items import kept
+from certify.report.basin import basin_lines
+
+
+def document_lines(document: AnyDocument) -> Iterator[str]:
+    """Yield what any record says."""
+    if isinstance(document, Certificate):
+        return certificate_lines(document)
+    if isinstance(document, BasinRecord):
+        return basin_lines(document)
+    return gate_lines(document) if isinstance(document, GateRecord) else measurement_lines(document)
 
 
 def certificate_lines(certificate: Certificate) -> Iterator[str]:
@@ -30,6 +41,25 @@ def certificate_lines(certificate: Certificate) -> Iterator[str]:
     yield f"benchmark: {b.name}, {b.items} items, {b.scoring}, chance {b.chance:g}, {b.digest}"
 
 
+def gate_lines(record: GateRecord) -> Iterator[str]:
+    """Yield what a gate decided: verdict, claim, plan, limits, identities."""
+    g, j, plan = record, record.judgement, record.evidence.plan
+    yield f"{j.verdict.value.upper()}  sequential gate on {g.benchmark.name}, checkpoint {g.checkpoint.name}"
+    yield f"claim: {j.claim}"
+    refuting = "" if plan.alpha_refute is None else f", refutes at {percent(plan.alpha_refute)}"
+    yield (
+        f"plan: passes at {percent(plan.alpha)}{refuting}, meant to pass at {plan.p1:g}, cap {plan.cap:,}; {j.drawn:,} "
+        f"trials drawn, each one item under a draw of its own"
+    )
+    for note in j.notes:
+        yield f"note: {note}"
+    for limit in j.limits:
+        yield f"not covered: {limit}"
+    yield f"base: {g.base.name} {g.base.weights}"
+    yield f"checkpoint: {g.checkpoint.name} {g.checkpoint.weights}"
+    yield f"benchmark: {g.benchmark.name}, {g.benchmark.items} items, {g.benchmark.scoring}, {g.benchmark.digest}"
+
+
 def measurement_lines(measurement: Measurement) -> Iterator[str]:
     """Yield what was counted at the base."""
     m = measurement
@@ -44,11 +74,22 @@ def measurement_lines(measurement: Measurement) -> Iterator[str]:
             f"sigma {level.sigma:g}: {paired.lost} of {paired.m} items lost, {paired.gained} gained "
             "(a draw of its own for each item)"
         )
+    for limit in m.basin.limits:
+        yield f"    {limit}"
     for draws in m.draws:
+        drawn = f"{draws.n} draws of {draws.law.describe()}"
+        if draws.design == "pairs":
+            yield (
+                f"{drawn}, one random item each (design pairs): mean score {draws.draws.mean:.3f}, declared at "
+                f"{percent(draws.alpha)}"
+            )
+            for limit in engine_limits((draws.engine,), draws.n):
+                yield f"    {limit}"
+            continue
         share, lower, upper = draws.draws.strict_share(draws.base_score, draws.alpha, draws.eta)
         yield (
-            f"{draws.n} draws of {draws.law.describe()}: mean score {draws.draws.mean:.3f}, lowest "
-            f"{min(draws.draws.scores):.3f}, declared at {percent(draws.alpha)}"
+            f"{drawn}: mean score {draws.draws.mean:.3f}, lowest {min(draws.draws.scores):.3f}, declared at "
+            f"{percent(draws.alpha)}"
         )
         yield (
             f"    share of directions that lose nothing at all: {share:.3f}, between {down(lower)} and {up(upper)} "

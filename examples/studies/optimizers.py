@@ -4,7 +4,8 @@
 
 A model is pre-trained from nothing by AdamW, SAM, continuous dropout or GO, and its basin on the skill `reversal` is
 measured after each quarter of the steps. Then AdamW teaches it `shift` without replay, and both skills are examined
-on the way. What was run is kept in `results/optimizers.json`, from which the figures are drawn.
+on the way. What was run is kept in `results/optimizers.json`;
+`examples/figures/width_over_checkpoints.py` and `forgetting.py` draw it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,10 @@ from pathlib import Path
 
 import torch
 from methods import DROPOUT_SPREAD, GO_SIGMA, METHODS, SAM_RADIUS
-from results import FIGURES, RESULTS, Json, carry_out
+from results import RESULTS, Json, carry_out
 from school import NEW, OLD, School
 from transformers.utils import logging as transformers_logging
-from widths import ALPHA, GRID, TOLERANCE, measured, widths_of
-
-from certify.report.figures import save
-from certify.report.forgetting_figure import ForgettingRun, forgetting_figure
-from certify.report.width_figures import width_over_checkpoints
+from widths import ALPHA, GRID, TOLERANCE, measured
 
 SEEDS = (11, 12, 13, 14, 15)
 
@@ -48,32 +45,15 @@ def study(path: Path, school: School, seeds: Sequence[int] = SEEDS, grid: Sequen
     return carry_out(path, design, [{"method": m, "seed": s} for s in seeds for m in METHODS], run)
 
 
-def figures(results: Json, folder: Path) -> list[Path]:
-    """Draw basin width over pre-training, and forgetting during fine-tuning."""
-    runs = results["runs"]
-    widths = {m: widths_of(b for r in runs if r["key"]["method"] == m for b in r["basins"]) for m in METHODS}
-    forgetting = [
-        ForgettingRun(r["key"]["method"], r["key"]["seed"], tuple(r["steps"]), tuple(r["old"]), tuple(r["new"]))
-        for r in runs
-    ]
-    return [
-        *save(width_over_checkpoints(widths, ALPHA), folder, "width-over-pretraining"),
-        *save(forgetting_figure(forgetting, OLD, NEW), folder, "forgetting"),
-    ]
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS / "optimizers.json")
-    parser.add_argument("--figures", type=Path, default=FIGURES)
     arguments = parser.parse_args()
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        results = study(arguments.results, School(Path(folder)))
-    for path in figures(results, arguments.figures):
-        print(path)
+        study(arguments.results, School(Path(folder)))
 
 
 if __name__ == "__main__":

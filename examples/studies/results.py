@@ -16,7 +16,6 @@ from certify.certificate import write_whole
 
 Json = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"
-FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 
 
 def carry_out(path: Path, design: Json, keys: Iterable[Json], run: Callable[..., Json]) -> Json:

@@ -4,7 +4,8 @@
 
 Every model has two layers and is pre-trained by AdamW on the same batches for the same number of steps. Width is shown
 in absolute sigma and in units of the model's own weights (their root mean square): larger models have smaller weights,
-and width is not invariant under a change of scale. What was run is kept in `results/scale.json`.
+and width is not invariant under a change of scale. What was run is kept in `results/scale.json`;
+`examples/figures/width_over_sizes.py` draws it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from results import FIGURES, RESULTS, Json, carry_out
+from results import RESULTS, Json, carry_out
 from school import OLD, School
 from transformers.utils import logging as transformers_logging
-from widths import ALPHA, GRID, TOLERANCE, measured, widths_of
-
-from certify.report.figures import save
-from certify.report.width_figures import width_over_sizes
+from widths import ALPHA, GRID, TOLERANCE, measured
 
 SEEDS = (11, 12, 13, 14, 15)
 HIDDEN = (16, 32, 64, 128)
@@ -51,30 +49,15 @@ def study(
     return carry_out(path, design, [{"hidden": h, "seed": s} for s in seeds for h in hidden], run)
 
 
-def figures(results: Json, folder: Path) -> list[Path]:
-    """Draw width over the number of parameters, absolute and relative to the weights."""
-    runs = results["runs"]
-    absolute = widths_of(r["basin"] for r in runs)
-    relative = [width.in_units_of(r["size_of_weights"]) for width, r in zip(absolute, runs, strict=True)]
-    unit = "sigma / root mean square of the weights"
-    return [
-        *save(width_over_sizes({"AdamW": absolute}, ALPHA), folder, "width-over-sizes"),
-        *save(width_over_sizes({"AdamW": relative}, ALPHA, unit), folder, "width-over-sizes-relative"),
-    ]
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--results", type=Path, default=RESULTS / "scale.json")
-    parser.add_argument("--figures", type=Path, default=FIGURES)
     arguments = parser.parse_args()
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        results = study(arguments.results, School(Path(folder)))
-    for path in figures(results, arguments.figures):
-        print(path)
+        study(arguments.results, School(Path(folder)))
 
 
 if __name__ == "__main__":

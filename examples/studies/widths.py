@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from results import Json
 
 from certify.evidence import Requirement
@@ -26,11 +24,6 @@ def measured(basin: Basin, x: float) -> Json:
         "score": _mean(basin.base),
         "under_noise": [_mean(level.scores) for level in basin.levels],
     }
-
-
-def widths_of(basins: Iterable[Json]) -> list[Width]:
-    """Return the widths of stored basins."""
-    return [Width(b["x"], b["lower"], b["upper"], b["top"]) for b in basins]
 
 
 def _mean(scores: tuple[float | None, ...]) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from certify.benchmarks import open_benchmark, scoring
-from certify.errors import BenchmarkError
+from certify.errors import BenchmarkError, InvalidInput
 
 TOK = models.tokenizer()
 PROMPTS = [f"{i}+{j}=" * (1 + (i + j) % 3) for i in range(5) for j in range(4)]
@@ -97,6 +97,7 @@ class Constant(nn.Module):
     def __init__(self, value: float) -> None:
         super().__init__()
         self.value = value
+        self.eval()
 
     def forward(self, input_ids: torch.Tensor, **kwargs: object):  # type: ignore[no-untyped-def]
         logits = torch.full((*input_ids.shape, len(models.CHARACTERS) + 2), self.value)
@@ -118,6 +119,18 @@ def test_no_answer_is_neither_right_nor_wrong_yet(tmp_path: Path, value: float) 
         scores = open_benchmark(path).encode(TOK).score(Constant(value))
         assert all(score != score for score in scores) or set(scores) == {0.0}
     assert all(s != s for s in open_benchmark(exact(tmp_path)).encode(TOK).score(Constant(float("nan"))))
+
+
+def test_training_mode_and_autocast_are_refused(tmp_path: Path) -> None:
+    """Either would score another function than the certified one; the module or the device is named."""
+    model, scorer = models.llama(), open_benchmark(exact(tmp_path)).encode(TOK)
+    model.model.layers[1].train()
+    with pytest.raises(InvalidInput, match=r"model\.layers\.1 is in training mode.*call model\.eval\(\)"):
+        scorer.score(model)
+    model.eval()
+    with torch.autocast("cpu"), pytest.raises(InvalidInput, match="autocast is on for cpu"):
+        scorer.score(model)
+    assert scorer.score(model, [0])
 
 
 def test_the_token_digest_depends_on_the_tokenizer(tmp_path: Path) -> None:

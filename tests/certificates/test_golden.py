@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from certify.certificate import Certificate, Measurement, read_document
+from certify.certificate import Certificate, GateRecord, Measurement, read_document
+from certify.evidence import DistanceEvidence, PositionEvidence
 from certify.records import digest
 from certify.verify import differences
 
-GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("v*/*.json"))
+GOLDEN = sorted((Path(__file__).parent.parent / "golden").glob("v*/**/*.json"))
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -28,6 +29,25 @@ def test_every_kind_is_kept() -> None:
     assert {c.verdict for c in certificates} == {"certified", "refuted", "undecided"}
     assert any(c.judgement.vacuous for c in certificates)
     assert any(isinstance(d, Measurement) for d in documents)
+
+
+def test_every_engine_and_design_is_kept() -> None:
+    """Tables from before designs were recorded, pairs by both engines, and basins by both."""
+    documents = [read_document(path) for path in GOLDEN]
+    measured = [d for d in documents if isinstance(d, Measurement)]
+    judged = [d.evidence for d in documents if isinstance(d, Certificate)]
+    draws = [x for m in measured for x in m.draws] + [e.draws for e in judged if isinstance(e, DistanceEvidence)]
+    basins = [m.basin for m in measured] + [e.basin for e in judged if isinstance(e, PositionEvidence)]
+    kept = {(x.engine.name, x.design) for x in draws}
+    assert kept == {("explicit", "table"), ("explicit", "pairs"), ("activation", "pairs")}
+    assert {level.engine.name for basin in basins for level in basin.levels} == {"explicit", "activation"}
+
+
+def test_every_end_of_a_gate_is_kept() -> None:
+    """Passed, refuted, given up and capped; drawn by either engine."""
+    gates = [d for d in map(read_document, GOLDEN) if isinstance(d, GateRecord)]
+    assert {d.judgement.decision.value for d in gates} == {"passed", "refuted", "futile", "capped"}
+    assert {d.evidence.engine.name for d in gates} == {"explicit", "activation"}
 
 
 def test_a_field_that_a_later_release_adds_breaks_no_old_digest(tmp_path: Path) -> None:

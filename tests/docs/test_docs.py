@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCS = [ROOT / "docs" / name for name in ("theory.md", "fooling-yourself.md")]
+DOCS = [ROOT / "docs" / name for name in ("theory.md", "fooling-yourself.md", "basin.md")]
 pages = pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 
 

@@ -28,11 +28,11 @@ from certify.evidence.judgement import Interval, interval_in_unit
 from certify.evidence.paired_items import PairedScores
 from certify.evidence.position import Basin
 from certify.evidence.smoothed import DrawScores
-from certify.records import BenchmarkIdentity, EngineIdentity, Seed, WeightNoise
+from certify.records import BenchmarkIdentity, ExplicitIdentity, Seed, WeightNoise
 
 D = "sha256:" + "0" * 64
 SEED = Seed(value="0" * 64)
-ENGINE = EngineIdentity(device="cpu", tokens_per_batch=1)
+ENGINE = ExplicitIdentity(device="cpu", tokens_per_batch=1)
 DROP, RETENTION = Requirement(), Requirement(unit="retention", limit=0.9)
 
 

@@ -28,16 +28,16 @@ from certify.evidence.smoothed import DrawScores
 from certify.laws import strong_lower
 from certify.measuring import subspace_law
 from certify.measuring.run import Run
-from certify.measuring.scores import all_items, one_pass
+from certify.measuring.scores import all_items, one_item_each
 from certify.noise import Subspace, noised, weight_noise
 from certify.noise.subspace import save_basis, save_member
-from certify.records import BenchmarkIdentity, EngineIdentity, NoiseLaw, Seed
+from certify.records import BenchmarkIdentity, ExplicitIdentity, NoiseLaw, Seed
 
 ALPHA, REPEATS, DRAWS = 0.05, 80, 60
 # Misses are Bin(80, <= 0.05); P(Bin(80, .05) > MOST) <= 1e-6. A bound that misses half the time passes with 1e-6 too.
 MOST = int(binom.isf(1e-6, REPEATS, ALPHA))
 D = "sha256:" + "0" * 64
-ENGINE = EngineIdentity(device="cpu", tokens_per_batch=1)
+ENGINE = ExplicitIdentity(device="cpu", tokens_per_batch=1)
 Score = Callable[[nn.Module], list[float]]
 Bound = Callable[["Drawn", Displacement], float]
 
@@ -323,7 +323,7 @@ def test_items_under_noise_of_their_own() -> None:
     law, scorer, low, plain = weight_noise({"u": 4}, REGRESSION_SIGMA), Items(40, rule), 0, 0
     for i in range(REPEATS):
         with noised(Weights(u=4), law, seed(60_000 + i)) as engine:
-            k = int(sum(s or 0.0 for s in one_pass(engine, scorer, Run(), "", {})))
+            k = int(sum(s or 0.0 for s in one_item_each(engine, scorer, range(40), Run(), "", {})))
         low += one_pass_lower(k, 40, ALPHA) > truth
         plain += k / 40 > truth
     assert low <= MOST

@@ -21,13 +21,13 @@ from certify.evidence import DistanceEvidence, SmoothedEvidence
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.smoothed import DrawScores
 from certify.measuring.run import Run
-from certify.measuring.scores import all_items, one_pass
+from certify.measuring.scores import all_items, one_item_each
 from certify.noise import noised, weight_noise
-from certify.records import BenchmarkIdentity, EngineIdentity, Seed, WeightNoise
+from certify.records import BenchmarkIdentity, ExplicitIdentity, Seed, WeightNoise
 
 DIMENSION, SIGMA, ALPHA = 24, 0.25, 0.05
 D = "sha256:" + "0" * 64
-ENGINE = EngineIdentity(device="cpu", tokens_per_batch=1)
+ENGINE = ExplicitIdentity(device="cpu", tokens_per_batch=1)
 
 
 class HalfSpace(nn.Module):
@@ -112,7 +112,7 @@ def test_each_item_under_its_own_draw_has_the_same_mean() -> None:
     """The one-pass design estimates the same mean (500 items with one margin; budget 1e-7)."""
     scorer = Thresholds([1.0] * 500)
     with noised(base_model(), law(), seed(3)) as engine:
-        scores = one_pass(engine, scorer, Run(), "", {})
+        scores = one_item_each(engine, scorer, range(500), Run(), "", {})
     p = float(ndtr(1.0))
     assert abs(np.mean(scores) - p) <= 5.33 * (p * (1 - p) / 500) ** 0.5
 

@@ -20,7 +20,7 @@ from certify.noise.fast import fast_pair
 from certify.noise.perturbation import WeightPerturbation
 from certify.noise.philox import noise_key, strict_pair
 from certify.noise.tensor_ops import square_root
-from certify.records import EngineIdentity, Seed
+from certify.records import ExplicitIdentity, Seed
 
 
 def test_torch_keeps_32_bits_of_a_seed_and_the_stream_256() -> None:
@@ -139,7 +139,7 @@ def test_the_fast_sampler_is_refused_where_certificates_draw() -> None:
     with pytest.raises(InvalidInput, match=r"fast sampler has no eta.*pilot/, landscape/"):
         WeightPerturbation(law, 0, 12, "E", sampler="fast")
     with pytest.raises(ValueError, match="strict"):
-        EngineIdentity(sampler="fast", device="cpu", tokens_per_batch=1)
+        ExplicitIdentity(sampler="fast", device="cpu", tokens_per_batch=1)
     with pytest.raises(InvalidInput, match="sampler must be one of strict, fast, got 'quick'"):
         NormalStream(0, "E", "quick")
 

@@ -6,6 +6,9 @@ Random weights know nothing, so the capability to keep is the base's own greedy 
 from __future__ import annotations
 
 import json
+import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +17,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+# pytester's in-process runs forget modules that they import, and torch cannot be imported twice: load all here.
+import certify.comparison
+import certify.report.gates  # noqa: F401
 from certify import Base, PlannedDraws, check, measure_base
 from certify.certificate import Measurement
-
-# pytester's in-process runs forget modules that they import, and torch cannot be imported twice: load all here.
-from pytest_basin import basin, bound, collecting, explain, fixtures, gates, hooks, terminal  # noqa: F401
+from pytest_basin import basin, bound, collecting, explain, fixtures, gates, hooks, plan, terminal  # noqa: F401
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]
 CHARACTERS = list("0123456789=abcd")
@@ -162,6 +166,27 @@ class Project:
     def named(self, checkpoint: str | None) -> list[str]:
         """Return the arguments that name a checkpoint."""
         return [f"--basin-checkpoint={getattr(self.files, checkpoint)}"] if checkpoint else []
+
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+CHANGING = {r"\d+\.\d s\b": "# s", r"in \d+\.\d\ds": "in #s", r"[^ ]*/models0?/(base|same|near|broken)\b": r"\1"}
+
+
+@pytest.fixture
+def snapshot() -> Callable[[str, Sequence[str]], None]:
+    """Hold lines against a file in snapshots/, times and folders aside; UPDATE_SNAPSHOTS=1 writes them anew."""
+
+    def check(name: str, lines: Sequence[str]) -> None:
+        text = "\n".join(line.rstrip() for line in lines) + "\n"
+        for pattern, word in CHANGING.items():
+            text = re.sub(pattern, word, text)
+        file = SNAPSHOTS / f"{name}.txt"
+        if os.environ.get("UPDATE_SNAPSHOTS"):
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+    return check
 
 
 @pytest.fixture

@@ -63,3 +63,20 @@ def test_kept(record_property, basin_bound):
     project.run("same", "--junitxml=junit.xml", test=test)
     names = [name for name, _ in cases(project)["test_kept[digits]"][0]]
     assert sorted(names) == sorted(["mine", *(f"basin.{field}" for field in FIELDS)])
+
+
+def test_properties_of_a_comparison(project):
+    """What was lost since the baseline stands beside the gate's own numbers."""
+    project.run("same", "--basin-update")
+    project.run("near", "--basin-compare-fail=drop:0.2", "--junitxml=junit.xml")
+    properties = dict(cases(project)["test_kept[digits]"][0])
+    assert properties["basin.baseline.drop.verdict"] == "certified"
+    assert properties["basin.baseline.drop.margin"] == "0.2"
+    assert float(properties["basin.baseline.drop.lower"]) < float(properties["basin.baseline.drop.upper"]) <= 0.2
+    assert (project.pytester.path / properties["basin.baseline.drop.file"]).is_file()
+
+
+def test_properties_may_be_left_out(project):
+    """`--basin-junit=off` leaves the file to pytest."""
+    project.run("same", "--junitxml=junit.xml", "--basin-junit=off")
+    assert cases(project)["test_kept[digits]"][0] == []

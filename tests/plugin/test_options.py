@@ -1,5 +1,7 @@
 """Options: the command line before the ini file before the default, and the origin of each value."""
 
+import re
+
 import pytest
 
 from pytest_basin.options import OPTIONS
@@ -66,9 +68,9 @@ def test_origins_are_shown_with_v(project):
 def test_every_option_has_help_and_an_ini_form(project):
     """`--help` lists each option and each ini key."""
     text = project.pytester.runpytest_inprocess("--help").stdout.str()
-    assert len(OPTIONS) == 17
+    assert len(OPTIONS) == 30
     for option in OPTIONS:
-        assert f"{option.flag}=" in text or f"{option.flag} " in text
+        assert re.search(rf"^  {option.flag}[=\s]", text, re.MULTILINE)
         assert f"\n  {option.dest} (" in text
 
 

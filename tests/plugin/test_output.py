@@ -27,6 +27,7 @@ RESULT = {
     "item": "kept[arc]", "benchmark": "arc", "evidence": "point", "verdict": "certified", "unit": "retention",
     "value": 0.98, "lower": 0.96099, "upper": 0.99101, "need": 0.95, "n": 2000, "of": "items", "alpha": 0.05,
     "certificate": "", "claim": "With 95 % confidence ...", "settings": "min_retention 0.95 (marker)", "seconds": 41.26,
+    "notes": [], "layers": [], "baselines": [],
 }  # fmt: skip
 
 
@@ -115,11 +116,12 @@ def test_failure_text_fits(project, checkpoint, name):
 def stub(arguments):
     """As much of a session as the layout needs."""
     config = SimpleNamespace(
-        get_verbosity=lambda: 0, getoption=lambda name: None, invocation_params=SimpleNamespace(dir="/")
-    )
+        get_verbosity=lambda: 0, getoption=lambda name: None, invocation_params=SimpleNamespace(dir="/"),
+        option=SimpleNamespace(inifilename=None),
+    )  # fmt: skip
     settings = Settings({"seed": Setting(0, "default", 0)})
     settings.command_line = lambda: arguments
-    item = SimpleNamespace(nodeid="t.py::test_kept[arc]", path="/t.py")
+    item = SimpleNamespace(parent=SimpleNamespace(nodeid="t.py"), name="test_kept[arc]", path="/t.py")
     return SimpleNamespace(config=config, settings=settings, item=item)
 
 

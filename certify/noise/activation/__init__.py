@@ -3,7 +3,7 @@
 from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.layout import Layout
 from certify.noise.activation.oracle import Exactness, examine
-from certify.noise.activation.pairs import ActivationPairs, PairScores
+from certify.noise.activation.pairs import ActivationPairs, Audit, PairScores
 from certify.noise.activation.questions import Question, questions
 from certify.noise.activation.refusals import ActivationRefused, refusals
 
@@ -11,6 +11,7 @@ __all__ = [
     "ActivationEngine",
     "ActivationPairs",
     "ActivationRefused",
+    "Audit",
     "Exactness",
     "Layout",
     "PairScores",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from certify.errors import InvalidInput
+from certify.evidence.engines import guard_premise
 from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.oracle import Exactness, examine
 from certify.noise.activation.questions import Question, Sheet, margins, sheet
 from certify.noise.activation.refusals import ActivationRefused, head_of
+from certify.records import ActivationIdentity
 
 if TYPE_CHECKING:
     from certify.records import Seed, WeightNoise
@@ -24,7 +26,6 @@ GUARD_FACTOR = 100.0  # of the coupling error: the worst over two draws stands i
 GUARDED_SHARE = 0.01
 
 Table = Sequence[tuple[int, Sequence[int]]]
-Track = Callable[[range, str], Iterable[int]]
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,38 @@ class PairScores:
         """Share of the pairs whose margin was within the guard."""
         return self.guarded / len(self.scores)
 
+    def require_clear(self) -> None:
+        """Refuse more than 1 % of decisions within the guard.
+
+        To be asked of pilot draws. Asked of a claim's own draws, with other draws in their place after a refusal, it
+        would make two attempts at one claim, which fail with up to twice its alpha. There, guarded decisions count
+        against the claim, however many they are.
+
+        Raises:
+            ActivationRefused: naming the share and the guard.
+        """
+        if self.guarded_share > GUARDED_SHARE:
+            raise ActivationRefused(
+                f"{self.guarded} of {len(self.scores)} decisions ({self.guarded_share:.1%}, limit "
+                f"{GUARDED_SHARE:.0%}) lie within the margin guard of {self.guard:.1e}"
+            )
+
     def describe(self) -> str:
-        """Say what was assumed about floating point, in words for a certificate."""
-        return (
-            f"activation space: float error below the guard of {self.guard:.1e} in every margin (coupling error "
-            f"{self.exactness.coupling:.1e} on this model); {self.guarded} of {len(self.scores)} decisions within it, "
-            "counted against the claim"
-        )
+        """Say what was assumed about floating point, in the words of a certificate."""
+        return guard_premise(self.guard, self.exactness.coupling, self.guarded, len(self.scores))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The largest difference of a scored logit from the ordinary model's, and the largest that is rounding."""
+
+    difference: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is rounding; NaN is not."""
+        return self.difference <= self.limit
 
 
 class ActivationPairs:
@@ -78,7 +104,7 @@ class ActivationPairs:
     ) -> None:
         self._engine = ActivationEngine(model, law, seed.integer, "pilot/" if pilot else "")
         self._trial = ActivationEngine(model, law, seed.integer, "pilot/oracle/")
-        self._items, self._tokens_per_batch = tuple(items), tokens_per_batch
+        self.items, self._tokens_per_batch = tuple(items), tokens_per_batch
         self._device = next(model.parameters()).device
         head = head_of(model)
         self._vocabulary = head.get_parameter("weight").shape[0] if head is not None else 1
@@ -87,74 +113,83 @@ class ActivationPairs:
 
     def one_pass(self) -> list[tuple[int, tuple[int]]]:
         """Return the table of the one-pass design: item j under draw j."""
-        return [(j, (j,)) for j in range(len(self._items))]
+        return [(j, (j,)) for j in range(len(self.items))]
 
-    def score(self, table: Table, track: Track = lambda indices, label: indices) -> PairScores:
+    @property
+    def identity(self) -> ActivationIdentity:
+        """What a record says of this engine, before any decision."""
+        return ActivationIdentity(
+            device=str(self._device),
+            tokens_per_batch=self._tokens_per_batch,
+            guard=self.guard,
+            coupling=self.exactness.coupling,
+        )
+
+    def score(self, table: Table) -> PairScores:
         """Score every pair of ``table``, which lists each draw once, with its items.
 
         Raises:
             InvalidInput: a draw is listed twice, or without items.
-            ActivationRefused: more than 1 % of the margins are within the guard. The explicit engine must then
-                start afresh, under the next attempt's seed: this outcome depended on draws of this one.
         """
-        _check(table, len(self._items))
-        found: list[list[float]] = [[] for _ in table]
-        plan = self.plan(table)
-        with self._engine:
-            for b in track(range(len(plan)), "pairs"):
-                asked = self._sheet(table, plan[b])
-                values = iter(margins(asked, self._engine.run(asked.layout, **asked.inputs).logits))
-                for entry in plan[b]:
-                    found[entry] = [next(values) for _ in table[entry][1]]
-        flat = tuple(value for values in found for value in values)
-        order = [self._items[j] for _, own in table for j in own]
-        inside = [abs(m) <= self.guard * q.guard_factor for m, q in zip(flat, order, strict=True)]
-        scores = tuple(None if hidden or m != m else float(m > 0) for m, hidden in zip(flat, inside, strict=True))
-        result = PairScores(scores, flat, self.guard, sum(inside), self.exactness)
-        if result.guarded_share > GUARDED_SHARE:
-            raise ActivationRefused(
-                f"{result.guarded} of {len(scores)} decisions ({result.guarded_share:.1%}, limit "
-                f"{GUARDED_SHARE:.0%}) lie within the margin guard of {self.guard:.1e}"
-            )
-        return result
+        _check(table, len(self.items))
+        found: dict[int, list[float]] = {}
+        for batch in self.plan(table):
+            found.update(zip(batch, self.margins(table, batch), strict=True))
+        return self.judged([(j, m) for e, (_, own) in enumerate(table) for j, m in zip(own, found[e], strict=True)])
 
-    def plan(self, table: Table) -> list[list[int]]:
+    def judged(self, pairs: Sequence[tuple[int, float]]) -> PairScores:
+        """Turn items and their margins into scores."""
+        asked = [(self.items[item], margin) for item, margin in pairs]
+        scores = tuple(question.decide(margin, self.guard) for question, margin in asked)
+        guarded = sum(question.is_guarded(margin, self.guard) for question, margin in asked)
+        return PairScores(scores, tuple(margin for _, margin in asked), self.guard, guarded, self.exactness)
+
+    def margins(self, table: Table, entries: Sequence[int]) -> list[list[float]]:
+        """Return the margins of every item of these entries of ``table``, scored in one batch."""
+        asked = self._sheet(table, entries)
+        with self._engine:
+            values = iter(margins(asked, self._engine.run(asked.layout, **asked.inputs).logits))
+        return [[next(values) for _ in table[entry][1]] for entry in entries]
+
+    def plan(self, table: Table, tokens_per_batch: int | None = None) -> list[list[int]]:
         """Group the table's entries into batches, by length, under a budget of padded tokens and of logits.
 
         The order depends on lengths alone, so it is fixed before any draw.
         """
+        budget = tokens_per_batch or self._tokens_per_batch
         shape = [self._shape(own) for _, own in table]
         batches, group = list[list[int]](), list[int]()
         rows = places = 0
         for entry in sorted(range(len(table)), key=lambda e: (shape[e][1], e)):
             more, width, scored = shape[entry]
             tokens, logits = (rows + more) * width, (places + scored) * self._vocabulary
-            if group and (tokens > self._tokens_per_batch or logits > LOGITS_PER_BATCH):
+            if group and (tokens > budget or logits > LOGITS_PER_BATCH):
                 batches.append(group)
                 group, rows, places = [], 0, 0
             group.append(entry)
             rows, places = rows + more, places + scored
         return [*batches, group] if group else batches
 
-    def audit(self, table: Table, k: int) -> float:
+    def audit(self, table: Table, k: int) -> Audit:
         """Run k of the table's draws again as ordinary models with completed weights, one at a time.
 
-        Returns the largest difference of a scored logit: at most 1e-5 in float32 for logits of size 1. Entries
-        are spread evenly over the table.
+        The limit is 1e-5, and for logits beyond 1 as much relative to the largest. Entries are spread evenly over the
+        table.
         """
-        _check(table, len(self._items))
+        _check(table, len(self.items))
         if not 0 < k <= len(table):
             raise InvalidInput(f"k must be in 1 to {len(table)}, the number of draws, got {k}")
-        gaps = [self._examine(self._engine, table, [i * len(table) // k]).coupling for i in range(k)]
-        return max(gaps) if not any(g != g for g in gaps) else float("nan")
+        found = [self._examine(self._engine, table, [i * len(table) // k]) for i in range(k)]
+        worst = max(found, key=lambda e: float("inf") if e.coupling != e.coupling else e.coupling / e.limit)
+        return Audit(worst.coupling, worst.limit)
 
     def _shape(self, own: Sequence[int]) -> tuple[int, int, int]:
         """Rows, width and scored places of one draw's items."""
-        asked = [self._items[j] for j in own]
+        asked = [self.items[j] for j in own]
         return sum(len(q.continuations) for q in asked), max(q.width for q in asked), sum(q.scored for q in asked)
 
     def _sheet(self, table: Table, entries: Sequence[int]) -> Sheet:
-        groups = [[self._items[j] for j in table[entry][1]] for entry in entries]
+        groups = [[self.items[j] for j in table[entry][1]] for entry in entries]
         return sheet(self._engine.model, [table[entry][0] for entry in entries], groups, self._device)
 
     def _examine(self, engine: ActivationEngine, table: Table, entries: Sequence[int]) -> Exactness:
@@ -163,9 +198,9 @@ class ActivationPairs:
 
     def _prove(self) -> Exactness:
         """Examine the shortest and the longest item in one batch: padding, and both kinds of factor if they occur."""
-        if not self._items:
+        if not self.items:
             raise InvalidInput("there are no items to score")
-        by_width = sorted(range(len(self._items)), key=lambda j: (self._items[j].width, j))
+        by_width = sorted(range(len(self.items)), key=lambda j: (self.items[j].width, j))
         table = [(0, (by_width[0],)), (1, (by_width[-1],))]
         exactness = self._examine(self._trial, table, [0, 1])
         if not exactness.exact:

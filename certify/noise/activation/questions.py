@@ -31,6 +31,11 @@ class Question:
         return max(len(c.ids) for c in self.continuations) - 1
 
     @property
+    def rows(self) -> int:
+        """Rows of a batch that it takes."""
+        return len(self.continuations)
+
+    @property
     def scored(self) -> int:
         """Scored places over all rows."""
         return sum(len(c.ids) - c.start for c in self.continuations)
@@ -41,6 +46,14 @@ class Question:
         if self.answer is None:  # the smallest of the tokens' margins: errors do not add up
             return 1.0
         return max(1.0, max(len(c.ids) - c.start for c in self.continuations) / TOKENS_PER_LIMIT)
+
+    def is_guarded(self, margin: float, guard: float) -> bool:
+        """Whether the margin is within the guard of this item: float error could turn its sign."""
+        return abs(margin) <= guard * self.guard_factor
+
+    def decide(self, margin: float, guard: float) -> float | None:
+        """Return 1.0 for right, 0.0 for wrong, None where the margin is NaN or within the guard."""
+        return None if margin != margin or self.is_guarded(margin, guard) else float(margin > 0)
 
 
 def questions(

@@ -1,0 +1,254 @@
+"""The basin of a base itself: its width, the share of directions that lose nothing, and where checkpoints lie.
+
+What ``certify basin`` claims. The width is :meth:`certify.evidence.position.Basin.width`, the one that position
+evidence holds a checkpoint against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import model_validator
+
+from certify.bounds import clopper_pearson_lower
+from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.judgement import NO_INTERVAL, Interval, Requirement, RequirementUnit, Verdict, percent
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, kept
+from certify.evidence.point import above_chance_note
+from certify.evidence.position import POSITION_LIMITS, Basin
+from certify.evidence.smoothed import mean_of_draws
+from certify.laws import slice_position
+from certify.records import BenchmarkIdentity, ModelIdentity, Record
+
+WIDTH_LIMITS = (
+    "It speaks of the points of the grid, and of nothing between them; of means over directions, in which gains cancel "
+    "losses, and not of the worst direction.",
+    "Within sigma* it says that the requirement is met, and no more: bounds of single sigmas hold one at a time.",
+    "Width is not invariant under reparametrisation: sigmas of different models do not compare.",
+    "The items are taken to be an independent sample of the population of interest, and the base to have been made and "
+    "chosen without them; shares and changes over whole-benchmark draws speak of exactly these items.",
+)
+GEOMETRY = POSITION_LIMITS[1]
+
+
+class Place(Record):
+    """Where one checkpoint lies relative to the base."""
+
+    checkpoint: ModelIdentity
+    displacement: Displacement
+
+    @property
+    def alpha_star(self) -> float:
+        """Its coordinate on the fine-tuning slice, in the unit of sigma."""
+        return float(slice_position(self.displacement.delta_norm, self.displacement.dimension))
+
+
+class StrictShare(Record):
+    """The share of directions that lose nothing at all, with Clopper-Pearson bounds over the draws.
+
+    ``lower`` is one-sided at alpha; ``two_sided`` holds both ends at once, each at alpha/2.
+    """
+
+    clean: int
+    draws: int
+    lower: float
+    two_sided: Interval
+
+    @classmethod
+    def of(cls, draws: BaseDraws, alpha: float) -> StrictShare:
+        """Count the draws whose score is not below the base's own.
+
+        Guarantee: with probability at least 1 - alpha over the draws, the share of random directions of this noise
+        that keep the whole score on the fixed benchmark is at least ``lower``; and likewise for ``two_sided``.
+        Source: theory §2.3, the strict-basin statistic.
+        """
+        clean = sum(s >= draws.base_score for s in draws.draws.scores)
+        share, low, high = draws.draws.strict_share(draws.base_score, alpha, draws.eta)
+        lower = max(0.0, clopper_pearson_lower(clean, draws.n, alpha) - draws.eta)
+        return cls(clean=clean, draws=draws.n, lower=lower, two_sided=Interval(value=share, lower=low, upper=high))
+
+
+class LevelJudgement(Record):
+    """What was found at one sigma of the grid, each number with its own alpha, not all at once.
+
+    ``bounds`` are in the requirement's unit, one-sided at alpha each; ``two_sided`` holds both ends at once. Where
+    whole-benchmark draws were taken, ``strict`` is the share of them that lose nothing and ``change`` the mean of
+    |J(base + noise) - J(base)|, in which gains cancel no losses, one-sided at alpha each.
+    """
+
+    sigma: float
+    verdict: Verdict
+    lost: int
+    gained: int
+    bounds: Interval
+    two_sided: Interval
+    strict: StrictShare | None = None
+    change: Interval | None = None
+
+
+class PlaceJudgement(Record):
+    """A checkpoint's place and whether it is within the width; ``differences`` void the comparison."""
+
+    name: str
+    alpha_star: float
+    delta_norm: float
+    within: bool
+    differences: tuple[str, ...] = ()
+
+
+class WidthJudgement(Record):
+    """What the basin's measurement says; everything here is recomputed by ``certify verify``.
+
+    Certified: there is a sigma*. Refuted: the smallest sigma of the grid fails. Undecided: neither is shown.
+    """
+
+    verdict: Verdict
+    unit: RequirementUnit
+    need: float
+    sigma_star: float | None
+    refuted_from: float | None
+    levels: tuple[LevelJudgement, ...]
+    places: tuple[PlaceJudgement, ...] = ()
+    vacuous: bool = False
+    notes: tuple[str, ...]
+    claim: str
+    limits: tuple[str, ...]
+
+
+class WidthEvidence(Record):
+    """The measured basin, whole-benchmark draws at the same sigmas (or none), and the places of checkpoints."""
+
+    kind: Literal["basin"] = "basin"
+    basin: Basin
+    draws: tuple[BaseDraws, ...] = ()
+    places: tuple[Place, ...] = ()
+
+    @model_validator(mode="after")
+    def _same_laws(self) -> WidthEvidence:
+        if self.draws and [d.law for d in self.draws] != [level.law for level in self.basin.levels]:
+            raise ValueError("whole-benchmark draws must be of the laws of the basin's levels, in their order")
+        if any(d.design != "table" for d in self.draws):
+            raise ValueError("the share of directions that lose nothing needs all items under every draw")
+        other = [d.base_score for d in self.draws if abs(d.base_score - self.base_score) > 1e-12]
+        if other:
+            raise ValueError(f"whole-benchmark draws name the base score {other[0]}, the items {self.base_score}")
+        return self
+
+    @property
+    def base_score(self) -> float:
+        """The base's score without noise, failures as 0."""
+        return sum(kept(self.basin.base)) / len(self.basin.base)
+
+    def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> WidthJudgement:
+        """Judge how wide the basin is.
+
+        Guarantee: with probability at least 1 - alpha over draws and items, the requirement is met at every sigma of
+        the grid up to sigma*; with probability at least 1 - alpha the width on the grid lies below ``refuted_from``.
+        Source: theory §2.3, Def. 4.1; fixed sequences from either end of the grid, no correction.
+        """
+        chance = benchmark.chance
+        vacuous = self._vacuous(requirement, chance)
+        width = None if vacuous else self.basin.width(requirement, alpha, chance)
+        beyond = None if vacuous else self.basin.refuted_from(requirement, alpha, chance)
+        levels = tuple(self._level(i, requirement, alpha, chance) for i in range(len(self.basin.levels)))
+        verdict = Verdict.UNDECIDED if width is None else Verdict.CERTIFIED
+        if not vacuous and levels[0].verdict is Verdict.REFUTED:
+            verdict = Verdict.REFUTED
+        return WidthJudgement(
+            verdict=verdict,
+            unit=requirement.unit,
+            need=requirement.limit,
+            sigma_star=width,
+            refuted_from=beyond,
+            levels=levels,
+            places=tuple(_placed(place, width) for place in self.places),
+            vacuous=vacuous,
+            notes=tuple(self._notes(levels, width, beyond, vacuous, chance)),
+            claim=self._claim(benchmark, requirement, alpha, verdict, width, beyond),
+            limits=(*WIDTH_LIMITS, *((GEOMETRY,) if self.places else ()), *self.basin.limits, DEPLOYMENT_LIMIT),
+        )
+
+    def _vacuous(self, requirement: Requirement, chance: float) -> bool:
+        """Whether a model that knows nothing would meet the requirement."""
+        if requirement.unit == "drop":
+            return self.base_score - requirement.limit <= chance
+        return requirement.limit >= 1.0 if requirement.unit == "absence" else requirement.limit <= 0.0
+
+    def _level(self, i: int, requirement: Requirement, alpha: float, chance: float) -> LevelJudgement:
+        level = self.basin.levels[i]
+        paired = self.basin.drop_at(level)
+        bounds, two_sided = (paired.interval(requirement, a, chance, "population") or NO_INTERVAL
+                             for a in (alpha, alpha / 2))  # fmt: skip
+        strict = change = None
+        if self.draws:
+            d = self.draws[i]
+            strict = StrictShare.of(d, alpha)
+            change = mean_of_draws([abs(s - d.base_score) for s in d.draws.scores], alpha, d.eta)
+        return LevelJudgement(
+            sigma=level.sigma,
+            verdict=requirement.decide(bounds.lower, bounds.upper),
+            lost=paired.lost,
+            gained=paired.gained,
+            bounds=bounds,
+            two_sided=two_sided,
+            strict=strict,
+            change=change,
+        )
+
+    def _notes(
+        self,
+        levels: tuple[LevelJudgement, ...],
+        width: float | None,
+        beyond: float | None,
+        vacuous: bool,
+        chance: float,
+    ) -> Iterator[str]:
+        if vacuous:
+            yield f"vacuous: a model that knows nothing (chance {chance:g}) would meet the requirement"
+            return
+        if levels[0].bounds == NO_INTERVAL:
+            yield above_chance_note(chance)
+        elif width is None and levels[0].verdict is not Verdict.REFUTED:
+            yield f"no basin shown: the smallest sigma, {levels[0].sigma:g}, is neither certified nor refuted"
+        if width == levels[-1].sigma:
+            yield "sigma* is the last sigma of the grid; the basin may be wider"
+        elif beyond is None:
+            yield f"the largest sigma, {levels[-1].sigma:g}, is not refuted: nothing bounds the width from above"
+        for place in self.places:
+            if place.displacement.differences:
+                differences = "; ".join(place.displacement.differences)
+                yield f"{place.checkpoint.name} differs in more than weights, so alpha* says nothing: {differences}"
+
+    def _claim(
+        self,
+        benchmark: BenchmarkIdentity,
+        requirement: Requirement,
+        alpha: float,
+        verdict: Verdict,
+        width: float | None,
+        beyond: float | None,
+    ) -> str:
+        sure = f"With {percent(alpha)} confidence over the draws and items"
+        levels = self.basin.levels
+        weights = f"Gaussian noise on {levels[0].law.dimension:,} weights"
+        what = f"the mean {requirement.quantity} on {benchmark.name} under {weights}"
+        asked = f"at {'most' if requirement.at_most else 'least'} {requirement.limit:g}"
+        if verdict is Verdict.REFUTED:
+            return f"{sure}, {what} is not {asked} at sigma = {levels[0].sigma:g}, the smallest of the grid."
+        above = "" if beyond is None else f" {sure}, the width on the grid is below {beyond:g}."
+        if width is None:
+            return f"Undecided up to which sigma, if any, {what} is {asked}.{above}"
+        held = f"{sum(level.sigma <= width for level in levels)} of {len(levels)}"
+        return f"{sure}, {what} is {asked} at every sigma of the grid up to sigma* = {width:g} ({held}).{above}"
+
+
+def _placed(place: Place, width: float | None) -> PlaceJudgement:
+    differences = place.displacement.differences
+    return PlaceJudgement(
+        name=place.checkpoint.name,
+        alpha_star=place.alpha_star,
+        delta_norm=place.displacement.delta_norm,
+        within=width is not None and not differences and place.alpha_star <= width,
+        differences=differences,
+    )

@@ -1,0 +1,211 @@
+"""Look around a base: the slices and planes that were asked for, in one record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+
+from certify import ranges
+from certify.checkpoints import Checkpoint, difference, load_model, open_checkpoint
+from certify.errors import CheckpointError, InvalidInput
+from certify.landscape.ascent import RESTARTS, STEPS, worst_case
+from certify.landscape.directions import Lines, along, filter_case, most_case, sft_case
+from certify.landscape.grid import Grid, even, through
+from certify.landscape.planes import SIDE, checkpoint_plane, random_plane
+from certify.landscape.record import FilterNormalised, Landscape, Plane, SftCase, Slice
+from certify.landscape.slices import REFINE, TAU, slice_along
+from certify.landscape.terrain import Terrain
+from certify.measuring import Base, Run, pilot_sigma
+from certify.measuring.checkpoint import TOKENIZER_DIFFERS
+from certify.measuring.environment import environment
+
+if TYPE_CHECKING:
+    from torch import nn
+
+P = TypeVar("P")
+Asked = Literal["most", "sft", "worst", "filter", "plane"]
+ASKED: tuple[Asked, ...] = get_args(Asked)
+SPAN, RADIUS = 5.0, 0.2  # span in units of the pilot's sigma; radius of the attack in units of the span
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to look.
+
+    Slices go from -``span`` to ``span`` in the unit of sigma, over ``points`` points fixed beforehand and up to
+    ``refine`` more where scores fall; without a span a pilot takes five times the sigma that it finds harmless.
+    ``directions`` random directions show their spread. The worst case is attacked at the radii ``attack_at`` (a fifth
+    of the span if empty), ``restarts`` times ``steps`` steps. A plane has ``side`` points along each axis. ``tau`` is
+    the allowed drop, which decides where an edge lies and whether an attack succeeded.
+    """
+
+    directions: int = 5
+    span: float | None = None
+    points: int = 21
+    refine: int = REFINE
+    attack_at: tuple[float, ...] = ()
+    steps: int = STEPS
+    restarts: int = RESTARTS
+    side: int = SIDE
+    tau: float = TAU
+
+
+def explore(
+    base: Base,
+    *,
+    checkpoints: Sequence[str | Path] = (),
+    cases: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    user_seed: int = 0,
+    run: Run | None = None,
+) -> Landscape:
+    """Look around ``base`` and return what was found. It explores and proves nothing.
+
+    ``cases``: any of most, sft, worst, filter, plane; most, sft (with checkpoints) and worst (where the benchmark has a
+    surrogate) if absent. A plane goes through two checkpoints, or along two random directions where there are none.
+
+    Raises:
+        InvalidInput: an unknown case, a case without what it needs, or a bad grid.
+        InvalidPlan: the worst case on a benchmark without a surrogate, or a pilot that finds no basin.
+        CheckpointError: a checkpoint of another architecture or tokenizer, or one that equals the base.
+    """
+    run, settings, terrain = run or Run(), settings or Settings(), Terrain.of(base, user_seed)
+    chosen = _cases(cases, bool(checkpoints), terrain.surrogate is not None)
+    candidates = [Candidate.open(base, path) for path in checkpoints]
+    if settings.span is None:
+        pilot = pilot_sigma(base, settings.tau, user_seed, run.track)
+        settings = replace(settings, span=float(f"{SPAN * pilot:.2g}"))
+    survey = Survey(terrain, settings, run)
+    slices: list[Slice] = []
+    planes: list[Plane] = []
+    for case in chosen:
+        if case == "most":
+            slices.append(survey.most())
+        elif case == "sft":
+            slices += [survey.sft(candidate) for candidate in candidates]
+        elif case == "worst":
+            slices += [survey.worst(radius) for radius in survey.radii]
+        elif case == "filter":
+            slices.append(survey.filtered())
+        else:
+            planes.append(survey.plane(candidates))
+    return Landscape.seal(
+        base=base.checkpoint.identity,
+        benchmark=base.scorer.identity,
+        engine=base.engine,
+        surrogate=terrain.surrogate.name if terrain.surrogate else None,
+        tau=settings.tau,
+        slices=tuple(slices),
+        planes=tuple(planes),
+        environment=environment(),
+    )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that a slice or a plane goes to; its weights are loaded when they are needed."""
+
+    checkpoint: Checkpoint
+    device: str
+    record: SftCase
+
+    @classmethod
+    def open(cls, base: Base, path: str | Path) -> Candidate:
+        """Compare the files with the base's.
+
+        Raises:
+            CheckpointError: another architecture or tokenizer, or the base's own weights.
+        """
+        checkpoint = open_checkpoint(path)
+        displacement = difference(base.checkpoint, checkpoint)
+        if TOKENIZER_DIFFERS in displacement.differences:
+            raise CheckpointError(f"{path}: its tokenizer differs from the base's, so no segment of weights joins them")
+        if displacement.delta_norm == 0.0:
+            raise CheckpointError(f"{path}: has the base's own weights, so there is no direction from one to the other")
+        record = SftCase(
+            checkpoint=checkpoint.identity,
+            delta_norm=displacement.delta_norm,
+            dimension=displacement.dimension,
+            differences=displacement.differences,
+        )
+        return cls(checkpoint, base.device, record)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The checkpoint's model."""
+        return load_model(self.checkpoint, self.device)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One terrain and one way of looking; ``settings.span`` is given."""
+
+    terrain: Terrain
+    settings: Settings
+    run: Run = field(default_factory=Run)
+
+    @property
+    def span(self) -> float:
+        """How far slices go."""
+        return ranges.positive("span", self.settings.span or 0.0)
+
+    @property
+    def radii(self) -> tuple[float, ...]:
+        """Where the worst case is attacked."""
+        return self.settings.attack_at or (RADIUS * self.span,)
+
+    def most(self) -> Slice:
+        """Look along random directions."""
+        return self._slice(most_case(self.terrain, self.settings.directions), self._even())
+
+    def sft(self, candidate: Candidate) -> Slice:
+        """Look along the direction to a checkpoint, at the checkpoint itself and beyond it."""
+        grid = through(candidate.record.alpha_star, self.span, self.settings.points)
+        return self._slice(sft_case(self.terrain, candidate.model, candidate.record), grid)
+
+    def worst(self, radius: float) -> Slice:
+        """Attack at ``radius``, and look along the direction that was found, outward from the base."""
+        grid = even(self.span, self.settings.points, outward=True)
+        place = grid.nearest(radius)
+        if not 0 < place <= grid.steps:
+            raise InvalidInput(f"attack_at = {radius:g}: must lie in the slice, above 0 and at most {self.span:g}")
+        steps, restarts = self.settings.steps, self.settings.restarts
+        record, vector = worst_case(self.terrain, grid.at(place), steps=steps, restarts=restarts, run=self.run)
+        first = tuple(sorted({*grid.first, place}))
+        return self._slice(along(self.terrain, [(record, vector)], "worst case"), replace(grid, first=first))
+
+    def filtered(self) -> Slice:
+        """Look along filter-normalised directions, as far from the base as the other slices go."""
+        lines = filter_case(self.terrain, self.settings.directions)
+        norm = max(d.norm for d in lines.directions if isinstance(d, FilterNormalised))
+        return self._slice(lines, self._even(math.sqrt(self.terrain.dimension) / norm))
+
+    def plane(self, candidates: Sequence[Candidate] = ()) -> Plane:
+        """Look at the plane through two checkpoints, or at that of two random directions where there are none."""
+        side, run = self.settings.side, self.run
+        if not candidates:
+            return random_plane(self.terrain, self.span, side=side, run=run)
+        return checkpoint_plane(self.terrain, [(c.model, c.record) for c in candidates], side=side, run=run)
+
+    def _even(self, factor: float = 1.0) -> Grid:
+        return even(self.span * factor, self.settings.points)
+
+    def _slice(self, lines: Lines[P], grid: Grid) -> Slice:
+        return slice_along(self.terrain, lines, grid, tau=self.settings.tau, refine=self.settings.refine, run=self.run)
+
+
+def _cases(asked: Sequence[str] | None, checkpoints: bool, surrogate: bool) -> list[Asked]:
+    """Return the cases to look at, in the order of ``ASKED``."""
+    if asked is None:
+        possible: dict[Asked, bool] = {"most": True, "sft": checkpoints, "worst": surrogate}
+        return [case for case, yes in possible.items() if yes]
+    unknown = [case for case in asked if case not in ASKED]
+    if unknown or not asked:
+        raise InvalidInput(f"cases {', '.join(unknown) or 'none'}: must be some of {', '.join(ASKED)}")
+    if "sft" in asked and not checkpoints:
+        raise InvalidInput("case sft: needs at least one checkpoint to go to")
+    return [case for case in ASKED if case in asked]

@@ -1,0 +1,273 @@
+"""The planner: time both engines on pilot draws and choose one for trials of one item each, before any is drawn.
+
+What it settles is work, never a bound: engine and batch size. Items per draw is 1 in the designs it serves; k items
+per draw would need a bound for their mean (theory §4.1, betting), which no record holds yet. Pilot draws come from
+streams of their own and enter no claim.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from certify.measuring.base import Base, PlannedDraws, one_pass_trials, pair_trials
+from certify.measuring.environment import environment
+from certify.measuring.pilot import wait_for_device
+from certify.measuring.run import Run
+from certify.measuring.scores import checked
+from certify.measuring.trials import EngineChoice, Trials
+from certify.noise import noised
+from certify.records import WeightNoise, derive_seed, identity_key, items_key
+
+EngineName = Literal["auto", "explicit", "activation"]
+DRAWS, ITEMS = 20, 20  # of the table that shows the correlation within a draw: the pilot's stated minimum
+ALONE = 3  # items that are timed in a batch of their own
+SHARE = 0.05  # of the predicted time: what timing larger batches may cost
+BATCHES = (512, 2048, 8192)  # tokens
+LEAST_CORRELATION = 0.005  # what 20 draws cannot tell from none
+
+
+@dataclass(frozen=True)
+class Writing:
+    """The explicit engine in seconds: one draw written (c_p), one item alone, one item among ``items`` (c_e).
+
+    ``correlation`` of two items' correctness under one draw, not below what the pilot can see. ``whole``: all items of
+    the benchmark, timed only where whole benchmarks are planned.
+    """
+
+    draw: float
+    alone: float
+    together: float
+    items: int
+    correlation: float
+    whole: float = 0.0
+
+    @property
+    def trial(self) -> float:
+        """One draw for one item."""
+        return self.draw + self.alone
+
+    @property
+    def noise_share(self) -> float:
+        """The share of that which writes noise: c_p / (c_p + m c_e) at m = 1."""
+        return self.draw / self.trial
+
+    def effective(self, m: int) -> float:
+        """Seconds for what one independent trial is worth, with m items per draw: (c_p/m + c_e)(1 + (m - 1) rho)."""
+        item = self.alone if m == 1 else self.together
+        return (self.draw / m + item) * (1 + (m - 1) * self.correlation)
+
+    def best_m(self, items: int) -> int:
+        """Return the cheapest number of items per draw among the powers of two."""
+        return min((1 << k for k in range(items.bit_length())), key=self.effective)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """The activation engine in seconds: one pair at the benchmark's lengths in batches of so many tokens, one proof."""
+
+    pair: float
+    tokens_per_batch: int
+    proof: float
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What is to be drawn: so many runs (basin levels and pairs) with so many trials in all; ``law`` of the pilot."""
+
+    law: WeightNoise
+    count: int
+    trials: int
+
+
+def choose_engine(
+    base: Base,
+    planned: Sequence[PlannedDraws],
+    grid: Sequence[float],
+    *,
+    engine: EngineName = "auto",
+    user_seed: int = 0,
+    run: Run | None = None,
+) -> EngineChoice:
+    """Return the engine that a measurement's basin and pairs are drawn by; ``auto`` times both and takes the faster.
+
+    The choice is kept beside the finished draws, so that a killed run resumes with it and several processes share it.
+    """
+    if engine != "auto":
+        return EngineChoice(engine=engine, asked=True, reasons=(f"engine: {engine}, as asked",))
+    run = run or Run()
+    identity = {
+        "choice": "engine",
+        "planned": [[plan.law.model_dump(mode="json"), plan.n, plan.design] for plan in planned],
+        "grid": list(grid),
+        "user_seed": user_seed,
+        "weights": identity_key(base.checkpoint.identity),
+        "benchmark": items_key(base.scorer.identity),
+        "device": base.device,
+        "environment": environment(base.device).model_dump(mode="json"),
+    }
+    return run.settled(lambda: _faster(base, planned, grid, user_seed), EngineChoice, identity)
+
+
+def _faster(base: Base, planned: Sequence[PlannedDraws], grid: Sequence[float], user_seed: int) -> EngineChoice:
+    from certify.noise.activation import ActivationRefused
+
+    runs = [one_pass_trials(base, sigma, user_seed) for sigma in grid]
+    runs += [pair_trials(base, plan, user_seed) for plan in planned if plan.design == "pairs" and not plan.subspace]
+    law = base.weight_law(grid[len(grid) // 2])
+    refused = _refusal(base, runs)
+    if refused:
+        return EngineChoice(reasons=(f"engine: explicit; {refused}",))
+    written = time_writing(base, law, user_seed, whole=any(plan.design == "table" for plan in planned))
+    asked = Runs(law, len(runs), sum(len(trials.items) for trials in runs))
+    try:
+        shown = time_showing(base, law, user_seed, allowance=SHARE * asked.trials * written.trial)
+    except ActivationRefused as refusal:
+        return EngineChoice(reasons=(f"engine: explicit; {refusal}",))
+    return _decide(base, planned, written, shown, asked)
+
+
+def _decide(base: Base, planned: Sequence[PlannedDraws], written: Writing, shown: Showing, runs: Runs) -> EngineChoice:
+    explicit = runs.trials * written.trial
+    activation = runs.trials * shown.pair + runs.count * shown.proof
+    engine: Literal["explicit", "activation"] = "activation" if activation < explicit else "explicit"
+    items = base.scorer.identity.items
+    whole, m = written.whole or items * written.together, written.best_m(items)
+    tables = sum(plan.n for plan in planned if plan.design == "table")
+    reasons = (
+        f"engine: {engine} for {runs.trials:,} trials of one item each; predicted {duration(activation)} in activation "
+        f"space, {duration(explicit)} explicitly ({written.noise_share:.0%} of that writes noise)",
+        f"pilot, {runs.law.describe()}: {duration(written.draw)} to write a draw, {duration(written.alone)} for an "
+        f"item alone, {duration(written.together)} for one among {written.items}; {duration(shown.pair)} for a pair in "
+        f"activation space, {shown.tokens_per_batch:,} tokens a batch",
+        f"items per draw: 1, for which alone a record has a bound; with {m} the explicit engine would need "
+        f"{duration(written.effective(m))} per effective trial (correlation within a draw {written.correlation:.3f})",
+    )
+    return EngineChoice(
+        engine=engine,
+        tokens_per_batch=shown.tokens_per_batch,
+        reasons=reasons,
+        seconds=min(activation, explicit) + whole + tables * (written.draw + whole),
+    )
+
+
+def _refusal(base: Base, runs: Sequence[Trials]) -> str:
+    """Return why activation space cannot serve these runs, as far as reading the model and the benchmark shows."""
+    from certify.noise.activation import ActivationRefused, refusals
+
+    try:
+        _ = base.questions
+    except ActivationRefused as refusal:
+        return str(refusal)
+    for trials in runs:
+        if isinstance(trials.law, WeightNoise) and (reasons := refusals(base.model, trials.law)):
+            return str(ActivationRefused(reasons))
+    return ""
+
+
+def time_writing(base: Base, law: WeightNoise, user_seed: int = 0, *, whole: bool = False) -> Writing:
+    """Time the explicit engine on 20 pilot draws with 20 items each, after one that warms up, and on items alone.
+
+    ``whole``: on all items together, too, once.
+    """
+    scorer = base.scorer
+    items = _spread(scorer.identity.items, ITEMS)
+    seed = derive_seed("pilot", law, scorer.identity, base.checkpoint.identity, n=DRAWS * ITEMS, user_seed=user_seed)
+    written, together, alone, table = list[float](), list[float](), list[float](), list[list[float]]()
+    with noised(base.model, law, seed, pilot=True) as engine:
+        for i in range(DRAWS + 1):
+            start = time.perf_counter()
+            model = engine.at(i)
+            wait_for_device(base)
+            middle = time.perf_counter()
+            scores = checked(scorer.score(model, items), len(items), scorer.identity.graded)
+            end = time.perf_counter()
+            if i > 0:
+                written.append(middle - start)
+                together.append((end - middle) / len(items))
+                table.append([s or 0.0 for s in scores])
+        for item in _spread(len(items), ALONE):
+            start = time.perf_counter()
+            scorer.score(model, [items[item]])
+            alone.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        if whole:
+            scorer.score(model)
+        all_together = time.perf_counter() - start
+    return Writing(
+        draw=float(np.median(written)),
+        alone=float(np.mean(alone)),
+        together=float(np.median(together)),
+        items=len(items),
+        correlation=max(LEAST_CORRELATION, within_draw_correlation(np.array(table))),
+        whole=all_together if whole else 0.0,
+    )
+
+
+def time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: float = 0.0) -> Showing:
+    """Time the activation engine on pilot pairs, in growing batches for as long as ``allowance`` seconds last.
+
+    One batch at least is timed: the one of median length, after a first that warms up.
+
+    Raises:
+        ActivationRefused: the model or the benchmark cannot be served, or more than 1 % of the pilot's decisions lie
+            within the margin guard.
+    """
+    from certify.noise.activation import ActivationPairs
+
+    items, identity = base.questions, base.scorer.identity
+    seed = derive_seed("pilot", law, identity, base.checkpoint.identity, n=identity.items, user_seed=user_seed)
+    start = time.perf_counter()
+    pairs = ActivationPairs(base.model, law, seed, items, pilot=True)
+    proof, spent = time.perf_counter() - start, 0.0
+    seen, found, rate, largest = list[tuple[int, float]](), dict[int, float](), 0.0, 0
+    for turn, size in enumerate(BATCHES):
+        table = [(turn * len(items) + j, (j,)) for j in range(len(items))]
+        plan = pairs.plan(table, size)
+        padded = [sum(items[j].rows for j in batch) * max(items[j].width for j in batch) for batch in plan]
+        middle = len(plan) // 2
+        if turn > 0 and (padded[middle] <= largest or spent + rate * padded[middle] > allowance):
+            break
+        if turn == 0:
+            pairs.margins(table, plan[middle])
+        start = time.perf_counter()
+        margins = pairs.margins(table, plan[middle])
+        seconds = time.perf_counter() - start
+        spent, rate, largest = spent + seconds, seconds / padded[middle], padded[middle]
+        found[size] = rate * sum(padded) / len(items)
+        seen += [(item, margin) for item, (margin,) in zip(plan[middle], margins, strict=True)]
+    pairs.judged(seen).require_clear()
+    best = min(found, key=found.__getitem__)
+    return Showing(found[best], best, proof)
+
+
+def within_draw_correlation(table: NDArray[np.float64]) -> float:
+    """Return the one-way ANOVA estimate of the correlation of two items under one draw; 0 where nothing varies.
+
+    (MSB - MSW) / (MSB + (m - 1) MSW), shape (draws, items). It chooses work and enters no bound.
+    """
+    n, m = table.shape
+    if m < 2:
+        return 0.0
+    means = table.mean(axis=1)
+    between = m * float(means.var(ddof=1))
+    inside = float(((table - means[:, None]) ** 2).sum()) / (n * (m - 1))
+    total = between + (m - 1) * inside
+    return (between - inside) / total if total > 0 else 0.0
+
+
+def _spread(n: int, k: int) -> list[int]:
+    """Return k of n indices, evenly spaced; all of them if k >= n."""
+    return sorted({i * n // k for i in range(k)}) if k < n else list(range(n))
+
+
+def duration(seconds: float) -> str:
+    """Format a duration to two digits."""
+    if seconds < 1.0:
+        return f"{1000 * seconds:.{0 if seconds >= 0.01 else 2}{'f' if seconds >= 0.01 else 'g'}} ms"
+    return f"{seconds:.2g} s" if seconds < 60 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,132 @@
+"""Trials of one item each: item j_i under draw i, scored by either engine. They serve claims about a mean."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from certify.errors import CertifyWarning
+from certify.measuring.ledger import Entry
+from certify.measuring.run import Run
+from certify.measuring.scores import one_item_each
+from certify.noise import Subspace, noised
+from certify.records import EngineIdentity, NoiseLaw, Record, Seed, WeightNoise
+
+if TYPE_CHECKING:
+    from certify.evidence.paired_items import ItemScores
+    from certify.measuring.base import Base
+    from certify.noise.activation import ActivationPairs
+
+
+TOKENS_PER_BATCH = 8192
+
+
+class EngineChoice(Record):
+    """Which engine draws the trials of one item each, settled before the first certifying draw.
+
+    ``asked``: somebody named the engine, so a refusal is an error and no reason to take the other. ``reasons`` say in
+    words why, ``seconds`` what the whole measurement is foreseen to take, where a pilot timed it.
+    """
+
+    engine: Literal["explicit", "activation"] = "explicit"
+    tokens_per_batch: Annotated[int, Field(gt=0)] = TOKENS_PER_BATCH
+    asked: bool = False
+    reasons: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+EXPLICIT = EngineChoice()
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One run: draw i scores item ``items[i]``. One-pass takes every item once; pairs take random ones."""
+
+    design: Literal["one-pass", "pairs"]
+    law: NoiseLaw
+    seed: Seed
+    items: tuple[int, ...]
+    label: str
+    subspace: Subspace | None = None
+
+
+def random_items(seed: Seed, items: int, n: int) -> tuple[int, ...]:
+    """Return the item of each of n pairs: uniform over the benchmark, from a generator keyed by the seed."""
+    return tuple(np.random.Generator(np.random.PCG64(seed.integer)).integers(items, size=n).tolist())
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The scores of a run in draw order (None: no answer, or a decision within the guard), and who scored them."""
+
+    engine: EngineIdentity
+    scores: ItemScores
+
+
+def carry_out_trials(base: Base, runs: Sequence[Trials], choice: EngineChoice, run: Run) -> list[Tried]:
+    """Score every run by the chosen engine, all of them by one.
+
+    In activation space every run is proven exact before the first draw. A refusal then spends none, so the explicit
+    engine may take over under the same seeds, with a warning that says why.
+
+    Raises:
+        ActivationRefused: the activation engine was asked for by name.
+    """
+    if choice.engine == "activation":
+        from certify.noise.activation import ActivationRefused
+
+        try:
+            opened = [open_in_activation_space(base, trials, choice.tokens_per_batch) for trials in runs]
+        except ActivationRefused as refusal:
+            if choice.asked:
+                raise
+            warnings.warn(f"{refusal}, which takes over", CertifyWarning, stacklevel=2)
+        else:
+            return [activation_scores(base, *each, run) for each in zip(runs, opened, strict=True)]
+    return [explicit_scores(base, trials, run) for trials in runs]
+
+
+def explicit_scores(base: Base, trials: Trials, run: Run) -> Tried:
+    """Score each trial under weights that were written for it."""
+    identity = {**base.run_identity(trials.seed), "design": trials.design}
+    with noised(base.model, trials.law, trials.seed, subspace=trials.subspace) as engine:
+        return Tried(base.engine, one_item_each(engine, base.scorer, trials.items, run, trials.label, identity))
+
+
+def open_in_activation_space(base: Base, trials: Trials, tokens_per_batch: int) -> ActivationPairs:
+    """Return what scores ``trials`` in activation space, proven exact on this model under this law.
+
+    Raises:
+        ActivationRefused: naming what it cannot show exactly. No certifying draw was spent.
+    """
+    from certify.noise.activation import ActivationPairs, ActivationRefused
+
+    if not isinstance(trials.law, WeightNoise):
+        raise ActivationRefused("noise in a subspace is written, not shown")
+    return ActivationPairs(base.model, trials.law, trials.seed, base.questions, tokens_per_batch=tokens_per_batch)
+
+
+def activation_scores(base: Base, trials: Trials, pairs: ActivationPairs, run: Run) -> Tried:
+    """Score the trials in activation space, in batches that depend on the items' lengths and the settings alone.
+
+    A ledger's second number is 1 here for a decision within the guard.
+    """
+    table = [(draw, (item,)) for draw, item in enumerate(trials.items)]
+
+    def score(batch: Sequence[int]) -> list[Entry]:
+        entries = []
+        for draw, (margin,) in zip(batch, pairs.margins(table, batch), strict=True):
+            question = pairs.items[trials.items[draw]]
+            entries.append((question.decide(margin, pairs.guard), float(question.is_guarded(margin, pairs.guard))))
+        return entries
+
+    identity = {**base.run_identity(trials.seed, engine=pairs.identity), "design": trials.design}
+    found = run.carry_out_batches(pairs.plan(table), score, trials.label, identity)
+    entries = [found[draw] for draw in range(len(table))]
+    guarded = sum(1 for _, inside in entries if inside)
+    return Tried(pairs.identity.model_copy(update={"guarded": guarded}), tuple(s for s, _ in entries))

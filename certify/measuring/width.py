@@ -1,0 +1,83 @@
+"""Measure how wide the basin of a base is: the draws of ``certify basin``.
+
+Levels and draws are those of :func:`certify.measuring.measure_base`, with the same seeds and ledgers, so a measurement
+and a basin record of one base hold the same scores at the same sigma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from certify.certificate import BasinRecord
+from certify.checkpoints import Checkpoint, difference, open_checkpoint
+from certify.evidence import Requirement
+from certify.evidence.feasibility import require_feasible
+from certify.evidence.width import Place, WidthEvidence
+from certify.measuring.base import Base, PlannedDraws, check_grid, draws_at_base, measure_basin
+from certify.measuring.environment import environment
+from certify.measuring.pilot import allowed_drop, pilot_sigma, sigma_grid
+from certify.measuring.run import Run, Track, silent
+from certify.measuring.trials import EXPLICIT, EngineChoice
+
+STRICT_DRAWS = 100
+"""Whole-benchmark draws at each sigma: 100 clean ones show a strict share above 0.97 (one-sided, 95 %)."""
+
+
+def pilot_grid(base: Base, requirement: Requirement, user_seed: int = 0, track: Track = silent) -> tuple[float, ...]:
+    """Return the ascending sigmas that pilot draws place around the edge of the basin.
+
+    Raises:
+        InvalidPlan: the requirement allows no drop, or even the smallest sigma tried breaks the benchmark.
+    """
+    return sigma_grid(pilot_sigma(base, allowed_drop(base, requirement), user_seed, track))
+
+
+def measure_width(
+    base: Base,
+    grid: Sequence[float],
+    *,
+    requirement: Requirement | None = None,
+    alpha: float = 0.05,
+    draws: int = STRICT_DRAWS,
+    checkpoints: Sequence[str | Path | Checkpoint] = (),
+    user_seed: int = 0,
+    run: Run | None = None,
+    engine: EngineChoice = EXPLICIT,
+) -> BasinRecord:
+    """Measure the basin on ``grid``, fixed beforehand, and say how wide it is.
+
+    ``draws`` whole-benchmark draws at each sigma (0 for none) give the share of directions that lose nothing; they are
+    written into the weights, whichever ``engine`` draws the basin. Of each of ``checkpoints`` only the weights are
+    read, for its place alpha* beside the width.
+
+    Guarantee: that of :meth:`certify.evidence.width.WidthEvidence.judge`.
+
+    Raises:
+        InvalidInput: a grid that does not ascend, or a sigma that is not positive.
+        InvalidPlan: so few items that no sigma could be certified whatever they showed.
+        CheckpointError: a checkpoint cannot be read or compared.
+        ActivationRefused: the activation engine was asked for, and is not exact here.
+    """
+    requirement, run = requirement or Requirement(), run or Run()
+    check_grid(grid)
+    require_feasible("basin", base.scorer.identity.items, requirement, alpha, base.benchmark.chance)
+    places = tuple(_place(base, checkpoint) for checkpoint in checkpoints)
+    basin = measure_basin(base, grid, user_seed=user_seed, run=run, engine=engine)
+    planned = [PlannedDraws(level.law, draws) for level in basin.levels] if draws else []
+    taken = tuple(draws_at_base(base, plan, alpha, len(planned), user_seed, run) for plan in planned)
+    evidence = WidthEvidence(basin=basin, draws=taken, places=places)
+    return BasinRecord.seal(
+        base=base.checkpoint.identity,
+        benchmark=base.scorer.identity,
+        requirement=requirement,
+        alpha=alpha,
+        evidence=evidence,
+        environment=environment(base.device),
+        judgement=evidence.judge(base.scorer.identity, requirement, alpha),
+    )
+
+
+def _place(base: Base, checkpoint: str | Path | Checkpoint) -> Place:
+    opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
+    return Place(checkpoint=opened.identity, displacement=difference(base.checkpoint, opened))

@@ -1,0 +1,83 @@
+"""Members: checkpoints that are exactly values of the map, and carry the coordinates that prove it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from certify.checkpoints import Checkpoint, open_checkpoint
+from certify.checkpoints.folder import SINGLE
+from certify.errors import CheckpointError
+from certify.records import canonical_json
+
+if TYPE_CHECKING:
+    from certify.noise.subspace.map import Subspace
+
+COORDINATES = "basin_coordinates.safetensors"
+OWNERS = "pytest-basin"  # one metadata key: safetensors writes several in random order
+
+
+def save_member(folder: Path, base: Checkpoint, subspace: Subspace, coordinates: Sequence[float]) -> Checkpoint:
+    """Write the checkpoint at ``coordinates``: the base's companion files, its weights, its coordinates."""
+    from safetensors.torch import save_file
+
+    weights = subspace.materialise(base, coordinates)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in base.path.iterdir():
+        if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
+            shutil.copyfile(file, folder / file.name)
+    save_file(weights, folder / SINGLE, metadata={"format": "pt"})
+    save_file(
+        {"coordinates": torch.tensor(coordinates, dtype=torch.float64)},
+        folder / COORDINATES,
+        metadata={OWNERS: canonical_json({"basis": subspace.digest, "base": base.identity.weights})},
+    )
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)  # safetensors writes owner-only files
+    return open_checkpoint(folder)
+
+
+def membership(subspace: Subspace, base: Checkpoint, checkpoint: Checkpoint) -> tuple[list[float], str | None]:
+    """Return the checkpoint's coordinates and None, or why it is not known to be a member.
+
+    Exact: its weights are computed again from its coordinates, and every bit is compared.
+    """
+    file = checkpoint.path / COORDINATES
+    if not file.is_file():
+        return [], f"the checkpoint carries no {COORDINATES}, so it is not known to lie in the subspace"
+    stored, owners = _read_coordinates(file)
+    expected = {"basis": subspace.digest, "base": base.identity.weights}
+    for part, ours in expected.items():
+        if owners.get(part) != ours:
+            return [], f"its coordinates were made for another {part} ({owners.get(part)}, here {ours})"
+    if len(stored) != subspace.k:
+        return [], f"it has {len(stored)} coordinates, the subspace {subspace.k}"
+    for name, tensor in subspace.weights(base, stored):
+        theirs = checkpoint.read(name)
+        if tensor.dtype != theirs.dtype or not torch.equal(_bits(tensor), _bits(theirs)):
+            return [], f"tensor {name!r} differs from what its coordinates give"
+    return stored, None
+
+
+def _read_coordinates(file: Path) -> tuple[list[float], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as f:
+            values = f.get_tensor("coordinates")
+            owners = json.loads((f.metadata() or {}).get(OWNERS, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not readable coordinates: {error}") from error
+    if values.dtype != torch.float64 or values.ndim != 1 or not all(map(math.isfinite, values.tolist())):
+        raise CheckpointError(f"{file}: 'coordinates' must be finite float64 of shape (k,)")
+    return values.tolist(), owners
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().reshape(-1).view(torch.uint8)

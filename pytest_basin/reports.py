@@ -1,0 +1,76 @@
+"""Reports of the gates that ran, each ``TYPE[:DEST]``: written by one process, when all tests are done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_basin.session import Session
+from pytest_basin.suite import holm_line, suite_alpha
+
+TABLE = "term"
+DESTINATIONS = {
+    "json": "basin-report.json",
+    "markdown": "basin-report.md",
+    "markdown-append": "$GITHUB_STEP_SUMMARY",
+    "html": "basin-report.html",
+}
+
+
+def asks_for_table(session: Session) -> bool:
+    """Whether the table is to be printed even with ``-q``."""
+    return TABLE in (session.settings.value("report") or ())
+
+
+def write(session: Session, rows: Sequence[dict[str, Any]]) -> tuple[list[str], int]:
+    """Write every report that is asked for; return a line on each, and how many could not be written."""
+    from certify.report.gates import ReportType, write_report
+
+    lines, failed = [], 0
+    for text in session.settings.value("report") or ():
+        kind, _, given = text.partition(":")
+        if kind == TABLE:
+            continue
+        place = destination(session, given or DESTINATIONS[kind])
+        if place is None:
+            lines.append(f" {kind} report not written: {given or DESTINATIONS[kind]} is not set")
+            continue
+        try:
+            write_report(ReportType(kind), rows, context(session, rows), place)
+        except OSError as error:
+            failed += 1
+            lines.append(f" {kind} report NOT WRITTEN to {session.sources.shown(place)}: {error.strerror}")
+        else:
+            lines.append(f" {kind} report: {session.sources.shown(place)}")
+    return lines, failed
+
+
+def destination(session: Session, text: str) -> Path | None:
+    """Return the file that a destination means: variables expanded, relative to where the option was given.
+
+    None: a variable in it is not set, as that of a step summary outside its service.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(text))
+    if "$" in expanded:
+        return None
+    return session.settings["report"].folder / expanded
+
+
+def context(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what a report says once: the models, the seed, the line on all gates together, and versions."""
+    from datetime import UTC, datetime
+    from importlib.metadata import version
+
+    settings = session.settings
+    missed = [row["item"] for row in rows if any(c["verdict"] in ("refuted", "undecided") for c in row["baselines"])]
+    return {
+        "base": settings.value("base") or rows[0]["base"],
+        "checkpoint": settings.value("checkpoint") or rows[0]["checkpoint"],
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seed": settings.value("seed"),
+        "holm": holm_line(rows, suite_alpha(settings)),
+        "notes": [f"missed the baseline: {', '.join(missed)}"] if missed else [],
+        "versions": {name: version(name) for name in ("pytest-basin", "pytest", "torch")},
+    }

@@ -1,0 +1,152 @@
+"""What one pytest process opens for its basin tests: models, benchmarks and measurements, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_basin.options import Settings
+
+if TYPE_CHECKING:
+    from certify.benchmarks import Benchmark, JsonlBenchmark
+    from certify.certificate import Measurement
+    from certify.checkpoints import Checkpoint
+    from certify.evidence.distance import Displacement
+    from certify.measuring import Base
+
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Sources:
+    """Everything that is opened under the settings, kept for the whole run."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config, self.settings = config, settings
+        self.provided: dict[str, Path | Benchmark] = {}
+        self._read: dict[Path, JsonlBenchmark] = {}
+        self._places: dict[str, str] = {}
+        self._opened: dict[tuple[str, Stamp], Checkpoint] = {}
+        self._bases: dict[tuple[str, str, str], Base] = {}
+        self._displacements: dict[tuple[str, Stamp, str, Stamp], Displacement] = {}
+
+    @cached_property
+    def benchmarks(self) -> dict[str, Path]:
+        """The configured benchmark files by name; reads none of them."""
+        found: dict[str, Path] = {}
+        for path in self.settings.value("benchmark") or ():
+            if path.stem in found:
+                raise pytest.UsageError(f"two benchmarks are called {path.stem!r}: {found[path.stem]} and {path}")
+            found[path.stem] = path
+        return found
+
+    def names(self, asked: Mapping[str, Any], item: pytest.Item) -> list[str]:
+        """Return the benchmarks that a marker means: the named ones, else all that are configured.
+
+        Names that are not configured are asked of the hook ``pytest_basin_benchmark``, and then left to the fixture
+        ``basin_benchmarks`` if nothing is configured at all.
+
+        Raises:
+            UsageError: an unknown name, or none at all.
+        """
+        named = list(asked.get("benchmarks", ()))
+        unknown = [name for name in named if name not in self.benchmarks and not self._provided(name, item)]
+        if unknown and self.benchmarks:
+            raise pytest.UsageError(
+                f"basin marker: no benchmark is called {', '.join(map(repr, unknown))}; configured: "
+                f"{', '.join(self.benchmarks)}"
+            )
+        if not named and not self.benchmarks:
+            raise pytest.UsageError("no benchmark to gate on: " + how_to_give("benchmark", "FILE.jsonl"))
+        return named or list(self.benchmarks)
+
+    def _provided(self, name: str, item: pytest.Item) -> bool:
+        if name not in self.provided:
+            found = item.ihook.pytest_basin_benchmark(config=self.config, name=name)
+            if found is not None:
+                self.provided[name] = found
+        return name in self.provided
+
+    def read(self, path: Path) -> JsonlBenchmark:
+        """Return the benchmark in a file, read once."""
+        from certify.benchmarks import open_benchmark
+
+        if path not in self._read:
+            self._read[path] = open_benchmark(path)
+        return self._read[path]
+
+    def file(self, name: str) -> JsonlBenchmark | None:
+        """Return the benchmark of this name if it is a file that collection knows."""
+        path = self.benchmarks.get(name, self.provided.get(name))
+        return self.read(Path(path)) if isinstance(path, str | Path) else None
+
+    @cached_property
+    def measurements(self) -> dict[str, Measurement]:
+        """The configured measurements by their benchmark's digest."""
+        from certify.certificate import read_measurement
+
+        found: dict[str, tuple[Path, Measurement]] = {}
+        for path in self.settings.value("measurement") or ():
+            measurement = read_measurement(path)
+            known = found.setdefault(measurement.benchmark.digest, (path, measurement))
+            if known[0] != path:
+                raise pytest.UsageError(
+                    f"two measurements are of the benchmark {measurement.benchmark.name!r}: {known[0]} and {path}"
+                )
+        return {digest: measurement for digest, (_, measurement) in found.items()}
+
+    def place(self, source: str, item: pytest.Item | None) -> str:
+        """Return where a base or checkpoint lies: what ``pytest_basin_load_checkpoint`` says, else its own name."""
+        if source not in self._places:
+            hook = item.ihook if item is not None else self.config.hook
+            self._places[source] = str(hook.pytest_basin_load_checkpoint(config=self.config, source=source) or source)
+        return self._places[source]
+
+    def checkpoint(self, place: str) -> Checkpoint:
+        """Return an opened checkpoint; its weights are hashed once, however many gates it has."""
+        from certify.checkpoints import open_checkpoint
+
+        key = (place, _stamp(Path(place)))
+        if key not in self._opened:
+            self._opened[key] = open_checkpoint(place)
+        return self._opened[key]
+
+    def base(self, place: str, benchmark: Benchmark, device: str) -> Base:
+        """Return the base opened with one benchmark; its weights are hashed and loaded once for all benchmarks."""
+        from certify.measuring import Base
+
+        key = (place, device, benchmark.digest)
+        if key not in self._bases:
+            same = next((b for (p, d, _), b in self._bases.items() if (p, d) == (place, device)), None)
+            self._bases[key] = same.on(benchmark) if same else Base.open(place, benchmark, device)
+        return self._bases[key]
+
+    def displacement(self, base: str, checkpoint: str) -> Displacement:
+        """Return how far each tensor moved; streams both sets of weight files once."""
+        from certify.checkpoints import difference
+
+        key = (base, _stamp(Path(base)), checkpoint, _stamp(Path(checkpoint)))
+        if key not in self._displacements:
+            self._displacements[key] = difference(self.checkpoint(base), self.checkpoint(checkpoint))
+        return self._displacements[key]
+
+    def shown(self, path: str | Path) -> str:
+        """Return a path as a person in the invocation directory would write it."""
+        here = self.config.invocation_params.dir
+        return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else str(path)
+
+
+def _stamp(place: Path) -> Stamp:
+    """Return names, times and sizes of the files of a checkpoint: one that was written anew is opened anew."""
+    files = sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file() else []
+    return tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in files)
+
+
+def how_to_give(word: str, value: str) -> str:
+    """Say the three ways to give a setting that has a fixture."""
+    fixture = "basin_benchmarks" if word == "benchmark" else f"basin_{word}"
+    return f"give --basin-{word}={value}, the ini key basin_{word}, or override the fixture {fixture} in conftest.py"

@@ -1,0 +1,48 @@
+"""Where finished draws are kept, so that workers share them and a run that was stopped goes on from them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_basin.options import Settings
+
+if TYPE_CHECKING:
+    from certify.measuring import Run
+
+
+def folder(settings: Settings) -> Path:
+    """Return the folder of finished draws: the option, else the command line's own, else the user's cache.
+
+    ``certify`` uses the same folder and the same names in it, so its draws are found here.
+    """
+    named = settings.value("cache-dir") or os.environ.get("CERTIFY_DRAWS_DIR")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pytest-basin") / "draws"
+
+
+def run(settings: Settings) -> Run:
+    """Return how draws are carried out: each in a ledger under a file lock, or nowhere with ``--basin-resume=off``.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+    from certify.measuring import Run
+
+    if settings.value("resume") == "off":
+        return Run()
+    place = folder(settings)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise pytest.UsageError(
+            f"finished draws cannot be kept in {place}: {error.strerror}; name a folder with --basin-cache-dir, or "
+            "give --basin-resume=off"
+        ) from None
+    return Run(ledgers=place)

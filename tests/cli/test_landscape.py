@@ -1,0 +1,114 @@
+"""``certify landscape``: files, words and exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import models
+import pytest
+from typer.testing import CliRunner, Result
+
+from certify.cli.app import app
+from certify.errors import InvalidInput, InvalidPlan
+from certify.landscape import read_landscape
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base, a checkpoint near it, and a benchmark that the base gets right."""
+    where = tmp_path_factory.mktemp("landscape")
+    model = models.llama()
+    models.save_folder(where / "base", model)
+    models.variant(where / "base", where / "tuned", lambda t: t["model.norm.weight"].add_(0.3))
+    models.write_jsonl(where / "own.jsonl", models.own_answers(model, 20))
+    return where
+
+
+def landscape(folder: Path, *arguments: str) -> Result:
+    """Run the command at a small size in ``folder``."""
+    small = ("--directions", "2", "--points", "3", "--refine", "1", "--side", "2", "--span", "0.2", "--steps", "3")
+    small += ("--restarts", "1")
+    command = ("landscape", str(folder / "base"), "-b", str(folder / "own.jsonl"), *small, *arguments)
+    return CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_it_writes_the_record_and_its_figures_and_says_what_it_found(folder: Path, tmp_path: Path) -> None:
+    """By default: most, sft and worst, exit 0, and the limits in words."""
+    done = landscape(folder, "-c", str(folder / "tuned"), "-o", str(tmp_path / "out"))
+    assert done.exit_code == 0
+    record = read_landscape(tmp_path / "out" / "landscape.json")
+    assert [s.case for s in record.slices] == ["most", "sft", "worst"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    figures = {f"{name}.{kind}" for name in ("most-case", "sft-case", "worst-case") for kind in ("svg", "png")}
+    assert names == {"landscape.json", *figures}
+    for words in ("explores and proves nothing", "tuned", "mean score", f"wrote {tmp_path / 'out'}"):
+        assert words in done.output
+
+
+def test_cases_can_be_chosen(folder: Path, tmp_path: Path) -> None:
+    """Planes along random directions and filter-normalised slices on request."""
+    done = landscape(folder, "--cases", "plane,filter", "-o", str(tmp_path))
+    assert done.exit_code == 0
+    record = read_landscape(tmp_path / "landscape.json")
+    assert [s.case for s in record.slices] == ["filter"]
+    assert [plane.kind for plane in record.planes] == ["random"]
+
+
+def test_the_user_seed_and_the_radii_are_passed_on(folder: Path, tmp_path: Path) -> None:
+    done = landscape(folder, "--cases", "worst", "--attack-at", "0.05, 0.1", "--seed", "7", "-o", str(tmp_path))
+    assert done.exit_code == 0
+    slices = read_landscape(tmp_path / "landscape.json").slices
+    found = [s.curves[0].direction for s in slices]
+    assert [round(d.radius, 4) for d in found] == [0.05, 0.1]  # type: ignore[union-attr]
+    assert {d.seed.user_seed for d in found} == {7}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "problem"),
+    [
+        (("--cases", "best"), InvalidInput, "must be some of"),
+        (("--cases", "sft"), InvalidInput, "at least one checkpoint"),
+        (("--points", "4"), InvalidInput, "odd"),
+        (("--max-drop", "2"), InvalidInput, "--max-drop"),
+        (("--attack-at", "near"), InvalidInput, "'near' is not a number"),
+        (("--cases", "plane", "-c", "tuned"), InvalidInput, "two checkpoints"),
+    ],
+)
+def test_bad_requests_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...],
+    error: type[InvalidInput | InvalidPlan], problem: str,
+) -> None:  # fmt: skip
+    """One clear error, and nothing is written."""
+    monkeypatch.chdir(folder)
+    with pytest.raises(error, match=problem):
+        landscape(folder, *arguments, "-o", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_finds_its_points_done(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the base is looked at again; the record is the same to the byte."""
+    from certify.landscape.terrain import Terrain
+
+    kept = ("--cases", "most,worst", "--draws-dir", str(tmp_path / "draws"))
+    assert landscape(folder, *kept, "-o", str(tmp_path / "one")).exit_code == 0
+    look, calls = Terrain.look, []
+    monkeypatch.setattr(Terrain, "look", lambda self, model: calls.append(1) or look(self, model))
+    assert landscape(folder, *kept, "-o", str(tmp_path / "two")).exit_code == 0
+    assert len(calls) == 2  # once for each slice
+    one, two = ((tmp_path / name / "landscape.json").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_the_help_needs_no_torch() -> None:
+    """The command is loaded when it runs."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from certify.cli.app import app; "
+        "done = CliRunner().invoke(app, ['landscape', '--help']); "
+        "print(done.exit_code, 'Explores' in done.output, 'torch' in sys.modules)"
+    )
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["0", "True", "False"]

@@ -1,0 +1,43 @@
+"""`--basin-seed`: a number, or `random`, drawn once and always printed."""
+
+import random
+import re
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+
+def seeds(result):
+    """Every seed that was printed, in the context line and in commands."""
+    return re.findall(r"(?:seed |--basin-seed=)(\w+)", result.stdout.str())
+
+
+@pytest.mark.parametrize("quiet", [[], ["-q"]])
+def test_a_random_seed_is_drawn_once_and_printed(project, quiet):
+    """In the context line, with -q too, and in the command that repeats the test; another run draws another."""
+    state = random.getstate()
+    first, second = (seeds(project.run("broken", "--basin-seed=random", *quiet)) for _ in range(2))
+    assert len(first) == 2
+    assert len(set(first)) == 1
+    assert first[0].isdigit()
+    assert first[0] != second[0]
+    assert random.getstate() == state
+
+
+def test_a_given_seed_is_printed(project):
+    """As it is written."""
+    assert set(seeds(project.run("broken", "--basin-seed=17"))) == {"17"}
+
+
+def test_the_ini_file_holds_a_number(project):
+    """A seed that nobody wrote down has no place in a file."""
+    project.configure(seed=5)
+    assert set(seeds(project.run("broken"))) == {"5"}
+    project.configure(seed="random")
+    assert project.run("broken").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_neither_number_nor_random_is_a_usage_error(project):
+    """One line."""
+    assert project.run("same", "--basin-seed=dice").ret == pytest.ExitCode.USAGE_ERROR
