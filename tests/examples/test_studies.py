@@ -101,3 +101,14 @@ def test_each_method_takes_another_gradient(tmp_path: Path) -> None:
     plain = gradient("AdamW")
     for method in ("SAM", "continuous dropout", "GO"):
         assert not torch.allclose(gradient(method), plain, rtol=1e-3), method
+
+
+def test_the_page_shows_the_kept_results(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every table of docs/studies.md is what the results say."""
+    import tables
+
+    tables.main()
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out.strip().split("\n\n")
+    assert len(printed) == 2
+    assert all(table in page for table in printed)
