@@ -117,6 +117,10 @@ def differences(package: Any) -> dict[str, Any]:
     found["requires_grad afterwards"] = model.weight.requires_grad
     found["end of the line, relative, for distance 0.1, 1, 10"] = [_end(package, metric, d) for d in (0.1, 1.0, 10.0)]
 
+    found["weights that end elsewhere in 20 steps than in 1, float32, bfloat16"] = [
+        _drift(package, dtype) for dtype in (torch.float32, torch.bfloat16)
+    ]
+
     state = torch.random.get_rng_state()
     package.random_line(model, metric, steps=2, deepcopy_model=True)
     found["draws from the global generator"] = not torch.equal(state, torch.random.get_rng_state())
@@ -128,6 +132,17 @@ def _end(package: Any, metric: Callable[[Any], float], distance: float) -> float
     before = model.weight.detach().clone()
     package.random_line(model, metric, distance=distance, steps=5)
     return float((model.weight.detach() - before).norm() / before.norm())
+
+
+def _drift(package: Any, dtype: torch.dtype) -> float:
+    """Share of weights at the end of one and the same line that depend on how many steps led there."""
+    ends = []
+    for steps in (1, 20):
+        torch.manual_seed(1)
+        model = nn.Linear(100, 100, bias=False, dtype=dtype)
+        package.random_line(model, lambda _: 0.0, distance=10, steps=steps, normalization=None)
+        ends.append(model.weight.detach())
+    return float((ends[0] != ends[1]).double().mean())
 
 
 def main() -> None:
