@@ -76,8 +76,8 @@ CASES = {
     "demo": Case("demo", 0, 300, 0.03, pairs=0, tables=500),
     "5M-8": Case("5M", 8, 100, 6e-4, pairs=0, tables=100),
     "5M-32": Case("5M", 32, 100, 6e-4, pairs=0, tables=50),
-    "124M-8": Case("124M", 8, 100, 2.5e-4, pairs=50, tables=10),
-    "124M-32": Case("124M", 32, 100, 2.5e-4, pairs=100, tables=5),
+    "124M-8": Case("124M", 8, 100, 2e-4, pairs=50, tables=10),
+    "124M-32": Case("124M", 32, 100, 2e-4, pairs=100, tables=5),
 }
 
 

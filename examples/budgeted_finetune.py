@@ -139,7 +139,7 @@ def study(out: Path, size: Size) -> dict[str, Row]:
     rows = []
 
     space = SubspaceModel(load_model(school.base), subspace)
-    school.teach(space, 0.5, coordinate_budget(space.coordinates, narrow))
+    school.teach(space, 0.5, coordinate_budget(space.coordinates, school.base, narrow))
     member = space.save(out / "within-budget", school.base)
     rows.append(school.row("subspace, within its budget", member, in_subspace, subspace))
     rows.append(school.row("the same checkpoint, noise on all weights", member, on_weights))

@@ -74,7 +74,8 @@ def _points(axes: Axes, rows: list[Row], value: Callable[[Any], float | None], r
         if not pairs:
             continue
         colour, hollow = PALETTE[i], run == BUDGETED
-        style = {"color": colour, "marker": MARKERS[i], "ls": "none", "ms": 5, "mfc": "white" if hollow else colour}
+        shape = {"ms": 8, "mfc": "none"} if hollow else {"ms": 5}  # a hollow marker shows what lies under it
+        style = {"color": colour, "marker": MARKERS[i], "ls": "none", **shape}
         axes.plot(*zip(*pairs, strict=True), **style, label=label, zorder=3)
         if kind[0] in ("seeded", "cores"):
             ks = sorted({k for k, _ in pairs})
@@ -108,7 +109,7 @@ def _caption(found: Mapping[str, Any]) -> str:
         f"{design['pilot_draws']} pilot draws at most {design['tau'] / 2:g}. Bounds: {design['draws']} draws, all "
         f"items under each, alpha = {design['alpha']:g}. {design['steps']} steps of Adam.\n"
         f"Filled: free training; hollow: held inside the radius certified for a drop of {design['max_drop']:g}. Lines: "
-        f"medians ({seeds} seeds of random directions, one of cores)."
+        f"medians (seeds of random directions: {seeds}, of cores: 1)."
     )
 
 

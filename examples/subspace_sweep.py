@@ -318,7 +318,7 @@ def draws_band(measurement: Measurement, alpha: float) -> ScoreBand:
 
 def _budget(learner: nn.Module, base: Checkpoint, allowed: Allowance) -> Budget:
     if isinstance(learner, SubspaceModel):
-        return coordinate_budget(learner.coordinates, allowed)
+        return coordinate_budget(learner.coordinates, base, allowed)
     return weight_budget(learner, base, allowed)
 
 

@@ -115,6 +115,7 @@ def loss_since(old: Certificate, new: Certificate, metric: str, margin: float | 
     unwanted capability came back. The verdict is one of non-inferiority: certified when the upper bound is at most the
     margin, refuted when the lower bound is above it.
     """
+    from certify.comparison import incomparable
     from certify.errors import InvalidInput
     from certify.evidence import Requirement
 
@@ -126,49 +127,19 @@ def loss_since(old: Certificate, new: Certificate, metric: str, margin: float | 
         change, counts = _change(old, new, metric, alpha)
     except InvalidInput as error:
         return {"verdict": "" if margin is None else UNDECIDED, "note": f"not comparable: {error}"}
-    value, lower, upper = (change.value, change.lower, change.upper) if change else (None, None, None)
+    value, lower, upper = change.value, change.lower, change.upper
     if metric != "absence":  # a loss is a change downwards
         value, lower, upper = (None if x is None else 0.0 - x for x in (value, upper, lower))
     verdict = "" if margin is None else Requirement(unit="drop", limit=margin).decide(lower, upper).value
     return {"verdict": verdict, "value": value, "lower": lower, "upper": upper, **counts}
 
 
-def _change(old: Certificate, new: Certificate, metric: str, alpha: float) -> tuple[Interval | None, dict[str, Any]]:
-    """Return the change in the metric with bounds, each at ``alpha``, and what was counted.
+def _change(old: Certificate, new: Certificate, metric: str, alpha: float) -> tuple[Interval, dict[str, Any]]:
+    """Return the change in the metric with bounds, each at ``alpha``, and what was counted."""
+    from certify.comparison import compare
 
-    Source: :func:`certify.comparison.compare` for items, :func:`certify.evidence.change.change_of_draws` for draws.
-    """
-    from certify.comparison import change_in_retention, compare
-    from certify.evidence import SmoothedEvidence
-    from certify.evidence.change import change_of_draws
-
-    if isinstance(old.evidence, SmoothedEvidence) and isinstance(new.evidence, SmoothedEvidence):
-        if metric != "retention":
-            return change_of_draws(old.evidence, new.evidence, alpha), {}
-        change, base = change_of_draws(old.evidence, new.evidence, 2 * alpha / 3), new.evidence.base_score(alpha / 3)
-        return change_in_retention(change, base, new.benchmark.chance), {}
     found = compare(old, new, alpha=alpha, metric="retention" if metric == "retention" else "score")
     return found.change, {"lost": found.lost, "gained": found.gained, "note": "; ".join(found.notes)}
-
-
-def incomparable(old: Certificate, new: Certificate) -> list[str]:
-    """Return what changed the meaning of a score beside the checkpoint: dtype, kernels, torch's major and minor ..."""
-    from certify.records import identity_key, items_key
-
-    def minor(certificate: Certificate) -> str:
-        return ".".join(certificate.environment.packages.get("torch", "").split(".")[:2])
-
-    pairs = {
-        "dtype": ("/".join(old.checkpoint.dtypes), "/".join(new.checkpoint.dtypes)),
-        "kernels": (old.environment.device.partition(" ")[0], new.environment.device.partition(" ")[0]),
-        "torch": (minor(old), minor(new)),
-    }
-    others = {
-        "base": identity_key(old.base) != identity_key(new.base),
-        "benchmark": items_key(old.benchmark) != items_key(new.benchmark),
-    }
-    changed = [f"{name} was {then}, is {now}" for name, (then, now) in pairs.items() if then and now and then != now]
-    return [f"the {name} is another one" for name, other in others.items() if other] + changed
 
 
 def machine_differences(old: Certificate, new: Certificate) -> list[str]:

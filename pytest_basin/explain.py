@@ -137,7 +137,9 @@ def advice(bound: Bound, judgement: Judgement) -> str:
     """
     n, of = bound.trials
     value, lower, upper, need = judgement.value, judgement.lower, judgement.upper, judgement.need
-    if n is None or value is None or lower is None or upper is None or bound.gate.evidence == "position":
+    if judgement.vacuous or bound.gate.evidence == "position":
+        return ""
+    if n is None or value is None or lower is None or upper is None:
         return ""
     gap, width = abs(value - need), (upper - value if value < need else value - lower)
     if gap * 1000 < width:

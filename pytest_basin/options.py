@@ -60,7 +60,9 @@ class Option:
 
 
 def _report(text: str) -> str:
-    kind = text.partition(":")[0]
+    kind, to, _ = text.partition(":")
+    if kind == "term" and to:
+        return f"{text!r}: term is the table on the terminal, and takes no destination"
     return "" if kind in REPORTS else f"{text!r}: the type is none of {', '.join(REPORTS)}"
 
 

@@ -147,7 +147,7 @@ class Session:
 
         (certificate,) = check(
             base,
-            self.sources.checkpoint(checkpoint),
+            self.sources.candidate(base, checkpoint),
             kinds=(gate.evidence,),
             requirement=gate.requirement,
             alpha=gate.alpha,

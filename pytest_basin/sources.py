@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from certify.checkpoints import Checkpoint
     from certify.evidence.distance import Displacement
     from certify.measuring import Base
+    from certify.measuring.checkpoint import Candidate
 
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -32,6 +33,7 @@ class Sources:
         self._places: dict[str, str] = {}
         self._opened: dict[tuple[str, Stamp], Checkpoint] = {}
         self._bases: dict[tuple[str, str, str], Base] = {}
+        self._candidate: Candidate | None = None
         self._displacements: dict[tuple[str, Stamp, str, Stamp], Displacement] = {}
 
     @cached_property
@@ -124,6 +126,17 @@ class Sources:
             same = next((b for (p, d, _), b in self._bases.items() if (p, d) == (place, device)), None)
             self._bases[key] = same.on(benchmark) if same else Base.open(place, benchmark, device)
         return self._bases[key]
+
+    def candidate(self, base: Base, place: str) -> Candidate:
+        """Return the checkpoint held against the base; its weights are loaded once, until another one is asked for."""
+        from certify.measuring.checkpoint import Candidate
+
+        checkpoint = self.checkpoint(place)
+        known = self._candidate
+        if known is None or known.checkpoint is not checkpoint or known.base.device != base.device:
+            known = Candidate(base, checkpoint)
+        self._candidate = known.on(base)
+        return self._candidate
 
     def displacement(self, base: str, checkpoint: str) -> Displacement:
         """Return how far each tensor moved; streams both sets of weight files once."""

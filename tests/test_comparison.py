@@ -17,9 +17,10 @@ from certify import bounds
 from certify.certificate import Certificate
 from certify.comparison import change_in_retention, change_in_score, compare
 from certify.errors import InvalidInput
-from certify.evidence import PointEvidence, Verdict
+from certify.evidence import PointEvidence, SmoothedEvidence, Verdict
 from certify.evidence.paired_items import ItemScores, PairedScores
-from certify.records import Environment
+from certify.evidence.smoothed import DrawScores
+from certify.records import Environment, ExplicitIdentity, Seed, WeightNoise
 from certify.strategies import certificates, item_scores
 
 M, CHANCE = 12, 0.25
@@ -219,6 +220,64 @@ def test_other_noise_is_another_score(one: Certificate) -> None:
     evidence = one.evidence.model_copy(update={"law": law.model_copy(update={"sigma": sigma})})
     with pytest.raises(InvalidInput, match="differ in noise: Gaussian noise on"):
         compare(one, one.model_copy(update={"evidence": evidence}), alpha=0.05)
+
+
+def smoothed(base: float, score: float, mark: str = "1", device: str = "cpu", **changed: object) -> Certificate:
+    """A smoothed certificate whose draws all score alike; ``changed`` are fields of its evidence."""
+    evidence = SmoothedEvidence(
+        law=WeightNoise(sigma={"w": 0.1}, sizes={"w": 10}),
+        engine=ExplicitIdentity(device="cpu", tokens_per_batch=1),
+        seed=Seed(value=mark * 64),
+        base=DrawScores(scores=(base,) * 400),
+        checkpoint=DrawScores(scores=(score,) * 400),
+        base_unnoised=0.9,
+        checkpoint_unnoised=0.9,
+    )
+    environment = Environment(python="3.12", platform="Linux", packages={"torch": "2.13.0"}, device=device)
+    return certificate(0, mark, evidence=evidence.model_copy(update=changed), environment=environment)
+
+
+def test_smoothed_scores_of_two_machines_are_refused() -> None:
+    """A base that scored 0.90 on one machine and 0.70 on the other would turn a loss of 0.15 into a gain."""
+    with pytest.raises(InvalidInput, match=r"they differ in kernels: cpu and cuda$"):
+        compare(smoothed(0.9, 0.85), smoothed(0.7, 0.7, "2", "cuda (NVIDIA H100)"), alpha=0.05, margin=0.0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"engine": ExplicitIdentity(device="cuda", tokens_per_batch=1)}, "engine: .*device cpu.*device cuda"),
+        ({"base_unnoised": 0.8}, r"differ in base's score without noise: 0\.9 and 0\.8$"),
+    ],
+)
+def test_smoothed_scores_whose_base_is_another_number_are_refused(changed: dict[str, object], message: str) -> None:
+    """It would not cancel."""
+    with pytest.raises(InvalidInput, match=message):
+        compare(smoothed(0.9, 0.85), smoothed(0.9, 0.85, "2", **changed), alpha=0.05)
+
+
+@pytest.mark.parametrize("what", ["dtype", "torch"])
+def test_conditions_that_may_move_the_base_are_refused_for_draws_and_noted_for_items(what: str) -> None:
+    """Items are paired by their own scores, whatever the base did; draws rest on the base."""
+
+    def moved(one: Certificate) -> Certificate:
+        dtypes = one.checkpoint.model_copy(update={"dtypes": ("BF16",)})
+        newer = one.environment.model_copy(update={"packages": {"torch": "2.14.0"}})
+        return one.model_copy(update={"checkpoint": dtypes} if what == "dtype" else {"environment": newer})
+
+    with pytest.raises(InvalidInput, match=f"they differ in {what}: "):
+        compare(smoothed(0.9, 0.85), moved(smoothed(0.9, 0.85, "2")), alpha=0.05)
+    found = compare(certificate(40), moved(certificate(42, "2")), alpha=0.05)
+    assert any(f"what ran them differs in {what}" in note for note in found.notes)
+
+
+def test_a_base_that_scored_differently_under_noise_is_noted() -> None:
+    """Where chance does not explain the difference; where it does, nothing is said."""
+    words = "the base itself scored differently under noise in the two records (0.900 and 0.700 on average)"
+    apart = compare(smoothed(0.9, 0.85), smoothed(0.7, 0.7, "2"), alpha=0.05)
+    assert any(note.startswith(words) for note in apart.notes)
+    alike = compare(smoothed(0.9, 0.85), smoothed(0.895, 0.7, "2"), alpha=0.05)
+    assert not any("the base itself" in note for note in alike.notes)
 
 
 @settings(max_examples=30)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,6 +89,13 @@ class Checkpoint:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{info.file}: cannot read tensor {name!r}: {error}") from error
         return tensor
+
+    def copy_companions(self, folder: Path) -> None:
+        """Copy every file beside the weights into ``folder``, which is made: config, tokenizer, template ..."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in self.path.iterdir():
+            if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
+                shutil.copyfile(file, folder / file.name)
 
     @cached_property
     def ties(self) -> dict[str, str]:

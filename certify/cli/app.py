@@ -407,11 +407,18 @@ def show(
     files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
 ) -> None:
     """Say in words what a file holds."""
-    from certify.certificate import read_document
+    from certify.certificate import DOCUMENTS, AnyDocument, read_as
+    from certify.landscape import Landscape
+    from certify.report.landscape_table import print_landscape
     from certify.report.words import document_lines
 
+    kinds: dict[str, type[AnyDocument | Landscape]] = {**DOCUMENTS, "pytest-basin/landscape": Landscape}
     for file in files:
-        for line in document_lines(read_document(file)):
+        document: AnyDocument | Landscape = read_as(file, kinds)
+        if isinstance(document, Landscape):
+            print_landscape(out, document)
+            continue
+        for line in document_lines(document):
             out.print(line, markup=False)
 
 

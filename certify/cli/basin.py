@@ -56,6 +56,7 @@ def run_basin(
             checkpoints=checkpoints,
             user_seed=seed,
             run=run,
+            grid_origin="given" if stated is not None else "pilot",
             engine=choose_engine(opened, [], levels, engine=engine, user_seed=seed, run=run),
         )
     if run.world.rank == 0:

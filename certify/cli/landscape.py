@@ -7,14 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from certify import ranges
 from certify.cli.measure import number
 from certify.cli.progress import carried_out
 from certify.landscape.survey import Settings, explore
 from certify.measuring import Base
 from certify.report.figures import save
 from certify.report.landscape import landscape_figures
-from certify.report.landscape_table import landscape_table
+from certify.report.landscape_table import print_landscape
 
 
 def run_landscape(
@@ -48,7 +47,7 @@ def run_landscape(
         attack_at=tuple(number("--attack-at", part) for part in attack_at.split(",") if part.strip()),
         steps=steps,
         restarts=restarts,
-        tau=ranges.unit("--max-drop", max_drop),
+        tau=max_drop,
     )
     opened = Base.open(base, benchmark, device)
     with carried_out(1, device, draws_dir) as run:
@@ -58,7 +57,5 @@ def run_landscape(
     written = [landscape.to_json(output / "landscape.json")]
     for name, figure in landscape_figures(landscape).items():
         written += save(figure, output, name)
-    out.print(landscape_table(landscape))
-    for limit in landscape.limits:
-        out.print(limit, markup=False)
+    print_landscape(out, landscape)
     out.print(f"wrote {output}: {', '.join(path.name for path in written)}", markup=False)

@@ -85,6 +85,7 @@ def run_measure(
             opened,
             planned=planned,
             grid=levels,
+            grid_origin="given" if grid is not None or isinstance(stated, float) else "pilot",
             alpha=alpha,
             requirement=requirement,
             user_seed=seed,

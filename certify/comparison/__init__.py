@@ -2,5 +2,6 @@
 
 from certify.comparison.changes import change_in_retention, change_in_score
 from certify.comparison.compare import Comparison, Metric, compare
+from certify.comparison.likeness import incomparable
 
-__all__ = ["Comparison", "Metric", "change_in_retention", "change_in_score", "compare"]
+__all__ = ["Comparison", "Metric", "change_in_retention", "change_in_score", "compare", "incomparable"]

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from certify.certificate import Certificate
 from certify.comparison.changes import change_in_retention, change_in_score
-from certify.comparison.likeness import item_scores, refuse_unlike, remarks, remarks_on_items
+from certify.comparison.likeness import item_scores, refuse_unlike, remarks, remarks_on_draws, remarks_on_items
 from certify.errors import InvalidInput
 from certify.evidence import PointEvidence, PositionEvidence, SmoothedEvidence, Verdict
 from certify.evidence.change import change_of_draws
@@ -95,8 +95,10 @@ def compare(
     most that probability. With ``items="fixed"`` nothing is random and the change is known.
 
     Raises:
-        InvalidInput: base, benchmark, kind of evidence, noise or what the items stand for differ; the evidence is a
-            distance, which holds no scores of the checkpoint; the margin is outside [-1, 1], alpha outside (0, 1/2].
+        InvalidInput: base, benchmark, kind of evidence or what the items stand for differ; for smoothed evidence
+            also noise, engine, dtype, kernels, torch's major and minor version or the base's score without noise;
+            the evidence is a distance, which holds no scores of the checkpoint; the margin is outside [-1, 1], alpha
+            outside (0, 1/2].
     """
     if metric not in get_args(Metric):
         raise InvalidInput(f"metric {metric!r}: choose from {', '.join(get_args(Metric))}")
@@ -158,6 +160,7 @@ def _of_draws(first: Certificate, second: Certificate, share: float, rest: float
         counted=f"{before.n} and {after.n} draws, each beside the base",
         scores=(before.checkpoint.mean, after.checkpoint.mean),
         limits=SMOOTHED_LIMITS,
+        notes=remarks_on_draws(before, after, share),
     )
 
 

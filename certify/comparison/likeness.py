@@ -5,6 +5,7 @@ from __future__ import annotations
 from certify.certificate import Certificate
 from certify.errors import InvalidInput
 from certify.evidence import DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
+from certify.evidence.change import base_differs
 from certify.evidence.paired_items import PairedScores
 from certify.records import identity_key, items_key
 
@@ -32,10 +33,36 @@ def refuse_unlike(first: Certificate, second: Certificate) -> None:
 def _premises(first: Certificate, second: Certificate) -> list[str]:
     one, other = first.evidence, second.evidence
     if isinstance(one, SmoothedEvidence) and isinstance(other, SmoothedEvidence):
-        return [] if one.law == other.law else [f"noise: {one.law.describe()}, and {other.law.describe()}"]
+        # The base's score is to cancel, so whatever may move it counts.
+        unlike = [*base_differs(one, other), *_conditions(first, second)]
+        return [f"{name}: {a} and {b}" for name, a, b in unlike]
     assert isinstance(one, PointEvidence | PositionEvidence)
     assert isinstance(other, PointEvidence | PositionEvidence)
     return [] if one.items == other.items else [f"what the items stand for: {one.items} and {other.items}"]
+
+
+def incomparable(old: Certificate, new: Certificate) -> list[str]:
+    """Return what changed the meaning of a score beside the checkpoint: dtype, kernels, torch's major and minor ..."""
+    others = {
+        "base": identity_key(old.base) != identity_key(new.base),
+        "benchmark": items_key(old.benchmark) != items_key(new.benchmark),
+    }
+    changed = [f"{name} was {then}, is {now}" for name, then, now in _conditions(old, new)]
+    return [f"the {name} is another one" for name, other in others.items() if other] + changed
+
+
+def _conditions(first: Certificate, second: Certificate) -> list[tuple[str, str, str]]:
+    """Return under what, where both say it, they were scored differently: name and both values."""
+
+    def minor(certificate: Certificate) -> str:
+        return ".".join(certificate.environment.packages.get("torch", "").split(".")[:2])
+
+    pairs = {
+        "dtype": (_dtype(first), _dtype(second)),
+        "kernels": (first.environment.device.partition(" ")[0], second.environment.device.partition(" ")[0]),
+        "torch": (minor(first), minor(second)),
+    }
+    return [(name, one, two) for name, (one, two) in pairs.items() if one and two and one != two]
 
 
 def _base(certificate: Certificate) -> str:
@@ -84,6 +111,20 @@ def remarks(first: Certificate, second: Certificate) -> tuple[str, ...]:
 
 def _dtype(certificate: Certificate) -> str:
     return "/".join(certificate.checkpoint.dtypes)
+
+
+def remarks_on_draws(before: SmoothedEvidence, after: SmoothedEvidence, alpha: float) -> tuple[str, ...]:
+    """Return what the draws themselves show: a base whose two intervals do not meet.
+
+    Both estimate one number, so chance alone gives this note with probability ``alpha`` at most (four bounds).
+    """
+    found = [evidence.base_score(alpha / 4) for evidence in (before, after)]
+    if max(x.lower for x in found if x.lower is not None) <= min(x.upper for x in found if x.upper is not None):
+        return ()
+    return (
+        f"the base itself scored differently under noise in the two records ({before.base.mean:.3f} and "
+        f"{after.base.mean:.3f} on average): it may not cancel, and no bound covers that",
+    )
 
 
 def remarks_on_items(before: PairedScores, after: PairedScores) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -200,7 +201,7 @@ class DistanceEvidence(Record):
         certifies or leaves undecided; it never refutes, and a vacuous bound never certifies.
         Source: theory, "Layer cake", "Rank-grid band"; uniformity: one event carries every checkpoint.
         """
-        alpha /= self.draws.ladder
+        declared, alpha = alpha, alpha / self.draws.ladder
         interval = self._interval(requirement, alpha, benchmark)
         bound = self.bound(alpha, benchmark.items)
         vacuous = self._vacuous(requirement, interval, bound, benchmark.chance)
@@ -226,7 +227,7 @@ class DistanceEvidence(Record):
             },
             vacuous=vacuous,
             notes=self._notes(benchmark, requirement, interval, radius, vacuous),
-            claim=self._claim(benchmark, requirement, alpha, bound, interval, verdict, vacuous),
+            claim=self._claim(benchmark, requirement, declared, bound, interval, verdict, vacuous),
             limits=(
                 SMOOTHED_LIMITS[0],
                 POPULATION_PREMISE if self.items == "population" else SMOOTHED_LIMITS[1],
@@ -281,8 +282,11 @@ class DistanceEvidence(Record):
         """
         if not self._floor_known(requirement):
             return None
-        floor = self.draws.base_score - requirement.limit
-        return self.band(alpha, benchmark.items).radius_for_mean(max(0.0, floor))
+        return self.band(alpha, benchmark.items).radius_for_mean(self._floor(requirement, benchmark.chance))
+
+    def _floor(self, requirement: Requirement, chance: float) -> float:
+        """Return the score that a bound must reach to certify: what is required, and more than chance."""
+        return max(self.draws.base_score - requirement.limit, math.nextafter(chance, 1.0))
 
     def _notes(
         self,
@@ -304,7 +308,7 @@ class DistanceEvidence(Record):
         if interval == NO_INTERVAL:
             notes.append(above_chance_note(benchmark.chance))
         if self._floor_known(requirement) and radius is None:
-            floor = self.draws.base_score - requirement.limit
+            floor = self._floor(requirement, benchmark.chance)
             notes.append(f"no radius: even at distance 0 the bound misses the required score {floor:.3f}")
         if radius is not None:
             notes.append(
@@ -334,7 +338,7 @@ class DistanceEvidence(Record):
         verdict: Verdict,
         vacuous: bool,
     ) -> str:
-        d = self.draws
+        d, population = self.draws, self.items == "population"
         drawn = f"{d.n} draws at the base" + (" with one random item each" if d.design == "pairs" else "")
         if vacuous:
             shown = up(interval.upper) if requirement.unit == "absence" else down(bound)
@@ -344,13 +348,43 @@ class DistanceEvidence(Record):
             )
         outcome = "enough for" if verdict is Verdict.CERTIFIED else "too little to decide"
         which = "every checkpoint of the subspace" if isinstance(d.law, SubspaceNoise) else "every checkpoint"
-        where = f"the population behind {benchmark.name}" if self.items == "population" else benchmark.name
-        what = f"at most {up(interval.upper)}" if requirement.unit == "absence" else f"at least {down(bound)}"
+        where = f"the population behind {benchmark.name}" if population else benchmark.name
         return (
-            f"With {percent(alpha)} confidence over {drawn}, {which} within "
-            f"{up(self.r)} sigma of it (this one included) scores {what} on {where} on "
+            f"With {percent(alpha)} confidence over {drawn}{' and the items' if population else ''}, {which} within "
+            f"{up(self.r)} sigma of it (this one included) {self._bounded(requirement, bound, interval)} on {where} on "
             f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
         )
+
+    def _bounded(self, requirement: Requirement, bound: float, interval: Interval) -> str:
+        """Say the one bound that the verdict rests on; the others hold at the same confidence alone, not with it."""
+        if requirement.unit == "absence":
+            return f"scores at most {up(interval.upper)}"
+        if requirement.unit == "retention" and interval.lower is not None:
+            return f"keeps at least {down(interval.lower)} of the base's score above chance"
+        if requirement.unit == "drop" and self.items == "population":
+            return f"scores at most {up(interval.upper)} below the base without noise"
+        return f"scores at least {down(bound)}"
+
+
+def best_rung(
+    rungs: Sequence[DistanceEvidence], benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float
+) -> DistanceEvidence:
+    """Return the rung of a ladder that serves the requirement best: one that certifies it, then the best bound.
+
+    The bound is that of the requirement's unit, which is what the verdict rests on; where a rung has none (it
+    abstains), that of the score decides.
+
+    Guarantee: that of :meth:`DistanceEvidence.judge` for the rung picked, as all of them hold at once: each of K is
+    judged at alpha/K.
+    """
+
+    def rank(rung: DistanceEvidence) -> tuple[bool, bool, float, float]:
+        judged = rung.judge(benchmark, requirement, alpha)
+        decisive = judged.upper if requirement.at_most else judged.lower
+        good = -math.inf if decisive is None else -decisive if requirement.at_most else decisive
+        return judged.verdict is Verdict.CERTIFIED, not judged.vacuous, good, judged.quantities["bound"] or 0.0
+
+    return max(rungs, key=rank)
 
 
 def at_most(x: float) -> Interval:

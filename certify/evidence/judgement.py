@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Protocol
@@ -51,6 +52,15 @@ class Requirement(Record):
         if meets:
             return Verdict.CERTIFIED
         return Verdict.REFUTED if fails else Verdict.UNDECIDED
+
+    def met_by_chance(self, base_score: float, chance: float) -> bool:
+        """Whether a model that knows nothing would meet it: then meeting it says nothing, and it is called vacuous.
+
+        A drop from ``base_score`` to chance or below; a retention of nothing; for absence, any score at all.
+        """
+        if self.unit == "drop":
+            return base_score - self.limit <= chance
+        return self.limit >= 1.0 if self.unit == "absence" else self.limit <= 0.0
 
     @property
     def at_most(self) -> bool:
@@ -112,6 +122,32 @@ class Judgement(Record):
         )
 
 
+def decide_or_vacuous(
+    requirement: Requirement, interval: Interval, base_score: float, chance: float
+) -> tuple[Verdict, bool]:
+    """Return the verdict of these bounds, and whether the requirement is vacuous: it then certifies nothing.
+
+    A refutation stands: what chance would meet, the checkpoint is shown to miss.
+    """
+    verdict = requirement.decide(interval.lower, interval.upper)
+    if verdict is Verdict.REFUTED or not requirement.met_by_chance(base_score, chance):
+        return verdict, False
+    return Verdict.UNDECIDED, True
+
+
+def vacuous_note(chance: float) -> str:
+    """Say why a requirement certifies nothing."""
+    return f"vacuous: a model that knows nothing (chance {chance:g}) would meet the requirement"
+
+
+def nothing_claimed(name: str, requirement: Requirement, chance: float, found: str) -> str:
+    """Return the claim of a vacuous requirement: none."""
+    return (
+        f"Nothing is claimed about {name}: a model that knows nothing (chance {chance:g}) would meet the requirement "
+        f"({requirement.describe()}); {found}."
+    )
+
+
 class ScoreBounds(Protocol):
     """What evidence can bound; every bound is one-sided at the alpha it is asked for."""
 
@@ -130,15 +166,15 @@ class ScoreBounds(Protocol):
 
 @dataclass(frozen=True)
 class KnownScores:
-    """Scores that are known exactly: both bounds are the value, whatever alpha."""
+    """Scores that are known exactly, whatever alpha; the drop as far as every item has an answer."""
 
-    known_drop: float
+    known_drop: Interval
     known_base: float
     known_score: float
 
     def drop(self, alpha: float) -> Interval:
         """Base score minus checkpoint score."""
-        return exactly(self.known_drop)
+        return self.known_drop
 
     def base_score(self, alpha: float) -> Interval:
         """The base's score."""
@@ -227,6 +263,21 @@ def down(x: float | None, digits: int = 3) -> str:
 def up(x: float | None, digits: int = 3) -> str:
     """Format an upper bound: rounded up, or a dash where there is none."""
     return "-" if x is None else f"{ceil_to(x, digits):.{digits}f}"
+
+
+def no_more_than(x: float) -> str:
+    """Format to six significant digits, rounded down unless that is the number."""
+    return text if float(text := f"{x:.6g}") <= x else f"{floor_to(x, _places(x)):.6g}"
+
+
+def no_less_than(x: float) -> str:
+    """Format to six significant digits, rounded up unless that is the number."""
+    return text if float(text := f"{x:.6g}") >= x else f"{ceil_to(x, _places(x)):.6g}"
+
+
+def _places(x: float) -> int:
+    """Return the decimals of the sixth significant digit, at least 6."""
+    return max(6, 5 - math.floor(math.log10(abs(x)))) if x else 6
 
 
 def percent(alpha: float) -> str:

@@ -73,35 +73,44 @@ class PairedScores(Record):
 
     @property
     def losses(self) -> list[float]:
-        """Base score minus checkpoint score of each item; a failure on either side counts as a full loss."""
+        """Base score minus checkpoint score of each item, at most; a failure on either side counts as a full loss."""
         pairs = zip(self.base, self.checkpoint, strict=True)
         return [1.0 if b is None or c is None else b - c for b, c in pairs]
 
     @property
+    def least_losses(self) -> list[float]:
+        """The same at least: a failure counts as wrong at the base and as right at the checkpoint."""
+        return [b - c for b, c in zip(kept(self.base), present(self.checkpoint), strict=True)]
+
+    @property
     def lost(self) -> int:
         """Items that scored lower than at the base, failures included."""
-        return sum(loss > 0 for loss in self.losses)
+        return _lost(self.losses)
 
     @property
     def gained(self) -> int:
         """Items that scored higher than at the base."""
-        return sum(loss < 0 for loss in self.losses)
+        return _gained(self.losses)
 
     def drop(self, alpha: float) -> Interval:
         """Return the drop of the mean score with one-sided bounds, each at ``alpha``.
+
+        An item without an answer counts for the upper bound as lost, for the lower one the other way: as wrong at the
+        base and right at the checkpoint.
 
         Guarantee: each bound fails with probability at most ``alpha`` over the items (population), for 0/1
         scores also when items are stratified; other scores need independent items in an order fixed
         beforehand.
         Source: theory, "Paired items" (lost and gained at alpha/2 each by the one-pass rule; betting for scores).
         """
-        losses = self.losses
+        most, least = self.losses, self.least_losses
         if self.graded:
-            lower = paired_difference_lower(losses, alpha)
-            upper = -paired_difference_lower([-loss for loss in losses], alpha)
+            lower = paired_difference_lower(least, alpha)
+            upper = -paired_difference_lower([-loss for loss in most], alpha)
         else:
-            lower, upper = drop_bounds(self.lost, self.gained, self.m, alpha)
-        return Interval(value=sum(losses) / self.m, lower=lower - self.eta, upper=upper + self.eta)
+            lower = drop_bounds(_lost(least), _gained(least), self.m, alpha).lower
+            upper = drop_bounds(_lost(most), _gained(most), self.m, alpha).upper
+        return Interval(value=sum(most) / self.m, lower=lower - self.eta, upper=upper + self.eta)
 
     def base_score(self, alpha: float) -> Interval:
         """Return the base's mean score, failures as 0, with one-sided bounds, each at ``alpha``."""
@@ -117,16 +126,25 @@ class PairedScores(Record):
     def interval(self, requirement: Requirement, alpha: float, chance: float, items: Items) -> Interval | None:
         """Return the bounds in the requirement's unit, or None where retention has no meaning.
 
-        On a fixed benchmark with deterministic decoding everything is known exactly.
+        On a fixed benchmark with deterministic decoding everything is known exactly, but for items without an answer.
         """
         if items == "population":
             return interval_in_unit(requirement, self, alpha, chance)
+        most = sum(self.losses) / self.m
         known = KnownScores(
-            known_drop=sum(self.losses) / self.m,
+            known_drop=Interval(value=most, lower=sum(self.least_losses) / self.m, upper=most),
             known_base=sum(kept(self.base)) / self.m,
             known_score=sum(present(self.checkpoint)) / self.m,
         )
         return interval_in_unit(requirement, known, alpha, chance)
+
+
+def _lost(losses: list[float]) -> int:
+    return sum(loss > 0 for loss in losses)
+
+
+def _gained(losses: list[float]) -> int:
+    return sum(loss < 0 for loss in losses)
 
 
 def _mean(scores: list[float], alpha: float, graded: bool) -> Interval:

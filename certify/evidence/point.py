@@ -10,9 +10,12 @@ from certify.evidence.judgement import (
     Judgement,
     Requirement,
     Verdict,
+    decide_or_vacuous,
     decisive,
+    nothing_claimed,
     percent,
     retention,
+    vacuous_note,
 )
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, PairedScores, items_premise, kept
 from certify.records import BenchmarkIdentity, Record
@@ -44,14 +47,16 @@ class PointEvidence(Record):
         """Judge the checkpoint's own score against the base's.
 
         Guarantee: with probability at least 1 - alpha over the items, a certified requirement holds in the
-        population (and likewise a refuted one does not). With ``items="fixed"`` nothing is random.
+        population (and likewise a refuted one does not). With ``items="fixed"`` nothing is random. A requirement that a
+        model at chance would meet is vacuous and certifies nothing.
         """
-        s = self.scores
+        s, base = self.scores, sum(kept(self.scores.base)) / self.scores.m
         interval = s.interval(requirement, alpha, benchmark.chance, self.items)
         notes: tuple[str, ...] = () if interval else (above_chance_note(benchmark.chance),)
         notes += own_settings_note(self.differences)
         interval = interval or NO_INTERVAL
-        verdict = requirement.decide(interval.lower, interval.upper)
+        verdict, vacuous = decide_or_vacuous(requirement, interval, base, benchmark.chance)
+        notes = (vacuous_note(benchmark.chance), *notes) if vacuous else notes
         return Judgement.of(
             requirement,
             interval,
@@ -59,12 +64,13 @@ class PointEvidence(Record):
             quantities={
                 "lost": float(s.lost),
                 "gained": float(s.gained),
-                "base_score": sum(kept(s.base)) / s.m,
+                "base_score": base,
                 "checkpoint_score": sum(kept(s.checkpoint)) / s.m,
-                "retention": retention(sum(kept(s.base)) / s.m, sum(kept(s.checkpoint)) / s.m, benchmark.chance),
+                "retention": retention(base, sum(kept(s.checkpoint)) / s.m, benchmark.chance),
             },
+            vacuous=vacuous,
             notes=notes,
-            claim=self._claim(benchmark, requirement, alpha, interval, verdict),
+            claim=self._claim(benchmark, requirement, alpha, interval, verdict, vacuous),
             limits=(items_premise(self.items), DEPLOYMENT_LIMIT),
         )
 
@@ -75,9 +81,12 @@ class PointEvidence(Record):
         alpha: float,
         interval: Interval,
         verdict: Verdict,
+        vacuous: bool,
     ) -> str:
         s = self.scores
         counts = f"{s.lost} of {s.m} items lost, {s.gained} gained"
+        if vacuous:
+            return nothing_claimed(benchmark.name, requirement, benchmark.chance, counts)
         if self.items == "fixed":
             return f"On exactly these {s.m} items of {benchmark.name}: {counts} ({requirement.describe()} required)."
         bound = decisive(requirement, verdict, interval)

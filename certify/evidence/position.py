@@ -15,10 +15,13 @@ from certify.evidence.judgement import (
     Requirement,
     Verdict,
     down,
+    no_more_than,
+    nothing_claimed,
     percent,
     up,
+    vacuous_note,
 )
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, ItemScores, PairedScores, items_premise
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, POPULATION_PREMISE, Items, ItemScores, PairedScores, kept
 from certify.evidence.point import above_chance_note
 from certify.laws import slice_position
 from certify.records import (
@@ -39,6 +42,16 @@ POSITION_LIMITS = (
     "It speaks of the listed points of the segment from the base, and of nothing between them.",
     "alpha* <= sigma* compares one chosen direction with random ones: geometry, not a theorem.",
 )
+FIXED_POSITION_PREMISE = (
+    "It speaks of exactly these items: what it says of the points has no confidence, because nothing there is random; "
+    "sigma* has one, over the basin's draws."
+)
+PILOT_LIMIT = (
+    "Pilot draws that scored these same items placed the grid: free for exactly these items, but a statement about the "
+    "population behind them takes other items, or a grid fixed without them."
+)
+
+GridOrigin = Literal["given", "pilot"]
 
 
 class BasinLevel(Record):
@@ -63,27 +76,24 @@ class BasinLevel(Record):
 class OpenScores(PairedScores):
     """Paired scores whose missing answers at the other weights may have been right: each counts against the claim.
 
-    A decision within the guard of the activation engine is such an answer: lost in an upper bound of the drop, right
-    in a lower one, and likewise for the score itself.
+    A decision within the guard of the activation engine is such an answer: right in an upper bound of the score, as
+    everywhere, and wrong in a lower one.
     """
-
-    def drop(self, alpha: float) -> Interval:
-        """Return the drop of the mean score with one-sided bounds, each at ``alpha``."""
-        return super().drop(alpha).model_copy(update={"lower": self._answered(1.0).drop(alpha).lower})
 
     def score(self, alpha: float) -> Interval:
         """Return the mean score with one-sided bounds, each at ``alpha``."""
-        return super().score(alpha).model_copy(update={"lower": self._answered(0.0).score(alpha).lower})
-
-    def _answered(self, score: float) -> PairedScores:
-        answers = tuple(score if s is None else s for s in self.checkpoint)
-        return PairedScores(graded=self.graded, eta=self.eta, base=self.base, checkpoint=answers)
+        wrong = PairedScores(graded=self.graded, eta=self.eta, base=self.base, checkpoint=tuple(kept(self.checkpoint)))
+        return super().score(alpha).model_copy(update={"lower": wrong.score(alpha).lower})
 
 
 class Basin(Record):
-    """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels."""
+    """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels.
+
+    ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them.
+    """
 
     graded: bool = False
+    grid: GridOrigin = "given"
     base: ItemScores
     levels: Annotated[tuple[BasinLevel, ...], Field(min_length=1)]
 
@@ -110,11 +120,23 @@ class Basin(Record):
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What the engine of the levels adds to the limits of a claim."""
-        return engine_limits([level.engine for level in self.levels], len(self.base) * len(self.levels))
+        """What the engine of the levels and the origin of the grid add to the limits of a claim."""
+        engines = engine_limits([level.engine for level in self.levels], len(self.base) * len(self.levels))
+        return (*engines, PILOT_LIMIT) if self.grid == "pilot" else engines
+
+    @property
+    def base_score(self) -> float:
+        """The base's score without noise, failures as 0."""
+        return sum(kept(self.base)) / len(self.base)
+
+    def vacuous(self, requirement: Requirement, chance: float) -> bool:
+        """Whether a model that knows nothing would meet the requirement, so that no width says anything."""
+        return requirement.met_by_chance(self.base_score, chance)
 
     def width(self, requirement: Requirement, alpha: float, chance: float) -> float | None:
         """Return sigma*: the last sigma such that it and all smaller ones are certified; None if none is.
+
+        None as well if the requirement is vacuous; so is :meth:`refuted_from` then.
 
         Guarantee: with probability at least 1 - alpha over draws (and items, for a population), the mean
         drop at every grid point up to sigma* meets the requirement. Fixed sequence: each level at alpha, in
@@ -122,7 +144,7 @@ class Basin(Record):
         Source: theory §2.3, Def. 4.1.
         """
         width = None
-        for level in self.levels:
+        for level in () if self.vacuous(requirement, chance) else self.levels:
             if self._verdict_at(level, requirement, alpha, chance) is not Verdict.CERTIFIED:
                 break
             width = level.sigma
@@ -138,7 +160,7 @@ class Basin(Record):
         bounds has its own alpha; both hold at once with probability at least 1 - 2 alpha.
         """
         refuted = None
-        for level in reversed(self.levels):
+        for level in () if self.vacuous(requirement, chance) else reversed(self.levels):
             if self._verdict_at(level, requirement, alpha, chance) is not Verdict.REFUTED:
                 break
             refuted = level.sigma
@@ -182,7 +204,8 @@ class PositionEvidence(Record):
         intersection-union); refuted when some listed point is shown to miss it (at alpha / number of points).
 
         Guarantee: with probability at least 1 - alpha, a certified requirement holds at every listed point,
-        and a refuted one fails at some listed point.
+        and a refuted one fails at some listed point. A requirement that a model at chance would meet is vacuous and
+        certifies nothing.
         """
         width = None if self._width_unknown else self.basin.width(requirement, alpha, benchmark.chance)
         inside = width is not None and self.alpha_star <= width
@@ -190,6 +213,7 @@ class PositionEvidence(Record):
         joint = [self._point(p, requirement, alpha / len(self.points), benchmark.chance) for p in self.points]
         verdict = self._verdict(requirement, inside, each, joint)
         worst = _worst(requirement, joint)
+        vacuous = verdict is not Verdict.REFUTED and self.basin.vacuous(requirement, benchmark.chance)
         return Judgement.of(
             requirement,
             worst,
@@ -199,11 +223,12 @@ class PositionEvidence(Record):
                 "sigma_star": width,
                 "delta_norm": self.displacement.delta_norm,
             },
-            notes=self._notes(requirement, verdict, worst, width, benchmark.chance),
-            claim=self._claim(benchmark, requirement, alpha, width, worst, verdict),
+            vacuous=vacuous,
+            notes=self._notes(requirement, verdict, worst, width, benchmark.chance, vacuous),
+            claim=self._claim(benchmark, requirement, alpha, width, worst, verdict, vacuous),
             limits=(
                 *POSITION_LIMITS,
-                items_premise(self.items),
+                POPULATION_PREMISE if self.items == "population" else FIXED_POSITION_PREMISE,
                 *self.basin.limits,
                 DEPLOYMENT_LIMIT,
             ),
@@ -228,17 +253,18 @@ class PositionEvidence(Record):
         worst: Interval,
         width: float | None,
         chance: float,
+        vacuous: bool,
     ) -> tuple[str, ...]:
-        notes = []
+        notes = [vacuous_note(chance)] if vacuous else []
         if self.displacement.differences:
             notes.append("abstained: the segment is not defined: " + "; ".join(self.displacement.differences))
         if worst == NO_INTERVAL:
             notes.append(above_chance_note(chance))
         if self._width_unknown:
             notes.append("no basin: graded scores of a fixed benchmark, one draw for each item, have no valid bound")
-        elif width is None:
+        elif width is None and not self.basin.vacuous(requirement, chance):
             notes.append(f"no basin: not even the smallest sigma, {self.basin.levels[0].sigma:g}, is certified")
-        elif self.alpha_star > width:
+        elif width is not None and self.alpha_star > width:
             notes.append("outside the measured width: alpha* > sigma*")
         elif width == self.basin.levels[-1].sigma:
             notes.append("sigma* is the last sigma of the grid; the basin may be wider")
@@ -256,15 +282,22 @@ class PositionEvidence(Record):
         width: float | None,
         worst: Interval,
         verdict: Verdict,
+        vacuous: bool,
     ) -> str:
-        where = f"alpha* = {up(self.alpha_star, 4)}, sigma* = {level_text(width)}"
+        there = up(self.alpha_star, 4)
+        where = f"alpha* = {there}, sigma* = {level_text(width)}"
         fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
-        surely = "" if self.items == "fixed" else f"With {percent(alpha)} confidence over the items, "
+        fixed = self.items == "fixed"
+        surely = "" if fixed else f"With {percent(alpha)} confidence over the items, "
         segment = f"the points {fractions} of the segment from base to checkpoint"
         required = f"the requirement on {benchmark.name} ({requirement.describe()})"
-        if verdict is Verdict.CERTIFIED:
+        if vacuous:
+            text = nothing_claimed(benchmark.name, requirement, chance=benchmark.chance, found=f"alpha* = {there}")
+        elif verdict is Verdict.CERTIFIED:
+            drawn = f"with {percent(alpha)} confidence over the basin's draws, " if fixed else ""
             text = (
-                f"{surely}{segment} each meet {required}, and the checkpoint lies inside the measured width ({where})."
+                f"{surely}{segment} each meet {required}, and {drawn}the checkpoint lies inside the measured width "
+                f"({where})."
             )
         elif verdict is Verdict.REFUTED:
             text = f"{surely}at least one of {segment} misses {required} ({where})."
@@ -290,5 +323,5 @@ def _worst(requirement: Requirement, points: list[Interval]) -> Interval:
 
 
 def level_text(width: float | None) -> str:
-    """Format sigma*, which is one of the grid's exact values, or nothing."""
-    return "none" if width is None else f"{width:g}"
+    """Format sigma* to six significant digits, never above it, or say that there is none."""
+    return "none" if width is None else no_more_than(width)

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from certify.errors import InvalidPlan
 from certify.evidence.engines import engine_limits
-from certify.evidence.judgement import Verdict, down, percent, up
+from certify.evidence.judgement import Verdict, no_less_than, no_more_than, percent
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, kept
 from certify.evidence.point import own_settings_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS
@@ -267,11 +267,11 @@ class SequentialEvidence(Record):
         )
         if decision is Decision.PASSED:
             sure = percent(self.plan.alpha)
-            return f"With {sure} confidence over the draws, {what} is above {_no_more_than(p0)} ({found})."
+            return f"With {sure} confidence over the draws, {what} is above {no_more_than(p0)} ({found})."
         if decision is Decision.REFUTED:
             assert self.plan.alpha_refute is not None  # or it could not refute
             sure = percent(self.plan.alpha_refute)
-            return f"With {sure} confidence over the draws, {what} is below {_no_less_than(p0)} ({found})."
+            return f"With {sure} confidence over the draws, {what} is below {no_less_than(p0)} ({found})."
         why = (
             f"a score of {self.plan.p1:g} looked unlikely, which proves nothing"
             if decision is Decision.FUTILE
@@ -287,13 +287,3 @@ class SequentialEvidence(Record):
             more = least_to_pass(self.plan, self.eta, len(self.outcomes), right)
             notes += (f"{more} more right answers in a row would have passed",)
         return notes
-
-
-def _no_more_than(x: float) -> str:
-    """Format to six digits, rounded down unless that is the number."""
-    return text if float(text := f"{x:.6g}") <= x else down(x, 6)
-
-
-def _no_less_than(x: float) -> str:
-    """Format to six digits, rounded up unless that is the number."""
-    return text if float(text := f"{x:.6g}") >= x else up(x, 6)

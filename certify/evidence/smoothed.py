@@ -14,10 +14,13 @@ from certify.evidence.judgement import (
     Judgement,
     Requirement,
     Verdict,
+    decide_or_vacuous,
     decisive,
     interval_in_unit,
+    nothing_claimed,
     percent,
     retention,
+    vacuous_note,
 )
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT
 from certify.evidence.point import above_chance_note, own_settings_note
@@ -115,11 +118,15 @@ class SmoothedEvidence(Record):
         """Return E J(base + noise) - E J(checkpoint + noise) with one-sided bounds, each at ``alpha``.
 
         Guarantee: each bound fails with probability at most ``alpha`` over the draws; finite precision is
-        paid with 2 eta, and an item without an answer on either side counts as lost.
+        paid with 2 eta. An item without an answer on either side counts for the upper bound as lost, for the lower
+        one as wrong at the base and right at the checkpoint.
         """
         failed = zip(self.base.shares_failed, self.checkpoint.shares_failed, strict=True)
         pairs = zip(self.base.scores, self.checkpoint.scores, failed, strict=True)
-        return paired_drop([min(1.0, b - c + sum(f)) for b, c, f in pairs], alpha, self.eta)
+        most = [min(1.0, b - c + sum(f)) for b, c, f in pairs]
+        least = [b - c for b, c in zip(self.base.scores, self.checkpoint.with_failures_as_1, strict=True)]
+        found = paired_drop(most, alpha, self.eta)
+        return found if least == most else found.model_copy(update={"lower": paired_drop(least, alpha, self.eta).lower})
 
     def base_score(self, alpha: float) -> Interval:
         """Return E J(base + noise) with one-sided bounds, each at ``alpha``, over the draws."""
@@ -133,13 +140,15 @@ class SmoothedEvidence(Record):
         """Judge the noise-averaged checkpoint against the noise-averaged base.
 
         Guarantee: with probability at least 1 - alpha over the noise draws, a certified requirement holds
-        (and likewise a refuted one does not), for the fixed benchmark.
+        (and likewise a refuted one does not), for the fixed benchmark. A requirement that a model at chance would meet,
+        beside a base that the noise has brought near chance for one, is vacuous and certifies nothing.
         """
         interval = interval_in_unit(requirement, self, alpha, benchmark.chance)
         notes: tuple[str, ...] = () if interval else (above_chance_note(benchmark.chance),)
         notes += own_settings_note(self.differences)
         interval = interval or NO_INTERVAL
-        verdict = requirement.decide(interval.lower, interval.upper)
+        verdict, vacuous = decide_or_vacuous(requirement, interval, self.base.mean, benchmark.chance)
+        notes = (vacuous_note(benchmark.chance), *notes) if vacuous else notes
         share, share_lower, share_upper = self.checkpoint.strict_share(self.checkpoint_unnoised, alpha, self.eta)
         return Judgement.of(
             requirement,
@@ -155,8 +164,9 @@ class SmoothedEvidence(Record):
                 "strict_directions_upper": share_upper,
                 "eta": self.eta,
             },
+            vacuous=vacuous,
             notes=notes,
-            claim=self._claim(benchmark, requirement, alpha, interval, verdict),
+            claim=self._claim(benchmark, requirement, alpha, interval, verdict, vacuous),
             limits=(*SMOOTHED_LIMITS, DEPLOYMENT_LIMIT),
         )
 
@@ -167,9 +177,12 @@ class SmoothedEvidence(Record):
         alpha: float,
         interval: Interval,
         verdict: Verdict,
+        vacuous: bool,
     ) -> str:
         means = f"mean {self.base.mean:.3f} at the base, {self.checkpoint.mean:.3f} here"
         under = f"under {self.law.describe()} ({self.n} paired draws)"
+        if vacuous:
+            return nothing_claimed(benchmark.name, requirement, benchmark.chance, f"{means}, {under}")
         bound = decisive(requirement, verdict, interval)
         if verdict is Verdict.UNDECIDED:
             return (

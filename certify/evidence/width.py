@@ -13,10 +13,19 @@ from pydantic import model_validator
 
 from certify.bounds import clopper_pearson_lower
 from certify.evidence.distance import BaseDraws, Displacement
-from certify.evidence.judgement import NO_INTERVAL, Interval, Requirement, RequirementUnit, Verdict, percent
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, kept
+from certify.evidence.judgement import (
+    NO_INTERVAL,
+    Interval,
+    Requirement,
+    RequirementUnit,
+    Verdict,
+    no_less_than,
+    percent,
+    vacuous_note,
+)
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT
 from certify.evidence.point import above_chance_note
-from certify.evidence.position import POSITION_LIMITS, Basin
+from certify.evidence.position import POSITION_LIMITS, Basin, level_text
 from certify.evidence.smoothed import mean_of_draws
 from certify.laws import slice_position
 from certify.records import BenchmarkIdentity, ModelIdentity, Record
@@ -138,7 +147,7 @@ class WidthEvidence(Record):
     @property
     def base_score(self) -> float:
         """The base's score without noise, failures as 0."""
-        return sum(kept(self.basin.base)) / len(self.basin.base)
+        return self.basin.base_score
 
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> WidthJudgement:
         """Judge how wide the basin is.
@@ -148,9 +157,9 @@ class WidthEvidence(Record):
         Source: theory §2.3, Def. 4.1; fixed sequences from either end of the grid, no correction.
         """
         chance = benchmark.chance
-        vacuous = self._vacuous(requirement, chance)
-        width = None if vacuous else self.basin.width(requirement, alpha, chance)
-        beyond = None if vacuous else self.basin.refuted_from(requirement, alpha, chance)
+        vacuous = self.basin.vacuous(requirement, chance)
+        width = self.basin.width(requirement, alpha, chance)
+        beyond = self.basin.refuted_from(requirement, alpha, chance)
         levels = tuple(self._level(i, requirement, alpha, chance) for i in range(len(self.basin.levels)))
         verdict = Verdict.UNDECIDED if width is None else Verdict.CERTIFIED
         if not vacuous and levels[0].verdict is Verdict.REFUTED:
@@ -168,12 +177,6 @@ class WidthEvidence(Record):
             claim=self._claim(benchmark, requirement, alpha, verdict, width, beyond),
             limits=(*WIDTH_LIMITS, *((GEOMETRY,) if self.places else ()), *self.basin.limits, DEPLOYMENT_LIMIT),
         )
-
-    def _vacuous(self, requirement: Requirement, chance: float) -> bool:
-        """Whether a model that knows nothing would meet the requirement."""
-        if requirement.unit == "drop":
-            return self.base_score - requirement.limit <= chance
-        return requirement.limit >= 1.0 if requirement.unit == "absence" else requirement.limit <= 0.0
 
     def _level(self, i: int, requirement: Requirement, alpha: float, chance: float) -> LevelJudgement:
         level = self.basin.levels[i]
@@ -205,7 +208,7 @@ class WidthEvidence(Record):
         chance: float,
     ) -> Iterator[str]:
         if vacuous:
-            yield f"vacuous: a model that knows nothing (chance {chance:g}) would meet the requirement"
+            yield vacuous_note(chance)
             return
         if levels[0].bounds == NO_INTERVAL:
             yield above_chance_note(chance)
@@ -232,15 +235,17 @@ class WidthEvidence(Record):
         sure = f"With {percent(alpha)} confidence over the draws and items"
         levels = self.basin.levels
         weights = f"Gaussian noise on {levels[0].law.dimension:,} weights"
-        what = f"the mean {requirement.quantity} on {benchmark.name} under {weights}"
+        what = f"the mean {requirement.quantity} on the population behind {benchmark.name} under {weights}"
         asked = f"at {'most' if requirement.at_most else 'least'} {requirement.limit:g}"
         if verdict is Verdict.REFUTED:
             return f"{sure}, {what} is not {asked} at sigma = {levels[0].sigma:g}, the smallest of the grid."
-        above = "" if beyond is None else f" {sure}, the width on the grid is below {beyond:g}."
+        above = "" if beyond is None else f" {sure}, the width on the grid is below {no_less_than(beyond)}."
         if width is None:
             return f"Undecided up to which sigma, if any, {what} is {asked}.{above}"
         held = f"{sum(level.sigma <= width for level in levels)} of {len(levels)}"
-        return f"{sure}, {what} is {asked} at every sigma of the grid up to sigma* = {width:g} ({held}).{above}"
+        return (
+            f"{sure}, {what} is {asked} at every sigma of the grid up to sigma* = {level_text(width)} ({held}).{above}"
+        )
 
 
 def _placed(place: Place, width: float | None) -> PlaceJudgement:

@@ -53,8 +53,9 @@ def sprt_boundaries(n: int, p0: float, p1: float, alpha: float, beta: float) -> 
 class GatePlan:
     """One requirement, frozen before its draws: null p0, alternative p1, and when to stop.
 
-    p0: required base level (with eta added). p1 > p0: the level at which the gate should pass. alpha:
-    failure probability of a pass. beta: boundary of the futility process. cap: most draws. alpha_refute:
+    p0: required level, before finite precision: whoever decides adds or subtracts eta, as
+    `certify.evidence.sequential.decide_at` does. p1 > p0: the level at which the gate should pass. alpha: failure
+    probability of a pass. beta: boundary of the futility process. cap: most draws. alpha_refute:
     failure probability of a refutation, None for a gate that never refutes; with it the gate does not stop
     for futility, which would nearly always come first. Raises InvalidInput unless 0 < p0 < p1 < 1 and every
     probability lies in (0, 1).

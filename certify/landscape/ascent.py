@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from certify import ranges
-from certify.errors import InvalidPlan
+from certify.errors import CertificateMismatch, InvalidPlan
 from certify.landscape.directions import ATTACK, gaussian, norm_of
 from certify.landscape.record import Ascent, WorstCase
 from certify.landscape.surrogate import gradient_of
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 STEPS, RESTARTS = 30, 3
 FIRST_STEP = 1.0  # in units of sqrt(d): the first step may turn the direction by 45 degrees, later ones ever less
+NO_SURROGATE = (
+    "the worst case needs a loss with a gradient, and the answers of this benchmark are not scored by likelihood; "
+    "leave the case out"
+)
 Vector = dict[str, torch.Tensor]
 
 
@@ -47,10 +51,7 @@ def worst_case(
         InvalidPlan: the benchmark has no surrogate with a gradient.
     """
     if terrain.surrogate is None:
-        raise InvalidPlan(
-            f"{terrain.scorer.identity.name}: the worst case needs a loss with a gradient, and the answers of this "
-            "benchmark are not scored by likelihood; leave the case out"
-        )
+        raise InvalidPlan(NO_SURROGATE)
     ranges.positive("radius", radius)
     ranges.count("steps", steps)
     run, ascents, highest, vector = run or Run(), [], -math.inf, Vector()
@@ -138,12 +139,15 @@ def _write(file: Path, ascent: Ascent, vector: Vector) -> None:
 
 
 def _read(file: Path, terrain: Terrain) -> tuple[Ascent, Vector]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     devices = {name: p.device for name, p in terrain.model.named_parameters()}
-    with safe_open(file, framework="pt") as f:
-        ascent = Ascent.model_validate_json((f.metadata() or {})["ascent"])
-        return ascent, {name: f.get_tensor(name).to(devices[name]) for name in f.keys()}  # noqa: SIM118
+    try:
+        with safe_open(file, framework="pt") as f:
+            ascent = Ascent.model_validate_json(f.metadata()["ascent"])
+            return ascent, {name: f.get_tensor(name).to(device) for name, device in devices.items()}
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+        raise CertificateMismatch(f"{file}: damaged; delete the file and run again") from None
 
 
 def _digest(vector: Vector) -> str:

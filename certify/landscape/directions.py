@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
+from certify import ranges
 from certify.errors import InvalidInput
 from certify.landscape.record import FilterNormalised, MostCase, SftCase
 from certify.noise.backend import Place
@@ -41,9 +42,7 @@ class Lines(Generic[P]):
 
 def most_case(terrain: Terrain, count: int) -> Lines[tuple[int, float]]:
     """Return ``count`` directions v ~ N(0, I), not normalised: at a they are the engine's draws of sigma a."""
-    if count < 1:
-        raise InvalidInput(f"directions = {count}: at least one is needed (several, to see their spread)")
-    records = [MostCase(seed=terrain.seed, stream=MOST, draw=i) for i in range(count)]
+    records = [MostCase(seed=terrain.seed, stream=MOST, draw=i) for i in range(ranges.count("directions", count))]
     way = Normals(terrain.sizes, terrain.seed.integer, MOST)
     return Lines(records, way, lambda i, a: (i, a), f"most-case, {count} directions")
 

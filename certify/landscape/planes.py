@@ -82,7 +82,7 @@ def _gram(base: dict[str, torch.Tensor], theirs: Sequence[dict[str, torch.Tensor
     """Inner products <d1, d1>, <d1, d2>, <d2, d2> of the displacements, tensor by tensor in float64."""
     sums: tuple[list[float], ...] = ([], [], [])
     for name, own in base.items():
-        one, two = ((t[name].double() - own.double()).flatten() for t in theirs)
+        one, two = ((t[name].to(own.device).double() - own.double()).flatten() for t in theirs)
         for total, pair in zip(sums, ((one, one), (one, two), (two, two)), strict=True):
             total.append(float(pair[0] @ pair[1]))
     return math.fsum(sums[0]), math.fsum(sums[1]), math.fsum(sums[2])

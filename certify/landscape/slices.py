@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from certify.landscape.terrain import Terrain
 
 P = TypeVar("P")
-LINE = 1 << 40  # a point's number is line * LINE + k + LINE / 2
+LINE = 1 << 60  # a point's number is line * LINE + k + LINE / 2
 REFINE, TAU = 12, 0.05
 
 

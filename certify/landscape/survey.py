@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from certify import ranges
 from certify.checkpoints import Checkpoint, difference, load_model, open_checkpoint
-from certify.errors import CheckpointError, InvalidInput
-from certify.landscape.ascent import RESTARTS, STEPS, worst_case
+from certify.errors import CheckpointError, InvalidInput, InvalidPlan
+from certify.landscape.ascent import NO_SURROGATE, RESTARTS, STEPS, worst_case
 from certify.landscape.directions import Lines, along, filter_case, most_case, sft_case
 from certify.landscape.grid import Grid, even, through
 from certify.landscape.planes import SIDE, checkpoint_plane, random_plane
@@ -53,6 +52,16 @@ class Settings:
     side: int = SIDE
     tau: float = TAU
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be looked at, before anything is."""
+        even(1.0 if self.span is None else self.span, self.points)  # for its checks
+        for name, smallest in (("directions", 1), ("refine", 0), ("steps", 1), ("restarts", 1), ("side", 2)):
+            ranges.count(name, getattr(self, name), smallest)
+        ranges.unit("tau", self.tau)
+        for radius in self.attack_at:
+            reach = math.inf if self.span is None else self.span
+            ranges.require(0.0 < radius <= reach, "attack_at", radius, "must lie in the slice, above 0 up to the span")
+
 
 def explore(
     base: Base,
@@ -74,11 +83,11 @@ def explore(
         CheckpointError: a checkpoint of another architecture or tokenizer, or one that equals the base.
     """
     run, settings, terrain = run or Run(), settings or Settings(), Terrain.of(base, user_seed)
-    chosen = _cases(cases, bool(checkpoints), terrain.surrogate is not None)
-    candidates = [Candidate.open(base, path) for path in checkpoints]
+    chosen = _cases(cases, len(checkpoints), terrain.surrogate is not None)
+    targets = [Target.open(base, path) for path in checkpoints]
     if settings.span is None:
         pilot = pilot_sigma(base, settings.tau, user_seed, run.track)
-        settings = replace(settings, span=float(f"{SPAN * pilot:.2g}"))
+        settings = replace(settings, span=float(f"{SPAN * pilot:.2g}"))  # checks attack_at against it
     survey = Survey(terrain, settings, run)
     slices: list[Slice] = []
     planes: list[Plane] = []
@@ -86,13 +95,13 @@ def explore(
         if case == "most":
             slices.append(survey.most())
         elif case == "sft":
-            slices += [survey.sft(candidate) for candidate in candidates]
+            slices += [survey.sft(target) for target in targets]
         elif case == "worst":
             slices += [survey.worst(radius) for radius in survey.radii]
         elif case == "filter":
             slices.append(survey.filtered())
         else:
-            planes.append(survey.plane(candidates))
+            planes.append(survey.plane(targets))
     return Landscape.seal(
         base=base.checkpoint.identity,
         benchmark=base.scorer.identity,
@@ -106,15 +115,15 @@ def explore(
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A checkpoint that a slice or a plane goes to; its weights are loaded when they are needed."""
+class Target:
+    """A checkpoint that a slice or a plane goes to."""
 
     checkpoint: Checkpoint
     device: str
     record: SftCase
 
     @classmethod
-    def open(cls, base: Base, path: str | Path) -> Candidate:
+    def open(cls, base: Base, path: str | Path) -> Target:
         """Compare the files with the base's.
 
         Raises:
@@ -134,9 +143,8 @@ class Candidate:
         )
         return cls(checkpoint, base.device, record)
 
-    @cached_property
-    def model(self) -> nn.Module:
-        """The checkpoint's model."""
+    def load(self) -> nn.Module:
+        """Return the checkpoint's model, loaded anew: slices one after another never hold two of them."""
         return load_model(self.checkpoint, self.device)
 
 
@@ -162,17 +170,15 @@ class Survey:
         """Look along random directions."""
         return self._slice(most_case(self.terrain, self.settings.directions), self._even())
 
-    def sft(self, candidate: Candidate) -> Slice:
+    def sft(self, target: Target) -> Slice:
         """Look along the direction to a checkpoint, at the checkpoint itself and beyond it."""
-        grid = through(candidate.record.alpha_star, self.span, self.settings.points)
-        return self._slice(sft_case(self.terrain, candidate.model, candidate.record), grid)
+        grid = through(target.record.alpha_star, self.span, self.settings.points)
+        return self._slice(sft_case(self.terrain, target.load(), target.record), grid)
 
     def worst(self, radius: float) -> Slice:
         """Attack at ``radius``, and look along the direction that was found, outward from the base."""
         grid = even(self.span, self.settings.points, outward=True)
         place = grid.nearest(radius)
-        if not 0 < place <= grid.steps:
-            raise InvalidInput(f"attack_at = {radius:g}: must lie in the slice, above 0 and at most {self.span:g}")
         steps, restarts = self.settings.steps, self.settings.restarts
         record, vector = worst_case(self.terrain, grid.at(place), steps=steps, restarts=restarts, run=self.run)
         first = tuple(sorted({*grid.first, place}))
@@ -184,12 +190,12 @@ class Survey:
         norm = max(d.norm for d in lines.directions if isinstance(d, FilterNormalised))
         return self._slice(lines, self._even(math.sqrt(self.terrain.dimension) / norm))
 
-    def plane(self, candidates: Sequence[Candidate] = ()) -> Plane:
+    def plane(self, targets: Sequence[Target] = ()) -> Plane:
         """Look at the plane through two checkpoints, or at that of two random directions where there are none."""
         side, run = self.settings.side, self.run
-        if not candidates:
+        if not targets:
             return random_plane(self.terrain, self.span, side=side, run=run)
-        return checkpoint_plane(self.terrain, [(c.model, c.record) for c in candidates], side=side, run=run)
+        return checkpoint_plane(self.terrain, [(t.load(), t.record) for t in targets], side=side, run=run)
 
     def _even(self, factor: float = 1.0) -> Grid:
         return even(self.span * factor, self.settings.points)
@@ -198,14 +204,18 @@ class Survey:
         return slice_along(self.terrain, lines, grid, tau=self.settings.tau, refine=self.settings.refine, run=self.run)
 
 
-def _cases(asked: Sequence[str] | None, checkpoints: bool, surrogate: bool) -> list[Asked]:
-    """Return the cases to look at, in the order of ``ASKED``."""
+def _cases(asked: Sequence[str] | None, checkpoints: int, surrogate: bool) -> list[Asked]:
+    """Return the cases to look at, in the order of ``ASKED``; refuse those that lack what they need."""
     if asked is None:
-        possible: dict[Asked, bool] = {"most": True, "sft": checkpoints, "worst": surrogate}
+        possible: dict[Asked, bool] = {"most": True, "sft": checkpoints > 0, "worst": surrogate}
         return [case for case, yes in possible.items() if yes]
     unknown = [case for case in asked if case not in ASKED]
     if unknown or not asked:
         raise InvalidInput(f"cases {', '.join(unknown) or 'none'}: must be some of {', '.join(ASKED)}")
     if "sft" in asked and not checkpoints:
         raise InvalidInput("case sft: needs at least one checkpoint to go to")
+    if "plane" in asked and checkpoints not in (0, 2):
+        raise InvalidInput(f"case plane: goes through two checkpoints, or along random directions; got {checkpoints}")
+    if "worst" in asked and not surrogate:
+        raise InvalidPlan(f"case worst: {NO_SURROGATE}")
     return [case for case in ASKED if case in asked]

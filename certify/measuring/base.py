@@ -18,7 +18,7 @@ from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws, DrawDesign
 from certify.evidence.feasibility import require_feasible
 from certify.evidence.paired_items import ItemScores, kept
-from certify.evidence.position import Basin, BasinLevel
+from certify.evidence.position import Basin, BasinLevel, GridOrigin
 from certify.evidence.smoothed import DrawScores
 from certify.measuring.environment import environment
 from certify.measuring.run import Run
@@ -168,6 +168,7 @@ def measure_base(
     *,
     planned: Sequence[PlannedDraws],
     grid: Sequence[float],
+    grid_origin: GridOrigin = "given",
     alpha: float = 0.05,
     requirement: Requirement | None = None,
     user_seed: int = 0,
@@ -178,6 +179,8 @@ def measure_base(
 
     ``engine`` draws what serves a mean claim alone: the basin and planned pairs (:func:`choose_engine` finds the
     faster). Tables, laws in a subspace and what it refuses are drawn by the explicit engine.
+
+    ``grid_origin`` is recorded: "pilot" where pilot draws on these items placed the grid.
 
     ``alpha`` is the failure probability that later distance claims are declared at. Several laws of one kind are
     a ladder: each of K is judged at alpha/K, so that the best may be picked afterwards. With ``requirement``
@@ -191,7 +194,7 @@ def measure_base(
     check_plan(base, planned, grid, alpha, requirement)
     ladders = Counter(plan.law.kind for plan in planned)
     run = run or Run()
-    basin = measure_basin(base, grid, user_seed=user_seed, run=run, engine=engine)
+    basin = measure_basin(base, grid, origin=grid_origin, user_seed=user_seed, run=run, engine=engine)
     draws = tuple(draws_at_base(base, plan, alpha, ladders[plan.law.kind], user_seed, run, engine) for plan in planned)
     return Measurement.seal(
         base=base.checkpoint.identity,
@@ -229,11 +232,14 @@ def measure_basin(
     base: Base,
     grid: Sequence[float],
     *,
+    origin: GridOrigin = "given",
     user_seed: int = 0,
     run: Run | None = None,
     engine: EngineChoice = EXPLICIT,
 ) -> Basin:
     """Score the base without noise, and each item under a draw of its own at every sigma of an ascending grid.
+
+    ``origin`` says who chose the grid; what pilot draws on the same items placed is recorded, and said in claims.
 
     Raises:
         InvalidInput: a grid that does not ascend, or a sigma that is not positive.
@@ -246,7 +252,7 @@ def measure_basin(
         BasinLevel(sigma=sigma, law=t.law, engine=f.engine, seed=t.seed, scores=f.scores)
         for sigma, t, f in zip(grid, trials, found, strict=True)
     )
-    return Basin(graded=base.scorer.identity.graded, base=base.scores, levels=levels)
+    return Basin(graded=base.scorer.identity.graded, grid=origin, base=base.scores, levels=levels)
 
 
 def check_grid(grid: Sequence[float]) -> None:

@@ -16,10 +16,11 @@ from certify.evidence import (
     DistanceEvidence,
     PointEvidence,
     PositionEvidence,
+    Requirement,
     SegmentPoint,
     SmoothedEvidence,
 )
-from certify.evidence.distance import Displacement
+from certify.evidence.distance import Displacement, best_rung
 from certify.evidence.paired_items import Items, ItemScores, PairedScores
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement
@@ -47,15 +48,23 @@ class Candidate:
 
     def __init__(self, base: Base, checkpoint: Checkpoint) -> None:
         self.base, self.checkpoint = base, checkpoint
-        self._model: nn.Module | None = None
+        self._loaded: list[nn.Module] = []
         self._scores: ItemScores | None = None
+
+    def on(self, base: Base) -> Candidate:
+        """Return the same checkpoint, loaded once for both, held against the base with another benchmark."""
+        if base is self.base:
+            return self
+        other = Candidate(base, self.checkpoint)
+        other._loaded = self._loaded
+        return other
 
     @property
     def model(self) -> nn.Module:
         """The checkpoint's model."""
-        if self._model is None:
-            self._model = load_model(self.checkpoint, self.base.device)
-        return self._model
+        if not self._loaded:
+            self._loaded.append(load_model(self.checkpoint, self.base.device))
+        return self._loaded[0]
 
     @property
     def scores(self) -> ItemScores:
@@ -171,13 +180,19 @@ class Candidate:
         return ActivationPairs(self.model, law, seed, self.base.questions, tokens_per_batch=tokens_per_batch)
 
     def distance(
-        self, measurement: Measurement, subspaces: Sequence[Subspace] = (), items: Items = "fixed"
+        self,
+        measurement: Measurement,
+        requirement: Requirement,
+        alpha: float,
+        subspaces: Sequence[Subspace] = (),
+        items: Items = "fixed",
     ) -> DistanceEvidence:
         """Hold the checkpoint's displacement against the base's draws; reads weights, runs no model.
 
         The law is picked by what the checkpoint says of itself, before any outcome is looked at: one that carries
         coordinates is judged in the subspace they belong to, any other under noise on the weights. Of a ladder
-        of laws the best is taken, which their split alpha allows.
+        of laws the best for the requirement is taken (:func:`certify.evidence.distance.best_rung`), which their split
+        alpha allows.
         """
         carries = (self.checkpoint.path / COORDINATES).is_file()
         kinds = {d.law.kind for d in measurement.draws}
@@ -187,8 +202,7 @@ class Candidate:
             for draws in measurement.draws
             if draws.law.kind == kind
         ]
-        m = measurement.benchmark.items
-        return max(rungs, key=lambda rung: rung.bound(rung.draws.alpha / rung.draws.ladder, m))
+        return best_rung(rungs, measurement.benchmark, requirement, alpha)
 
     def _displacement(self, law: NoiseLaw, subspaces: Sequence[Subspace]) -> Displacement:
         if not isinstance(law, SubspaceNoise):

@@ -23,7 +23,7 @@ SMOOTHED_DRAWS = 200
 
 def check(
     base: Base,
-    checkpoint: str | Path | Checkpoint,
+    checkpoint: str | Path | Checkpoint | Candidate,
     *,
     kinds: Sequence[str] = ("point",),
     requirement: Requirement | None = None,
@@ -51,8 +51,7 @@ def check(
     """
     requirement = requirement or Requirement()
     _check_plan(base, kinds, requirement, alpha, measurement, draws, items)
-    opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint)
-    candidate = Candidate(base, opened)
+    candidate = _candidate(base, checkpoint)
     for kind in kinds:
         evidence: Evidence
         if kind == "point":
@@ -63,7 +62,7 @@ def check(
         elif kind == "position":
             evidence = candidate.position(_needed(measurement, kind), items or "population")
         else:
-            evidence = candidate.distance(_needed(measurement, kind), subspaces, items or "fixed")
+            evidence = candidate.distance(_needed(measurement, kind), requirement, alpha, subspaces, items or "fixed")
         yield make_certificate(
             base=base.checkpoint.identity,
             checkpoint=candidate.checkpoint.identity,
@@ -108,6 +107,12 @@ def certify(
         draws=draws,
     )
     return certificate
+
+
+def _candidate(base: Base, checkpoint: str | Path | Checkpoint | Candidate) -> Candidate:
+    if isinstance(checkpoint, Candidate):
+        return checkpoint.on(base)
+    return Candidate(base, checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint))
 
 
 def _check_plan(

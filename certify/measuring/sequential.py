@@ -6,6 +6,7 @@ trials are then independent with one success probability, E J(checkpoint + noise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -178,15 +179,18 @@ def written_trials(
 
 
 def shown_trials(gate: PlannedGate, pairs: ActivationPairs) -> GateTrials:
-    """Return what scores many trials in a batch, in activation space; a decision within the guard is unclear."""
+    """Return what scores many trials in a batch, in activation space; a decision within the guard is unclear.
+
+    An item without an answer (its margin is NaN, since the noised model's logits are) is wrong, by definition of J.
+    """
 
     def score(draws: Sequence[int]) -> list[Entry]:
         table, found = [(i, (gate.items[i],)) for i in draws], dict[int, Entry]()
         for batch in pairs.plan(table):
             for entry, (margin,) in zip(batch, pairs.margins(table, batch), strict=True):
                 question = pairs.items[gate.items[draws[entry]]]
-                hidden = question.is_guarded(margin, pairs.guard)
-                found[entry] = question.decide(margin, pairs.guard), float(hidden)
+                right = 0.0 if math.isnan(margin) else question.decide(margin, pairs.guard)
+                found[entry] = right, float(right is None)
         return [found[entry] for entry in range(len(table))]
 
     return GateTrials(pairs.identity, pairs.identity.device, score)

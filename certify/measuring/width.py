@@ -13,6 +13,7 @@ from certify.certificate import BasinRecord
 from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.evidence import Requirement
 from certify.evidence.feasibility import require_feasible
+from certify.evidence.position import GridOrigin
 from certify.evidence.width import Place, WidthEvidence
 from certify.measuring.base import Base, PlannedDraws, check_grid, draws_at_base, measure_basin
 from certify.measuring.environment import environment
@@ -26,6 +27,8 @@ STRICT_DRAWS = 100
 
 def pilot_grid(base: Base, requirement: Requirement, user_seed: int = 0, track: Track = silent) -> tuple[float, ...]:
     """Return the ascending sigmas that pilot draws place around the edge of the basin.
+
+    They score the base's own items, which is free for exactly these; measure with ``grid_origin="pilot"`` to say so.
 
     Raises:
         InvalidPlan: the requirement allows no drop, or even the smallest sigma tried breaks the benchmark.
@@ -44,8 +47,11 @@ def measure_width(
     user_seed: int = 0,
     run: Run | None = None,
     engine: EngineChoice = EXPLICIT,
+    grid_origin: GridOrigin = "given",
 ) -> BasinRecord:
     """Measure the basin on ``grid``, fixed beforehand, and say how wide it is.
+
+    ``grid_origin`` is recorded: "pilot" for a grid of :func:`pilot_grid`, whose draws scored these same items.
 
     ``draws`` whole-benchmark draws at each sigma (0 for none) give the share of directions that lose nothing; they are
     written into the weights, whichever ``engine`` draws the basin. Of each of ``checkpoints`` only the weights are
@@ -63,7 +69,7 @@ def measure_width(
     check_grid(grid)
     require_feasible("basin", base.scorer.identity.items, requirement, alpha, base.benchmark.chance)
     places = tuple(_place(base, checkpoint) for checkpoint in checkpoints)
-    basin = measure_basin(base, grid, user_seed=user_seed, run=run, engine=engine)
+    basin = measure_basin(base, grid, origin=grid_origin, user_seed=user_seed, run=run, engine=engine)
     planned = [PlannedDraws(level.law, draws) for level in basin.levels] if draws else []
     taken = tuple(draws_at_base(base, plan, alpha, len(planned), user_seed, run) for plan in planned)
     evidence = WidthEvidence(basin=basin, draws=taken, places=places)

@@ -68,7 +68,9 @@ class WeightPerturbation:
         self._backend = backend
         self._sizes, key = law.sizes, noise_key(seed, stream, sampler)
         self._noise = {
-            name: Noise(key, ordered.index(name), sign * law.sigma[name], _pitch(law.sigma[name], lattice_bits), sampler)
+            name: Noise(
+                key, ordered.index(name), sign * law.sigma[name], _pitch(law.sigma[name], lattice_bits), sampler
+            )
             for name in self.names
         }
 

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from certify.evidence.judgement import percent
+from certify.evidence.judgement import no_less_than, percent
 from certify.report.figures import PALETTE, STYLE, chance_line, draw_basin
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _scores(axes: Axes, record: BasinRecord) -> None:
     draw_basin(axes, basin, j.sigma_star, record.requirement, record.alpha)
     right = 1.06 * max([basin.levels[-1].sigma, *(place.alpha_star for place in j.places)])
     if j.refuted_from is not None:
-        label = f"refuted from sigma = {j.refuted_from:g} on"
+        label = f"refuted from sigma = {no_less_than(j.refuted_from)} on"
         axes.axvspan(j.refuted_from, right, color="#D55E00", alpha=0.12, lw=0, label=label)
     chance_line(axes, record.benchmark.chance)
     axes.set(

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from certify.evidence import DistanceEvidence, PositionEvidence, Requirement
 from certify.evidence.paired_items import ItemScores, PairedScores, kept
+from certify.evidence.position import level_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +89,7 @@ def draw_basin(axes: Axes, basin: Basin, width: float | None, requirement: Requi
         label=f"base under noise, {100 * (1 - alpha):g} % one-sided bounds",
     )
     if width is not None:
-        axes.axvspan(0, width, color="#56B4E9", alpha=0.15, lw=0, label=f"certified width sigma* = {width:g}")
+        axes.axvspan(0, width, color="#56B4E9", alpha=0.15, lw=0, label=f"certified width sigma* = {level_text(width)}")
     if requirement.unit == "drop":
         axes.axhline(
             score - requirement.limit, color="grey", ls="--", lw=1, label=f"allowed drop {requirement.limit:g}"

@@ -118,7 +118,7 @@ def plane_figure(landscape: Landscape, plane: Plane) -> Figure:
             shown = np.ma.masked_invalid(np.log10(np.maximum(plane.nll, FLOOR)))
             levels = np.arange(np.floor(shown.min()), np.ceil(shown.max()) + 0.1, 0.25)
             bar = _contours(figure, panels[1], plane, shown, "nats per answer", levels=levels, cmap="viridis_r")
-            bar.set_ticks(levels[::4], labels=[f"{10**level:g}" for level in levels[::4]])
+            bar.set_ticks(levels[::4].tolist(), labels=[f"{10**level:g}" for level in levels[::4]])
     unit = "unit of sigma"
     names = ("v1", "v2")
     if plane.kind == "checkpoints":
@@ -140,7 +140,7 @@ def _plane_in_words(plane: Plane) -> str:
 
 def _contours(figure: Figure, axes: Axes, plane: Plane, values: Floats, label: str, **style: Any) -> Colorbar:
     drawn = axes.contourf(plane.x, plane.y, values, **style)
-    axes.contour(plane.x, plane.y, values, levels=drawn.levels[1:-1], colors="black", linewidths=0.3, linestyles="-")
+    axes.contour(plane.x, plane.y, values, levels=style["levels"][1:-1], colors="black", linewidths=0.3, linestyles="-")
     axes.plot(0, 0, color="white", label="base", **STAR)
     axes.annotate("base", (0, 0), xytext=(7, 7), textcoords="offset points", **_boxed())
     for i, mark in enumerate(plane.marks):

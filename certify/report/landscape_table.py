@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from rich.console import Console
 from rich.table import Table
 
 from certify.evidence.judgement import down, percent, up
@@ -20,6 +21,13 @@ from certify.landscape.record import (
 
 PLACE = 0.2  # where a random slice is put in words: the planned point nearest to this share of the span
 ALPHA = 0.05
+
+
+def print_landscape(out: Console, landscape: Landscape) -> None:
+    """Print the table, and below it what the landscape does not say."""
+    out.print(landscape_table(landscape))
+    for limit in landscape.limits:
+        out.print(limit, markup=False)
 
 
 def landscape_table(landscape: Landscape) -> Table:
@@ -83,7 +91,7 @@ def _found(landscape: Landscape, found: Slice) -> Iterator[str]:
 def _attack(landscape: Landscape, found: Slice, direction: WorstCase) -> str:
     best = max((a.best for a in direction.ascents if a.best is not None), default=None)
     drop = found.base.score - float(found.at(direction.radius)[0])
-    loss = "" if best is None else f", loss {best:.3g} nats"
+    loss = "" if best is None else f", loss {best:.1f} nats"
     restarts = f"{len(direction.ascents)} restarts of {direction.steps} steps"
     if attack_succeeded(found, landscape.tau):
         return f"the attack succeeded: drop {drop:.3f} at its radius{loss} ({restarts})"

@@ -38,12 +38,15 @@ def cell(kind: str, judgement: Judgement) -> Text:
 def headline(kind: str, judgement: Judgement) -> str:
     """Return the decisive number of one judgement in a few words."""
     q = judgement.quantities
+    if judgement.vacuous and kind in ("point", "smoothed"):
+        return "vacuous"
     if kind == "distance":
         r = q["r"]
         where = "r infinite" if r is None else f"r {up(r, 2)} sigma"
         return f"vacuous\n{where}" if judgement.vacuous else f"score >= {down(q['bound'])}\n{where}"
     if kind == "position":
-        return f"{decisive(judgement)}\nalpha* {up(q['alpha_star'], 4)}\nsigma* {level_text(q['sigma_star'])}"
+        found = "vacuous" if judgement.vacuous else decisive(judgement)
+        return f"{found}\nalpha* {up(q['alpha_star'], 4)}\nsigma* {level_text(q['sigma_star'])}"
     return decisive(judgement)
 
 

@@ -53,7 +53,7 @@ class Width:
 
     @classmethod
     def of(cls, x: float, basin: Basin, requirement: Requirement, alpha: float, chance: float) -> Width:
-        """Return the width of a measured basin.
+        """Return the width of a measured basin; nothing is known of it if the requirement is vacuous.
 
         Guarantee: with probability at least 1 - alpha the width on the grid is at least ``lower``, and with
         probability at least 1 - alpha it is below ``upper``; both at once with probability at least 1 - 2 alpha.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,10 +114,10 @@ class Budget:
 def weight_budget(model: nn.Module, base: Checkpoint, allowed: Allowance) -> Budget:
     """Return the budget of a model whose weights are trained, around the weights in ``base``.
 
-    Keeps one copy of the base's weights on the model's devices.
+    Reads the base once for its identity, and keeps one copy of its weights on the model's devices.
 
     Raises:
-        InvalidInput: the allowance speaks of a subspace, or of other tensors than the model and the base have.
+        InvalidInput: the allowance speaks of a subspace or of another base, or the model has other tensors.
     """
     law = allowed.law
     if isinstance(law, SubspaceNoise):
@@ -127,22 +126,24 @@ def weight_budget(model: nn.Module, base: Checkpoint, allowed: Allowance) -> Bud
     odd = sorted({name for name in law.sigma if name not in base.tensors} | (tensors.keys() ^ law.sigma.keys()))
     if odd:
         raise InvalidInput(f"model, base and noise law differ in tensors, e.g. {odd[:3]}")
+    allowed.refuse_other(base)
     centre = {name: base.read(name).to(p.device) for name, p in tensors.items()}
     sigma = {name: torch.tensor(law.sigma[name], dtype=torch.float64, device=p.device) for name, p in tensors.items()}
     return Budget(tensors, centre, sigma, allowed.radius)
 
 
-def coordinate_budget(coordinates: torch.Tensor, allowed: Allowance) -> Budget:
-    """Return the budget of a subspace's trained ``coordinates``, shape (k,), around 0, the base.
+def coordinate_budget(coordinates: torch.Tensor, base: Checkpoint, allowed: Allowance) -> Budget:
+    """Return the budget of a subspace's trained ``coordinates``, shape (k,), around 0, which is ``base``.
 
     Raises:
-        InvalidInput: the allowance speaks of weights, or of another number of coordinates.
+        InvalidInput: the allowance speaks of weights, of another number of coordinates or of another base.
     """
     law = allowed.law
     if not isinstance(law, SubspaceNoise):
         raise InvalidInput("the allowance speaks of weights: use weight_budget")
     if tuple(coordinates.shape) != (law.dimension,):
         raise InvalidInput(f"coordinates have shape {tuple(coordinates.shape)}, the law speaks of ({law.dimension},)")
+    allowed.refuse_other(base)
     sigma = torch.tensor(law.sigma, dtype=torch.float64, device=coordinates.device)
     name = "coordinates"
     return Budget({name: coordinates}, {name: torch.zeros_like(coordinates)}, {name: sigma}, allowed.radius)
@@ -161,10 +162,7 @@ def save_checkpoint(folder: Path, base: Checkpoint, model: nn.Module) -> Checkpo
     for name, stored in weights.items():
         source = trained.get(base.ties.get(name, name))
         weights[name] = stored if source is None else source.detach().to("cpu", stored.dtype).contiguous()
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in base.path.iterdir():
-        if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
-            shutil.copyfile(file, folder / file.name)
+    base.copy_companions(folder)
     save_file(weights, folder / SINGLE, metadata={"format": "pt"})
     (folder / SINGLE).chmod(0o644)  # safetensors writes owner-only files
     return open_checkpoint(folder)

@@ -92,13 +92,22 @@ class GaussianAugmented(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Move the masters by the wrapped optimizer.
 
+        ``closure`` clears gradients and opens the block itself; the gradient is looked at each time that the
+        optimizer has called it.
+
         Raises:
             InvalidInput: a gradient did not pass through the noise, so it is not the smoothed loss's.
         """
         if closure is None:
             self._check_gradients()
-        self._arrived.clear()
-        return self.optimizer.step(closure) if closure is not None else self.optimizer.step()
+            return self.optimizer.step()
+
+        def checked() -> float:
+            loss = closure()
+            self._check_gradients()
+            return loss
+
+        return self.optimizer.step(checked)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the masters' gradients."""
@@ -221,7 +230,10 @@ class GaussianAugmented(Optimizer):
         stack.callback(self.model.register_forward_pre_hook(_refuse_evaluation).remove)
 
     def _check_gradients(self) -> None:
-        """Modules that keep references of their own to the masters compute without noise."""
+        """Refuse gradients that no noise has passed, and begin anew.
+
+        A forgotten block leaves them, and modules that keep references of their own to the masters.
+        """
         strangers = [
             name
             for name, p in self._masters().items()
@@ -234,6 +246,7 @@ class GaussianAugmented(Optimizer):
                 "run forward and backward inside `with go.perturbed():` (perturb_training_steps(trainer) with a "
                 "Trainer), and give sigma 0 to weights that a module also keeps outside of its parameters"
             )
+        self._arrived.clear()
 
 
 class _StandIn(torch.autograd.Function):

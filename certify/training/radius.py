@@ -5,19 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from certify.certificate import Measurement
-from certify.errors import InvalidPlan
+from certify.checkpoints import Checkpoint
+from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import DistanceEvidence, Requirement, Verdict
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.noise import Subspace
-from certify.records import NoiseLaw, SubspaceNoise, WeightNoise
+from certify.records import BenchmarkIdentity, ModelIdentity, NoiseLaw, SubspaceNoise, WeightNoise, identity_key
 
 FARTHEST = 40.0  # sigma: no number of draws certifies anything there
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """How far a checkpoint may go: ``radius`` in units of the noise of ``law``, certified for ``requirement``."""
+    """How far a checkpoint of ``base`` may go: ``radius`` in units of the noise of ``law``.
 
+    Certified there: ``requirement`` on ``benchmark``.
+    """
+
+    base: ModelIdentity
+    benchmark: BenchmarkIdentity
     law: NoiseLaw
     radius: float
     requirement: Requirement
@@ -26,6 +32,15 @@ class Allowance:
     def length(self) -> float:
         """The radius in the law's own coordinates (weights, or a subspace's), where one sigma serves them all."""
         return float(self.radius * self.law.noise_norm / self.law.dimension**0.5)
+
+    def refuse_other(self, base: Checkpoint) -> None:
+        """Raise InvalidInput unless ``base`` is the one that was measured: around another one nothing is certified."""
+        if identity_key(base.identity) != identity_key(self.base):
+            raise InvalidInput(
+                f"{base.path} is not the base of this allowance, which was measured at {self.base.name} (weights "
+                f"{self.base.weights}) on {self.benchmark.name}; here: weights {base.identity.weights}. The same "
+                "weights with another config or tokenizer are another base, too. Measure this one"
+            )
 
 
 def allowance(
@@ -40,8 +55,9 @@ def allowance(
     the one that lets the checkpoint move furthest.
 
     Guarantee: with probability at least 1 - alpha (the alpha that was declared with the draws) over the draws at the
-    base, every checkpoint within the radius meets the requirement on average over the noise, whatever it was trained
-    on.
+    base, every checkpoint within the radius meets the requirement on average over the noise, on exactly the
+    benchmark's items, whatever it was trained on. The radius is for ``items="fixed"``: a claim about the population
+    behind the items is judged by another band and may be undecided there.
 
     Raises:
         InvalidPlan: the measurement holds no such draws, or does not certify the base itself.
@@ -53,7 +69,9 @@ def allowance(
     if not rungs:
         where = f"in the subspace {basis}" if basis else "with noise on the weights"
         raise InvalidPlan(f"the measurement holds no draws {where}: measure the base under that law first")
-    best = max((Allowance(d.law, _radius(measurement, d, wanted), wanted) for d in rungs), key=lambda a: a.length)
+    base, benchmark = measurement.base, measurement.benchmark
+    found = [Allowance(base, benchmark, d.law, _radius(measurement, d, wanted), wanted) for d in rungs]
+    best = max(found, key=lambda a: a.length)
     if best.radius == 0.0:
         raise InvalidPlan(
             f"no budget: not even the base is certified for {wanted.describe()} at alpha {rungs[0].alpha:g} "

@@ -15,6 +15,7 @@ from certify.__main__ import main
 from certify.certificate import BasinRecord, read_document, read_measurement
 from certify.evidence import Requirement
 from certify.evidence.judgement import down, up
+from certify.evidence.position import PILOT_LIMIT
 from certify.measuring import Base, Run, measure_width, pilot_grid
 from certify.report.basin import basin_lines, both_ends
 from certify.report.basin_figure import basin_record_figure
@@ -150,6 +151,18 @@ def test_exit_codes_agree_with_the_verdict(folder, monkeypatch, capsys) -> None:
     assert certify(monkeypatch, folder, *basin, "-o", "u.json", "--grid", "1e-4", "--max-drop", "1") == 3
     out = capsys.readouterr().out
     assert "UNDECIDED" in out and "vacuous" in out
+
+
+def test_who_placed_the_grid_is_recorded(folder, monkeypatch, capsys, record) -> None:  # type: ignore[no-untyped-def]
+    """A pilot on the same items is said in the record and its limits; a grid that was given is not."""
+    arguments = ("-o", "pilot.json", "-n", "0", "--engine", "explicit", "--max-drop", "0.1")
+    certify(monkeypatch, folder, "basin", "base", "-b", "own.jsonl", *arguments)
+    placed = read_document(folder / "pilot.json")
+    assert isinstance(placed, BasinRecord)
+    assert (record.evidence.basin.grid, placed.evidence.basin.grid) == ("given", "pilot")
+    assert PILOT_LIMIT in placed.judgement.limits
+    assert PILOT_LIMIT not in record.judgement.limits
+    assert differences(placed) == []
 
 
 def test_a_pilot_places_the_grid_as_measure_does(folder: Path) -> None:

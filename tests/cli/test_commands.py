@@ -222,6 +222,7 @@ def test_a_pilot_chooses_sigma_when_none_is_given(folder, monkeypatch, capsys) -
     value = json.loads((folder / "pilot.json").read_text())
     sigmas = [level["sigma"] for level in value["basin"]["levels"]]
     assert sigmas == sorted(sigmas)
+    assert value["basin"]["grid"] == "pilot"
     assert sigmas[3] in value["draws"][0]["law"]["sigma"].values()
 
 

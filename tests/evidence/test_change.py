@@ -74,8 +74,33 @@ def test_another_law_of_noise_is_refused() -> None:
     """Scores under different noise are averages of different things."""
     first = evidence([0.9] * 50, [0.8] * 50)
     other = first.model_copy(update={"law": law(0.2)})
-    with pytest.raises(InvalidInput, match=r"the noise differs: .* sigma = 0\.1, and .* sigma = 0\.2"):
+    with pytest.raises(InvalidInput, match=r"noise differs: .* sigma = 0\.1 and .* sigma = 0\.2"):
         change_of_draws(first, other, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"engine": ENGINE.model_copy(update={"device": "cuda"})}, "engine differs: .* device cpu, .* device cuda, "),
+        ({"engine": ENGINE.model_copy(update={"lattice_bits": 8})}, "engine differs: .* lattice_bits 8, "),
+        ({"engine": ENGINE.model_copy(update={"tokens_per_batch": 2})}, "engine differs: .* tokens_per_batch 2"),
+        ({"base_unnoised": 0.75}, r"base's score without noise differs: 1\.0 and 0\.75"),
+    ],
+)
+def test_a_base_that_is_another_number_does_not_cancel(changed: dict[str, object], message: str) -> None:
+    """Another engine is another function; a base that scores otherwise without noise was not the same base."""
+    first = evidence([0.9] * 50, [0.8] * 50)
+    with pytest.raises(InvalidInput, match=f"the base does not cancel: {message}"):
+        change_of_draws(first, first.model_copy(update=changed), 0.05)
+
+
+def test_which_of_two_cards_ran_is_no_other_engine() -> None:
+    """The index of a device names no other kernels."""
+    first, second = (
+        evidence([0.9] * 50, [0.8] * 50).model_copy(update={"engine": ENGINE.model_copy(update={"device": device})})
+        for device in ("cuda:0", "cuda:1")
+    )
+    assert change_of_draws(first, second, 0.05).value == 0.0
 
 
 RUNS, N, ALPHA, FALSE_ALARM = 300, 60, 0.2, 1e-6

@@ -25,8 +25,8 @@ from certify.evidence import (
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.feasibility import infeasible, require_feasible
 from certify.evidence.judgement import Interval, interval_in_unit
-from certify.evidence.paired_items import PairedScores
-from certify.evidence.position import Basin
+from certify.evidence.paired_items import FIXED_PREMISE, PairedScores
+from certify.evidence.position import FIXED_POSITION_PREMISE, Basin
 from certify.evidence.smoothed import DrawScores
 from certify.records import BenchmarkIdentity, ExplicitIdentity, Seed, WeightNoise
 
@@ -270,6 +270,14 @@ class TestPosition:
         assert judged.quantities["sigma_star"] is None
         assert judged.verdict is Verdict.UNDECIDED
         assert "no valid bound" in " ".join(judged.notes)
+
+    def test_of_fixed_items_the_width_alone_has_a_confidence(self) -> None:
+        """The points are known; sigma* rests on noise draws, and claim and limits say so."""
+        judged = self.evidence(0.1, (300,) * 4).model_copy(update={"items": "fixed"}).judge(bench(), DROP, 0.05)
+        assert judged.verdict is Verdict.CERTIFIED
+        assert "and with 95 % confidence over the basin's draws, the checkpoint lies inside" in judged.claim
+        assert FIXED_PREMISE not in judged.limits
+        assert FIXED_POSITION_PREMISE in judged.limits
 
     def test_printed_bounds_are_those_of_the_worst_point_at_alpha_over_k(self) -> None:
         """The interval holds for all points at once."""

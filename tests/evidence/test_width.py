@@ -12,9 +12,9 @@ from scipy.stats import binom, chi2
 from torch import nn
 
 from certify.bounds import clopper_pearson_interval, clopper_pearson_lower
-from certify.evidence import BasinLevel, Requirement, Verdict
+from certify.evidence import BasinLevel, PositionEvidence, Requirement, SegmentPoint, Verdict
 from certify.evidence.distance import BaseDraws, Displacement
-from certify.evidence.position import Basin
+from certify.evidence.position import PILOT_LIMIT, Basin, level_text
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.width import GEOMETRY, Place, WidthEvidence
 from certify.noise import noised, weight_noise
@@ -222,12 +222,34 @@ class TestWords:
         """One sentence for each end; two-sided bounds are wider than one-sided ones."""
         judged = WidthEvidence(basin=basin([(0.1, 0), (0.2, 100)])).judge(bench(300), DROP, ALPHA)
         assert judged.claim == (
-            "With 95 % confidence over the draws and items, the mean drop on b under Gaussian noise on 16 weights is "
-            "at most 0.05 at every sigma of the grid up to sigma* = 0.1 (1 of 2). With 95 % confidence over the draws "
-            "and items, the width on the grid is below 0.2."
+            "With 95 % confidence over the draws and items, the mean drop on the population behind b under Gaussian "
+            "noise on 16 weights is at most 0.05 at every sigma of the grid up to sigma* = 0.1 (1 of 2). With 95 % "
+            "confidence over the draws and items, the width on the grid is below 0.2."
         )
         for level in judged.levels:
             assert level.two_sided.lower < level.bounds.lower < level.bounds.upper < level.two_sided.upper  # type: ignore[operator]
+
+    def test_no_width_is_printed_above_itself(self) -> None:
+        """Six digits, rounded towards what the statement can carry: sigma* down, the refuted end up."""
+        lower, upper = 9.1796875e-05, 0.00010000000000000286
+        judged = WidthEvidence(basin=basin([(lower, 0), (upper, 100)])).judge(bench(300), DROP, ALPHA)
+        assert (judged.sigma_star, judged.refuted_from) == (lower, upper)
+        assert "sigma* = 9.17968e-05 (1 of 2)" in judged.claim
+        assert "is below 0.000100001." in judged.claim
+        assert (level_text(lower), level_text(0.02), level_text(0.29), level_text(None)) == (
+            "9.17968e-05", "0.02", "0.29", "none",
+        )  # fmt: skip
+
+    def test_a_grid_that_a_pilot_placed_is_said(self) -> None:
+        """In the limits of the width and of position evidence; a grid that was given needs no word."""
+        given = basin([(0.1, 0)])
+        placed = given.model_copy(update={"grid": "pilot"})
+        moved = Displacement(norms={"theta": 0.1}, delta_norm=0.1, dimension=DIMENSION)
+        for found, said in ((given, False), (placed, True)):
+            point = SegmentPoint(fraction=1.0, scores=(1.0,) * 300)
+            evidence = PositionEvidence(basin=found, points=(point,), displacement=moved)
+            assert (PILOT_LIMIT in WidthEvidence(basin=found).judge(bench(300), DROP, ALPHA).limits) is said
+            assert (PILOT_LIMIT in evidence.judge(bench(300), DROP, ALPHA).limits) is said
 
     @pytest.mark.parametrize(
         ("requirement", "chance"),

@@ -38,7 +38,7 @@ def test_the_script_writes_its_record_and_figures(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """SVG and PNG beside a record that reads back."""
-    smaller = {"random": 2} if name == "worst_case" else {}
+    smaller: dict[str, Any] = {"worst_case": {"random": 2}, "sft_case": {"names": ("benign",)}}.get(name, {})
     found = script(name)(tmp_path, SMALL, **smaller)
     written = found[1] if name == "worst_case" else found
     expected = [tmp_path / f"{figure}.{kind}" for figure in FIGURES[name] for kind in ("json", "svg", "png")]

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import shlex
+import statistics
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -116,6 +117,37 @@ def test_the_page_shows_the_results_that_are_stored(figure: ModuleType) -> None:
     table = figure.table(json.loads(RESULTS.read_text()))
     assert len(table) > 10
     assert "\n".join(table) in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_pages_sentences_hold_for_the_stored_results() -> None:
+    """What is said about the line, the budget, the spans and the scores can be read off the results."""
+    rows = json.loads(RESULTS.read_text())["rows"]
+    drawn = [row for row in rows if row["kind"] == "seeded"]
+    (weights,) = (row for row in rows if row["kind"] == "weights")
+
+    def on_the_line(k: int) -> float:
+        """Median radius as a share of sqrt(d/k) times that of all weights."""
+        lengths = [row["radius"] * row["sigma"] for row in drawn if row["k"] == k]
+        return statistics.median(lengths) / (weights["radius"] * weights["sigma"] * math.sqrt(weights["k"] / k))
+
+    ks = sorted({row["k"] for row in drawn})
+    assert all(abs(on_the_line(k) - 1) <= 0.06 for k in ks if k >= 32)
+    assert round(on_the_line(2), 2) == 0.63
+    few = [row["free"] for row in drawn if row["k"] <= 4]
+    assert (min(r["bound"] for r in few), max(r["bound"] for r in few)) == pytest.approx((0.40, 0.81), abs=0.005)
+    assert all(r["new_score"] == 0 for r in few)
+    assert all(row["free"]["bound"] <= 0.02 for row in drawn if row["k"] >= 16)
+    assert all(row["free"]["new_score"] <= 0.01 for row in drawn if row["k"] < 1000)
+    last = [row["free"] for row in drawn if row["k"] == 1000]
+    assert [round(r["new_score"], 2) for r in sorted(last, key=lambda r: r["new_score"])] == [0.11, 0.16, 0.84]
+    assert all(r["r"] > 60 for r in last)
+    held = [row["budgeted"] for row in rows if row["kind"] != "span"]
+    assert all(6.35 <= r["new_loss"] < 6.85 and r["new_score"] == 0 for r in held)
+    learnt = {row["name"]: row["budgeted"] for row in rows if row["kind"] == "span"}
+    assert all(
+        learnt[name]["new_score"] == 1.0 and learnt[name]["verdict"] == "certified" for name in ("benign", "scouts")
+    )
+    assert learnt["benign+full"]["new_score"] < 0.1
 
 
 def test_the_stored_results_are_of_the_default_design(sweep: ModuleType) -> None:

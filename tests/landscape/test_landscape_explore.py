@@ -12,11 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from certify.checkpoints import open_checkpoint
 from certify.errors import CheckpointError, InvalidInput, InvalidPlan
 from certify.landscape import Landscape, Settings, Survey, Terrain, explore, read_landscape
 from certify.landscape.record import SftCase, WorstCase
-from certify.measuring import Base, Run
-from certify.report.figures import save
+from certify.measuring import Base, PlannedDraws, Run, measure_base
+from certify.measuring.checkpoint import Candidate
+from certify.report.figures import mean_score, save
 from certify.report.landscape import landscape_figures
 from certify.report.landscape_table import landscape_table
 
@@ -81,6 +83,16 @@ def test_each_checkpoint_scores_at_alpha_star_what_it_scores(landscape: Landscap
         assert found.curves[0].sights[found.a.index(record.alpha_star)] == own.look(own.model)
 
 
+def test_position_evidence_looks_at_points_of_the_same_slice(landscape: Landscape, base: Base, folder: Path) -> None:
+    """At a quarter, half, three quarters of the way and at the checkpoint: one line, one score."""
+    measured = measure_base(base, planned=[PlannedDraws(base.weight_law(1e-4), 2)], grid=(1e-4,))
+    evidence = Candidate(base, open_checkpoint(folder / "far")).position(measured)
+    found = landscape.of_case("sft")[1]
+    there = [float(found.at(p.fraction * evidence.alpha_star)[0]) for p in evidence.points]
+    assert there == [mean_score(p.scores) for p in evidence.points]
+    assert len(set(there)) > 1
+
+
 def test_attacks_lie_at_their_radii(landscape: Landscape) -> None:
     """To the lattice of the grid, and only outward."""
     for found, radius in zip(landscape.of_case("worst"), (0.04, 0.1), strict=True):
@@ -118,7 +130,7 @@ def test_cases_default_to_what_is_possible(base: Base, folder: Path, tmp_path: P
     assert [s.case for s in found.slices] == ["most"]
     assert found.slices[0].base.nll is None
     assert set(landscape_figures(found)) == {"most-case"}
-    with pytest.raises(InvalidPlan, match="worst case"):
+    with pytest.raises(InvalidPlan, match="case worst"):
         explore(written, cases=("worst",), settings=SETTINGS)
 
 
@@ -128,16 +140,40 @@ def test_cases_default_to_what_is_possible(base: Base, folder: Path, tmp_path: P
         ({"cases": ("best",)}, "best: must be some of most, sft"),
         ({"cases": ()}, "none: must be some of"),
         ({"cases": ("sft",)}, "at least one checkpoint"),
-        ({"cases": ("worst",), "settings": replace(SETTINGS, attack_at=(0.5,))}, "at most 0.2"),
-        ({"cases": ("worst",), "settings": replace(SETTINGS, attack_at=(-0.1,))}, "above 0"),
-        ({"settings": replace(SETTINGS, directions=0)}, "at least one"),
-        ({"settings": replace(SETTINGS, points=4)}, "odd"),
-        ({"settings": replace(SETTINGS, span=-1.0)}, "span"),
+        ({"cases": ("plane",), "checkpoints": ("near",)}, "two checkpoints, or along random directions; got 1"),
     ],
 )
-def test_bad_requests_are_one_clear_error(base: Base, arguments: dict[str, Any], problem: str) -> None:
+def test_cases_without_what_they_need_are_refused(
+    base: Base, folder: Path, arguments: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(InvalidInput, match=problem):
-        explore(base, **{"settings": SETTINGS, **arguments})
+        explore(base, settings=SETTINGS, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ({"attack_at": (0.5,)}, "attack_at = 0.5: must lie in the slice"),
+        ({"attack_at": (-0.1,)}, "attack_at = -0.1"),
+        ({"directions": 0}, "directions = 0: must be a whole number of at least 1"),
+        ({"points": 4}, "points = 4: must be odd"),
+        ({"span": -1.0}, "span = -1.0"),
+        ({"side": 1}, "side = 1"),
+        ({"steps": 0}, "steps = 0"),
+        ({"restarts": 0}, "restarts = 0"),
+        ({"refine": -1}, "refine = -1"),
+        ({"tau": 1.5}, "tau = 1.5"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_looked_at(setting: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidInput, match=problem):
+        replace(SETTINGS, **setting)
+
+
+def test_radii_are_held_against_the_pilot_s_span(base: Base) -> None:
+    """Without a span given, the radius can be judged only then; no slice was looked at."""
+    with pytest.raises(InvalidInput, match="up to the span"):
+        explore(base, cases=("most", "worst"), settings=replace(SETTINGS, span=None, attack_at=(1e3,)))
 
 
 def test_a_checkpoint_that_is_the_base_has_no_direction(base: Base, folder: Path) -> None:

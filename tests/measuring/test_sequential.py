@@ -435,6 +435,28 @@ def test_decisions_within_the_guard_are_unclear_and_said(small: Candidate, monke
     assert shown(small).judgement.decision is Decision.CAPPED
 
 
+def test_an_item_without_an_answer_is_wrong_in_either_engine(small: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By definition of J, and not unclear: a model whose answers are NaN is refuted, whoever shows the noise."""
+    requirement = ScoreRequirement(unit="score", limit=0.8)
+    plan = gate_plan(0.8, 0.95, alpha=0.05)
+
+    def silent(self: ActivationPairs, table: Table, entries: Sequence[int]) -> list[list[float]]:
+        return [[float("nan")] * len(table[entry][1]) for entry in entries]
+
+    def speechless(self: Any, model: Any, items: Sequence[int]) -> list[float]:
+        return [float("nan") for _ in items]
+
+    monkeypatch.setattr(ActivationPairs, "margins", silent)
+    monkeypatch.setattr(type(small.base.scorer), "score", speechless)
+    for engine in ("activation", "explicit"):
+        law = small.base.weight_law(1e-3)
+        record = small.sequential(law, requirement, plan, engine=EngineChoice(engine=engine))
+        assert record.evidence.engine.name == engine
+        assert set(record.evidence.outcomes) == {"0"}
+        assert (record.verdict, record.judgement.unclear) == ("refuted", 0)
+        assert differences(record) == []
+
+
 def test_where_activation_space_is_not_exact_the_explicit_engine_takes_over(
     small: Candidate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,3 +88,11 @@ def test_directions_of_one_tensor_must_agree_in_shape(tmp_path: Path) -> None:
     save_file({"direction.0.a": torch.ones(2), "direction.1.a": torch.ones(3)}, tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match=r"directions of 'a' differ in shape: \[\(2,\), \(3,\)\]"):
         open_subspace(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("index", ["00", "\u00b2", "\u0660", "+0", "1" * 5000, ""])
+def test_an_index_has_one_way_to_be_written(tmp_path: Path, index: str) -> None:
+    """Else one direction would hide another, or end in a bare ValueError."""
+    save_file({"direction.0.a": torch.ones(2), f"direction.{index}.a": torch.ones(2)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=r"is not named direction\.<i>\.<tensor> with i = 0, 1, 2"):
+        open_subspace(tmp_path / "x.safetensors")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import contract
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from torch import nn
 
 from certify.errors import CheckpointChanged
 from certify.noise import NormalStream
+from certify.noise.backend import Place
+from certify.noise.cpu import CpuBackend
 from certify.noise.explicit import ExplicitEngine
 from certify.noise.law import lattice_pitch, weight_noise
 from certify.noise.perturbation import WeightPerturbation
+from certify.noise.tensor_ops import TensorBackend
 from certify.noise.walk import Normals, Span, Walk, stored, towards
 
 SEED, STREAM = 2**190 + 5, "landscape/E"
@@ -68,6 +73,20 @@ class TestNormals:
                 total = base.double() + sign * noise
                 rounded = (total if dtype == torch.float64 else total.float()).to(dtype)
                 assert torch.equal(weights(walk.at((3, sign * a)))["table.weight"], rounded)
+
+    def test_every_backend_writes_the_same_bits_on_either_side(self, dtype: torch.dtype) -> None:
+        """The fused kernels and the tensor operations, for +a and -a."""
+        base = torch.linspace(-0.05, 0.05, 5000, dtype=torch.float64).to(dtype)
+        law = weight_noise({"w": 5000}, 0.02)
+        signs: tuple[Literal[1, -1], ...] = (1, -1)
+        for sign in signs:
+            shown = []
+            for backend in (CpuBackend(), TensorBackend()):
+                place = Place("w", base, torch.zeros_like(base))
+                WeightPerturbation(law, SEED, 12, STREAM, backend=backend, sign=sign).writer([place])(1)
+                shown.append(place.work)
+            assert torch.equal(*shown)
+            assert not torch.equal(shown[0], base)
 
     def test_at_zero_lies_the_base(self, dtype: torch.dtype) -> None:
         model = contract.odd(dtype)

@@ -90,8 +90,8 @@ def test_late(request):
     result.stdout.fnmatch_lines(["E *REFUTED  0 of 1 benchmarks certified*"])
 
 
-def test_base_is_loaded_once_for_all_benchmarks(project):
-    """Two benchmarks share one model in memory."""
+def test_models_are_loaded_once_for_all_benchmarks(project):
+    """Two benchmarks share base and checkpoint in memory."""
     project.configure(benchmark=[str(project.files.digits), str(project.files.few)])
     project.pytester.makeconftest(
         """
@@ -105,14 +105,14 @@ def counted(opened, device="cpu"):
     return model.load_model(opened, device)
 
 def pytest_configure():
-    base.load_model = counted
+    base.load_model = checkpoint.load_model = counted
 
 def pytest_unconfigure():
-    base.load_model = model.load_model
+    base.load_model = checkpoint.load_model = model.load_model
     print("LOADED", calls)
 """
     )
     test = "import pytest\n@pytest.mark.basin(max_drop=0.5)\ndef test_kept(basin_bound):\n    assert basin_bound <= 0.5"
     result = project.run("same", "-s", test=test)
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["LOADED [[]'base'[]]"])
+    result.stdout.fnmatch_lines(["LOADED [[]'base', 'same'[]]"])

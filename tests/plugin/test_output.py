@@ -61,6 +61,28 @@ def test_claims_with_v():
     ]  # fmt: skip
 
 
+COMPARED = {
+    "metric": "retention", "value": 0.01, "lower": -0.0051, "upper": 0.0301, "margin": 0.02, "verdict": "undecided",
+    "note": "", "file": "b.json", "state": "compared",
+}  # fmt: skip
+ROWS = [
+    RESULT | {"baselines": [COMPARED], "notes": ["owner: data team"]},
+    RESULT | {"item": "kept[mmlu]", "verdict": "refuted", "lower": 0.8, "upper": 0.9, "value": 0.85,
+              "layers": [["layers.0.mlp.up_proj.weight", 0.4123], ["lm_head.weight", 0.2]]},
+    RESULT | {"item": "far[arc]", "evidence": "distance", "unit": "drop", "value": None, "lower": None, "upper": 1.0,
+              "need": 0.05, "verdict": "undecided", "of": "draws", "certificate": "certs/a.json"},
+    RESULT | {"item": "lost[arc]", "verdict": "undecided", "value": None, "lower": None, "upper": None, "n": 0,
+              "baselines": [COMPARED | {"margin": None, "verdict": "", "upper": None, "lower": None, "value": None,
+                                        "note": "not comparable: torch was 2.13, is 2.15"}]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verbosity", [-1, 0, 2])
+def test_summary_of_every_kind_of_row(snapshot, verbosity):
+    """Units apart, dashes for what is not known, comparisons below, details as asked."""
+    snapshot(f"summary{verbosity}", summary_lines(ROWS, verbosity))
+
+
 def test_one_table_for_each_unit(project):
     """Drops and retentions are never in one column."""
     result = project.run("same", test=BOTH)

@@ -2,6 +2,7 @@
 
 import random
 import re
+import shlex
 
 import pytest
 
@@ -41,3 +42,26 @@ def test_the_ini_file_holds_a_number(project):
 def test_neither_number_nor_random_is_a_usage_error(project):
     """One line."""
     assert project.run("same", "--basin-seed=dice").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_the_printed_command_repeats_a_random_run_to_the_digit(project):
+    """Draws are taken anew, from the seed that was printed; any other seed gives other numbers."""
+    project.configure(sigma=0.05)
+    test = """
+import pytest
+
+@pytest.mark.basin(evidence="smoothed", draws=30, max_drop=0.15)
+def test_smooth(basin_bound):
+    assert basin_bound <= basin_bound.required
+"""
+
+    def explanation(result):
+        return [line for line in result.outlines if line.startswith("E  ")]
+
+    first = project.run("broken", "--basin-seed=random", "--basin-resume=off", test=test)
+    command = next(line for line in explanation(first) if "replay: " in line).partition("replay: ")[2]
+    words = shlex.split(command)
+    again = project.pytester.runpytest_inprocess(*words[1:])
+    assert explanation(again) == explanation(first) != []
+    other = project.pytester.runpytest_inprocess(*words[1:], "--basin-seed=1")
+    assert explanation(other)[1:3] != explanation(first)[1:3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,14 +20,12 @@ from certify.certificate import Measurement
 from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
-from certify.evidence.distance import BaseDraws
 from certify.laws import mahalanobis
 from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
 from certify.measuring.checkpoint import Candidate
 from certify.noise import Subspace
 from certify.noise.subspace import save_basis
 from certify.training import (
-    Allowance,
     Budget,
     GaussianAugmented,
     SubspaceModel,
@@ -180,7 +179,7 @@ def test_the_budget_s_distance_is_never_below_that_of_a_check(world: World, tmp_
     with torch.no_grad():
         for p in model.parameters():
             p.add_(1e-4 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
-    budget = weight_budget(model, base, Allowance(law, 1.0, TENTH))
+    budget = weight_budget(model, base, replace(allowance(world.measurement, TENTH), radius=1.0))
     found = difference(base, save_checkpoint(tmp_path / "moved", base, model))
     names = sorted(law.sigma)
     theirs = mahalanobis([found.norms[n] for n in names], [law.sigma[n] for n in names])
@@ -270,7 +269,7 @@ def test_a_budgeted_run_in_a_subspace_is_a_certified_member(world: World, tmp_pa
     allowed = allowance(measurement, TENTH, subspace=subspace)
     space = SubspaceModel(base.model, subspace)
     optimizer = SGD(space.parameters(), lr=1e-3)
-    budget = coordinate_budget(space.coordinates, allowed)
+    budget = coordinate_budget(space.coordinates, base.checkpoint, allowed)
     budget.hold(optimizer)
     for _ in range(5):
         ascend(space)
@@ -283,7 +282,7 @@ def test_a_budgeted_run_in_a_subspace_is_a_certified_member(world: World, tmp_pa
     (found,) = check(base, member, kinds=["distance"], requirement=TENTH, measurement=measurement, subspaces=[subspace])
     assert found.verdict == "certified"
     assert not found.judgement.vacuous
-    assert Candidate(base, member).distance(measurement, [subspace]).r <= allowed.radius
+    assert Candidate(base, member).distance(measurement, TENTH, 0.05, [subspace]).r <= allowed.radius
 
 
 # Bad input
@@ -291,17 +290,34 @@ def test_a_budgeted_run_in_a_subspace_is_a_certified_member(world: World, tmp_pa
 
 def test_an_allowance_for_other_coordinates_is_refused(world: World, tmp_path: Path) -> None:
     """Weights and coordinates are not exchangeable, and the model must be the base's."""
-    base, _, measurement = subspace_world(world, tmp_path)
-    draws: BaseDraws = measurement.draws[0]
-    of_weights, of_subspace = allowance(world.measurement, TENTH), Allowance(draws.law, 1.0, TENTH)
+    base, subspace, measurement = subspace_world(world, tmp_path)
+    of_weights, of_subspace = allowance(world.measurement, TENTH), allowance(measurement, TENTH, subspace=subspace)
     with pytest.raises(InvalidInput, match="use coordinate_budget"):
         weight_budget(base.model, base.checkpoint, of_subspace)
     with pytest.raises(InvalidInput, match="use weight_budget"):
-        coordinate_budget(torch.zeros(2), of_weights)
+        coordinate_budget(torch.zeros(2), base.checkpoint, of_weights)
     with pytest.raises(InvalidInput, match=r"shape \(3,\), the law speaks of \(2,\)"):
-        coordinate_budget(torch.zeros(3), of_subspace)
+        coordinate_budget(torch.zeros(3), base.checkpoint, of_subspace)
     with pytest.raises(InvalidInput, match="differ in tensors"):
         weight_budget(nn.Linear(2, 2), base.checkpoint, of_weights)
+
+
+@pytest.mark.parametrize("part", ["weights", "tokenizer"])
+def test_another_base_than_the_measured_one_is_refused(world: World, tmp_path: Path, part: str) -> None:
+    """Nothing is certified around it, however much its tensors look alike; other weights, or other companions."""
+
+    def nudge(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.norm.weight"] += 1e-3 * (part == "weights")
+
+    folder = models.variant(world.base, tmp_path / "other", nudge)
+    if part == "tokenizer":
+        (folder / "tokenizer_config.json").write_text("{}")
+    other, (_, subspace, measurement) = open_checkpoint(folder), subspace_world(world, tmp_path)
+    message = r"other is not the base of this allowance, which was measured at base \(weights sha256:.* on own; here"
+    with pytest.raises(InvalidInput, match=message):
+        weight_budget(models.llama(), other, allowance(world.measurement, TENTH))
+    with pytest.raises(InvalidInput, match=message):
+        coordinate_budget(torch.zeros(2), other, allowance(measurement, TENTH, subspace=subspace))
 
 
 def test_a_saved_checkpoint_differs_from_the_base_in_weights_only(world: World, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import models
@@ -557,6 +559,41 @@ def test_a_closure_is_handed_to_the_wrapped_optimizer() -> None:
 
     assert go.step(closure).item() > 0
     assert go.micro_batches >= 2
+
+
+def forgetful(go: GaussianAugmented, call: int) -> Callable[[], torch.Tensor]:
+    """A closure that opens no block at its ``call``-th call, and clears gradients past the wrapper."""
+    calls = itertools.count()
+
+    def closure() -> torch.Tensor:
+        go.model.zero_grad()
+        with nullcontext() if next(calls) == call else go.perturbed():
+            loss = loss_of(go.model)
+            loss.backward()
+        return loss
+
+    return closure
+
+
+@pytest.mark.parametrize(("recipe", "call"), [(SGD, 0), (torch.optim.LBFGS, 0), (torch.optim.LBFGS, 2)])
+def test_a_closure_that_forgets_the_block_is_refused(recipe: Callable[..., Optimizer], call: int) -> None:
+    """At each of its calls: what passed the noise at one vouches for that one alone."""
+    model = llama()
+    go, before = GaussianAugmented(recipe(model.parameters(), lr=0.1), SIGMA, model=model), bits(model)
+    with pytest.raises(InvalidInput, match="did not pass through the noise"):
+        go.step(forgetful(go, call))
+    assert go.micro_batches == call
+    assert same(bits(model), before) is (call == 0)
+
+
+def test_a_closure_that_only_returns_the_loss_may_follow_the_blocks() -> None:
+    """Some optimizers want the number; the gradient is there already."""
+    model = llama()
+    go = GaussianAugmented(SGD(model.parameters(), lr=0.1), SIGMA, model=model)
+    with go.perturbed():
+        loss = loss_of(model)
+        loss.backward()
+    assert go.step(lambda: loss.item()) == loss.item()
 
 
 # Traps: what goes wrong in ways that look as good

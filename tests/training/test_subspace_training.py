@@ -239,7 +239,7 @@ def test_a_budgeted_member_is_certified_end_to_end(base: Checkpoint, tmp_path: P
         space = SubspaceModel(model, subspace)
         optimizer = torch.optim.Adam(space.parameters(), lr=0.05)
         if name == "budgeted":
-            budget = coordinate_budget(space.coordinates, allowed)
+            budget = coordinate_budget(space.coordinates, base, allowed)
             budget.hold(optimizer)
         for _ in range(20):
             optimizer.zero_grad()

@@ -258,7 +258,8 @@ def test_a_subspace_is_trained_within_its_budget_by_the_trainer(world: World, tm
     planned = [PlannedDraws(subspace_law(subspace, 1e-3), 60, subspace)]
     measurement = measure_base(base, planned=planned, grid=(1e-4,))
     learner = SubspaceModel(base.model, subspace)
-    budget = coordinate_budget(learner.coordinates, allowance(measurement, TENTH, subspace=subspace))
+    allowed = allowance(measurement, TENTH, subspace=subspace)
+    budget = coordinate_budget(learner.coordinates, base.checkpoint, allowed)
     optimizer, callbacks = SGD(learner.parameters(), lr=1.0), [BudgetCallback(budget)]
     trainer(learner, optimizer, tmp_path / "run", callbacks, remove_unused_columns=False).train()
     assert 0.99 < budget.used <= 1.0

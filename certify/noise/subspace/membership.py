@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,10 +27,7 @@ def save_member(folder: Path, base: Checkpoint, subspace: Subspace, coordinates:
     from safetensors.torch import save_file
 
     weights = subspace.materialise(base, coordinates)
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in base.path.iterdir():
-        if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
-            shutil.copyfile(file, folder / file.name)
+    base.copy_companions(folder)
     save_file(weights, folder / SINGLE, metadata={"format": "pt"})
     save_file(
         {"coordinates": torch.tensor(coordinates, dtype=torch.float64)},

@@ -7,6 +7,7 @@ that direction).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from certify.errors import CheckpointError, InvalidInput
 from certify.noise.subspace.directions import Block, Directions
 
 Vector = Mapping[str, torch.Tensor]
+NAMED = re.compile(r"direction\.(0|[1-9][0-9]{0,8})\.(.+)")  # one way to write each index, so none hides another
 DEPENDENT = 1e-6  # what is left of a vector, as a share of it, below which only rounding is left
 
 
@@ -67,9 +69,12 @@ def _keys(file: Checkpoint) -> dict[str, dict[int, str]]:
     """Return, for each tensor name, sorted, the file's key of each direction that moves it."""
     found: dict[str, dict[int, str]] = {}
     for key in file.tensors:
-        parts = key.split(".", 2)
-        if len(parts) < 3 or parts[0] != "direction" or not parts[1].isdigit():
-            raise CheckpointError(f"{file.path}: tensor {key!r} is not named direction.<i>.<tensor>; not a basis file")
+        parts = NAMED.fullmatch(key)
+        if parts is None:
+            raise CheckpointError(
+                f"{file.path}: tensor {key[:80]!r} is not named direction.<i>.<tensor> with i = 0, 1, 2 ... in plain "
+                "digits; not a basis file"
+            )
         found.setdefault(parts[2], {})[int(parts[1])] = key
     indices = {i for keys in found.values() for i in keys}
     if indices != set(range(len(indices))):
