@@ -1,9 +1,9 @@
 """What does the installed plugin cost a pytest run without basin tests?
 
 Run `python benchmarks/idle.py` for a table, add `--json FILE` for a record with machine data. One trivial test is run
-in turns with the plugin installed but unused and with `-p no:basin`, each run in a process of its own; everything else
-that is installed is loaded in both. The cost is the median of the differences of neighbouring runs, in wall time and in
-CPU time; the quartiles show how quiet the machine was.
+in turns with the plugin loaded but unused and without it, each run in a process of its own; other plugins are left out
+of both, since some take longer to load than all of pytest. The cost is the median of the differences of neighbouring
+runs, in wall time and in CPU time; the quartiles show how quiet the machine was.
 """
 
 import argparse
@@ -16,20 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 TARGET = 0.030  # seconds of wall time, promised
-ARMS = {"with": (), "without": ("-p", "no:basin")}
+ARMS = {"with": ("-p", "pytest_basin.plugin"), "without": ()}
+ALONE = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def timed(folder, arguments):
     """Wall and CPU time of one pytest run, in seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    subprocess.run(command, cwd=folder, env=ALONE, check=True, capture_output=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -55,11 +55,9 @@ def summary(found, which):
 
 def machine():
     """What the times depend on."""
-    plugins = {d.metadata["Name"] for d in distributions() if any(e.group == "pytest11" for e in d.entry_points)}
     return {
         "python": platform.python_version(),
         "pytest": pytest.__version__,
-        "plugins": sorted(plugins),
         "system": platform.system(),
         "processor": platform.machine(),
         "cores": os.cpu_count(),
@@ -70,7 +68,7 @@ def machine():
 def main():
     """Measure, print a table, and write JSON if a file is named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=41)
+    parser.add_argument("--rounds", type=int, default=101)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     about, found = machine(), measure(arguments.rounds)

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from certify.evidence.judgement import down, up
 from certify.report.figures import MARKERS, PALETTE, STYLE, save
 
 ROOT = Path(__file__).parents[1]
@@ -126,20 +127,28 @@ def table(found: Mapping[str, Any]) -> list[str]:
     ]
     for (label, k), group in groups.items():
         numbers = [
-            _median([r["sigma"] for r in group], 3),
-            _median([r["radius"] for r in group], 2),
-            _median([r["radius"] and r["radius"] * r["sigma"] for r in group], 2),
-            *(_median([r[FREE][what] for r in group], 2) for what in ("new_score", "new_loss", "r", "bound")),
-            *(_median([r[BUDGETED] and r[BUDGETED][what] for r in group], 2) for what in ("new_score", "new_loss")),
+            _median([r["sigma"] for r in group], nearest, 3),
+            _median([r["radius"] for r in group], down),
+            _median([r["radius"] and r["radius"] * r["sigma"] for r in group], down),
+            _median([r[FREE]["new_score"] for r in group]),
+            _median([r[FREE]["new_loss"] for r in group]),
+            _median([r[FREE]["r"] for r in group], up),
+            _median([r[FREE]["bound"] for r in group], down),
+            *(_median([r[BUDGETED] and r[BUDGETED][what] for r in group]) for what in ("new_score", "new_loss")),
         ]
         lines.append(f"| {label} | {k:,} | {' | '.join(numbers)} |")
     return lines
 
 
-def _median(values: list[float | None], digits: int) -> str:
+def nearest(x: float, digits: int) -> str:
+    """What is no bound is rounded to nearest; bounds and radii go down, distances up."""
+    return f"{x:.{digits}f}"
+
+
+def _median(values: list[float | None], rounded: Callable[[float, int], str] = nearest, digits: int = 2) -> str:
     """The median, where every seed has a value."""
     known = [v for v in values if v is not None]
-    return f"{float(np.median(known)):.{digits}f}" if len(known) == len(values) else "none"
+    return rounded(float(np.median(known)), digits) if len(known) == len(values) else "none"
 
 
 def main() -> None:
