@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -30,8 +29,7 @@ REPORTS = ("term", "json", "markdown", "markdown-append", "html")
 COMPARED = ("retention", "drop", "absence")
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):  # not a dataclass: every pytest run pays for importing this module
     """One setting. ``model`` is a folder, a file or a hub id; paths in an ini file are relative to that file.
 
     ``bare`` is the value of the flag without a value, where that is allowed. ``check`` says what is wrong with a text.
@@ -150,8 +148,7 @@ OPTIONS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A value in effect and its origin. ``given`` is what was written, ``folder`` what its paths are relative to."""
 
     value: Any

@@ -36,6 +36,16 @@ def test_the_best_rung_of_a_ladder_is_taken(world: World) -> None:
     assert any("ladder of 3" in note for note in certificate.judgement.notes)
 
 
+def test_for_absence_the_rung_that_certifies_is_taken(world: World) -> None:
+    """Noise of sigma 3 destroys what noise of 1e-3 keeps: absence rests on the first, a drop on the other."""
+    base = Base.open(world.base, world.benchmark)
+    rungs = [PlannedDraws(base.weight_law(s), 60) for s in (1e-3, 3.0)]
+    measurement = measure_base(base, planned=rungs, grid=(1e-4,))
+    for requirement, sigma in ((Requirement(unit="absence", limit=0.9), 3.0), (Requirement(limit=0.5), 1e-3)):
+        (found,) = check(base, world.checkpoint, kinds=("distance",), requirement=requirement, measurement=measurement)
+        assert max(found.evidence.draws.law.sigma.values()) == sigma
+
+
 def test_distance_for_a_population_knows_a_drop_only(world: World) -> None:
     """Retention and absence of a population are refused in words, not answered with nothing."""
     base = Base.open(world.base, world.benchmark)
