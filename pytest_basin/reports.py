@@ -29,6 +29,8 @@ def write(session: Session, rows: Sequence[dict[str, Any]]) -> tuple[list[str], 
     from certify.report.gates import ReportType, write_report
 
     lines, failed = [], 0
+    shown = session.sources.shown  # a report may leave this machine: paths are given as they would be typed
+    rows = [{**row, "certificate": shown(row["certificate"]) if row["certificate"] else ""} for row in rows]
     for text in session.settings.value("report") or ():
         kind, _, given = text.partition(":")
         if kind == TABLE:
@@ -66,8 +68,8 @@ def context(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     settings = session.settings
     missed = [row["item"] for row in rows if any(c["verdict"] in ("refuted", "undecided") for c in row["baselines"])]
     return {
-        "base": settings.value("base") or rows[0]["base"],
-        "checkpoint": settings.value("checkpoint") or rows[0]["checkpoint"],
+        "base": session.sources.shown(settings.value("base") or rows[0]["base"]),
+        "checkpoint": session.sources.shown(settings.value("checkpoint") or rows[0]["checkpoint"]),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": settings.value("seed"),
         "holm": holm_line(rows, suite_alpha(settings)),

@@ -74,9 +74,10 @@ def test_upper_law_inverts_the_lower(p, r):
     assert laws.required_base_level(p, r) >= laws.strong_upper(p, r)
 
 
-@given(p=probabilities, q=probabilities, share=st.floats(0, 1), r=distances)
-def test_lower_law_is_convex_in_p(p, q, share, r):
+@given(i=st.integers(0, 2**20), j=st.integers(0, 2**20), part=st.integers(0, 2**10), r=distances)
+def test_lower_law_is_convex_in_p(i, j, part, r):
     """h_r(mixture) <= mixture of h_r: averaging items first never gives more than the layer cake."""
+    p, q, share = i / 2**20, j / 2**20, part / 2**10  # their mixture is exact: near 1 the law magnifies rounding
     mixed = laws.strong_lower(share * p + (1 - share) * q, r)
     assert mixed <= share * laws.strong_lower(p, r) + (1 - share) * laws.strong_lower(q, r) + 1e-12
 

@@ -134,3 +134,13 @@ def test_baselines_that_were_missed_are_in_the_report(project):
     assert report["context"]["notes"] == ["missed the baseline: loose[digits]"]
     (note,) = report["gates"][0]["notes"]
     assert note.startswith("since the baseline: score lost since same: ")
+
+
+def test_paths_are_as_they_would_be_typed(project):
+    """A report may be published: it does not tell in which folder of which user it was made."""
+    (project.pytester.path / "kept").mkdir()
+    project.run("same", "--basin-report=html:r.html", "--basin-report=json:r.json", "--basin-cert-dir=kept", test=BOTH)
+    for name in ("r.html", "r.json"):
+        text = (project.pytester.path / name).read_text()
+        assert f"{project.pytester.path}/kept" not in text
+        assert "kept/" in text
