@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,7 +126,8 @@ def _shown_again(
     for batch in pairs.plan(table):
         for entry, (margin,) in zip(batch, pairs.margins(table, batch), strict=True):
             question = pairs.items[table[entry][1][0]]
-            recorded, fresh = stored.scores[draws[entry]], question.decide(margin, guard)
+            recorded = stored.scores[draws[entry]]
+            fresh = stored.unanswered if math.isnan(margin) else question.decide(margin, guard)
             at_the_edge = None in (recorded, fresh) and question.is_guarded(margin, 2 * guard)
             if fresh != recorded and not at_the_edge:
                 yield draws[entry], fresh

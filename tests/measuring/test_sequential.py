@@ -26,6 +26,7 @@ from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, de
 from certify.gates import Decision, GatePlan
 from certify.measuring import Base, sequential
 from certify.measuring.checkpoint import Candidate
+from certify.measuring.replay import replay
 from certify.measuring.run import Run
 from certify.measuring.sequential import LARGEST_BLOCK, SMALLEST_BLOCK, PlannedGate, run_gate, written_trials
 from certify.measuring.trials import EngineChoice
@@ -455,6 +456,23 @@ def test_an_item_without_an_answer_is_wrong_in_either_engine(small: Candidate, m
         assert set(record.evidence.outcomes) == {"0"}
         assert (record.verdict, record.judgement.unclear) == ("refuted", 0)
         assert differences(record) == []
+
+
+def test_a_draw_without_an_answer_is_wrong_and_is_drawn_again_as_such(
+    small: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits that are NaN under one draw: not unclear but 0, by definition of J, and no difference in a replay."""
+    margins = ActivationPairs.margins
+
+    def without_an_answer(self: ActivationPairs, table: Table, entries: Sequence[int]) -> list[list[float]]:
+        found = margins(self, table, entries)
+        return [[float("nan")] if table[e][0] == 3 else own for e, own in zip(entries, found, strict=True)]
+
+    assert shown(small).evidence.outcomes[3] == "1"
+    monkeypatch.setattr(ActivationPairs, "margins", without_an_answer)
+    record = shown(small)
+    assert record.evidence.outcomes[3] == "0"
+    assert (record.judgement.unclear, replay(record, small.base, 20)) == (0, [])
 
 
 def test_where_activation_space_is_not_exact_the_explicit_engine_takes_over(
