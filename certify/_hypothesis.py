@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -71,15 +71,28 @@ class _Watch(MetaPathFinder):
         others = (finder for finder in list(sys.meta_path) if finder is not self)
         spec = next((spec for finder in others if (spec := finder.find_spec(name, path, target))), None)
         if spec is not None and spec.loader is not None:
-            _then_register(spec.loader)
+            spec.loader = _Registering(spec.loader)
         return spec
 
 
-def _then_register(loader: Any) -> None:
-    run = loader.exec_module
+class _Registering(Loader):
+    """Runs a module by its own loader, and registers its types.
 
-    def exec_module(module: ModuleType) -> None:
-        run(module)
+    The loader itself is left alone: one may serve many modules, as that of pytest's assertion rewriting does.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        made: ModuleType | None = self._loader.create_module(spec)
+        return made
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
         _register(module)
 
-    loader.exec_module = exec_module
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)

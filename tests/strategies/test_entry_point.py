@@ -96,3 +96,13 @@ def test_the_gpu_profile_is_there() -> None:
     assert HealthCheck.too_slow in profile.suppress_health_check
     assert settings.default is not None
     assert settings.default.max_examples != 25
+
+
+def test_modules_that_share_a_loader_are_left_alone(tmp_path: Path) -> None:
+    """pytest's assertion rewriting loads every module of an installed plugin by one loader."""
+    (tmp_path / "conftest.py").write_text("import pytest\n\npytest.register_assert_rewrite('certify')\n")
+    body = f"{IMPORTS}\n{RECORDS}\n{FIND}\n\n\ndef test_found():\n    assert found.dimension > 1\n"
+    (tmp_path / "test_types.py").write_text(body)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
