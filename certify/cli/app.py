@@ -261,9 +261,7 @@ def gate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder (or hub id) of the checkpoint.", show_default=False)],
     base: Annotated[Path, typer.Option(help="Folder (or hub id) of the base.", show_default=False)],
     benchmark: BenchmarkOption,
-    sigma: Annotated[
-        list[str], typer.Option(help="Noise on weights: a number, or PATTERN=NUMBER for chosen tensors.")
-    ],
+    sigma: Annotated[list[str], typer.Option(help="Noise on weights: a number, or PATTERN=NUMBER for chosen tensors.")],
     p1: Annotated[float, typer.Option(help="Noise-averaged score at which the gate should pass.", show_default=False)],
     at_least: Annotated[float | None, typer.Option(help="Required noise-averaged score.")] = None,
     min_retention: Annotated[
@@ -389,9 +387,7 @@ def verify(
     checkpoint: Annotated[Path | None, typer.Option(help="Also hash this checkpoint.")] = None,
     benchmark: Annotated[Path | None, typer.Option(help="Also hash this benchmark.")] = None,
     replay: Annotated[int, typer.Option(min=0, help="Draw this many stored draws at the base again.")] = 0,
-    audit: Annotated[
-        int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")
-    ] = 0,
+    audit: Annotated[int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")] = 0,
     subspace: SubspaceOption = None,
 ) -> None:
     """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from certify.records import ActivationIdentity, EngineIdentity
 
 UNROUNDED_LIMIT = (
-    "Noise was shown in activation space: what is certified under noise is the function of the unrounded weights, base + "
-    "noise."
+    "Noise was shown in activation space: what is certified under noise is the function of the unrounded weights, "
+    "base + noise."
 )
 
 
