@@ -52,7 +52,8 @@ def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
     benchmark = session.sources.file(gate.benchmark)
     items = len(benchmark.items) if benchmark else None
     chance = benchmark.chance if benchmark else 0.0
-    floor = smallest_n(gate.evidence, gate.requirement, gate.alpha, chance)
+    design = session.design(gate, benchmark) if benchmark else "table"
+    floor = smallest_n(gate.evidence, gate.requirement, gate.alpha, chance, design=design)
     n = session.trials(gate, benchmark, items)[0] if benchmark and items else None
     return [
         short_name(item) + (f": {gate.benchmark}" if "basin_bound" not in item.fixturenames else ""),  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from pytest_basin.sources import Sources
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
     from certify.certificate import Certificate, Measurement
+    from certify.evidence.distance import DrawDesign
     from certify.measuring import Base
 
 OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
@@ -82,16 +83,23 @@ class Session:
         measurement = self.sources.measurements.get(benchmark.digest)
         return min(draws.n for draws in measurement.draws) if measurement else None, "draws"
 
+    def design(self, gate: Gate, benchmark: Benchmark) -> DrawDesign:
+        """Return the design of a measurement's draws: pairs, which need fewest, if any of them are."""
+        measurement = self.sources.measurements.get(benchmark.digest) if gate.evidence == "distance" else None
+        designs = {draws.design for draws in measurement.draws} if measurement else set()
+        return "pairs" if "pairs" in designs else "table"
+
     def problem(self, gate: Gate, benchmark: Benchmark, items: int) -> str:
         """Return why the gate cannot pass with its numbers of items or draws, or nothing. Never imports torch."""
         n, _ = self.trials(gate, benchmark, items)
         if n is None or (self.settings.value("items") == "fixed" and gate.evidence == "point"):
             return ""
-        key = (gate.evidence, n, gate.unit, gate.limit, gate.confidence, benchmark.chance)
+        design = self.design(gate, benchmark)
+        key = (gate.evidence, n, gate.unit, gate.limit, gate.confidence, benchmark.chance, design)
         if key not in self._infeasible:
             from certify.evidence.feasibility import infeasible
 
-            found = infeasible(gate.evidence, n, gate.requirement, gate.alpha, benchmark.chance) or ""
+            found = infeasible(gate.evidence, n, gate.requirement, gate.alpha, benchmark.chance, design) or ""
             self._infeasible[key] = found.removeprefix(f"{gate.evidence}: ")
         return self._infeasible[key]
 
