@@ -39,10 +39,14 @@ def digest(value: Any) -> str:
 
 
 class ModelIdentity(Record):
-    """Which weights, and everything beside them that shapes the model's answers.
+    """Which model: the weights, and everything beside them that computes.
 
-    ``weights`` covers tensor names, dtypes, shapes and bytes, whatever the sharding.
-    ``companions`` maps each other part (``config``, ``tokenizer`` ...) to its digest.
+    ``weights`` covers the names, dtypes, shapes and bytes of the model's own parameters, whatever the files call them
+    and however they are sharded. ``companions`` maps each other part that computes (``config``, ``generation
+    settings``) to the digest of its meaning, ``computed_in`` is the dtype of computation. ``spelling`` maps each file
+    beside the weights to a digest of its bytes: recorded, deciding nothing.
+
+    Version 1 of the files had no ``computed_in`` (None) and no ``spelling``; its ``companions`` were digests of bytes.
     """
 
     name: str
@@ -50,6 +54,8 @@ class ModelIdentity(Record):
     companions: dict[str, Digest]
     parameters: Annotated[int, Field(gt=0)]
     dtypes: tuple[str, ...]
+    computed_in: str | None = None
+    spelling: dict[str, Digest] = {}
 
 
 class BenchmarkIdentity(Record):
@@ -219,8 +225,9 @@ def derive_seed(
 
 
 def identity_key(model: ModelIdentity) -> list[Any]:
-    """Return the part of an identity that does not depend on what the folder is called."""
-    return [model.weights, model.companions]
+    """Return the part of an identity that does not depend on what the folder is called, nor on how it is spelled."""
+    key: list[Any] = [model.weights, model.companions]
+    return key if model.computed_in is None else [*key, model.computed_in]
 
 
 def items_key(benchmark: BenchmarkIdentity) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from certify.checkpoints.folder import Checkpoint
+from certify.checkpoints.checkpoint import Checkpoint
+from certify.checkpoints.config import changes, meaning
+from certify.checkpoints.generation import generation_meaning
 from certify.errors import CheckpointError
 from certify.evidence.distance import Displacement
 
@@ -17,56 +19,89 @@ ROUNDING = 1 + 1e-9  # norms are rounded up by more than any float64 summation e
 
 
 def difference(base: Checkpoint, checkpoint: Checkpoint) -> Displacement:
-    """Return norms of checkpoint - base for each tensor, and everything else that differs.
+    """Return norms of checkpoint - base for each parameter, and everything else that differs and computes.
 
-    Peak memory: two tensors in their stored dtypes. Tied tensors count once. Norms are in weight units,
-    rounded up. The checkpoint's values must be exact in the base's dtype.
+    Names are the model's own, whatever the files call them. Peak memory: two parameters in their stored dtypes, and
+    what a conversion of the files needs. Tied parameters count once. Norms are in weight units, rounded up. The
+    checkpoint's values must be exact in the base's dtype. Settings of generation are not in it: whether they matter
+    depends on the benchmark (:func:`companion_differences`).
 
     Raises:
         CheckpointError: other architecture, missing, extra or differently shaped tensors, NaN or Inf, or
             values that the base's dtype cannot hold exactly.
     """
-    _same_shapes(base, checkpoint)
-    norms = {}
-    for name in sorted(base.tensors):
-        if name not in base.ties:
+    checkpoint = checkpoint.like(base)
+    _same_model(base, checkpoint)
+    norms, differences = {}, companion_differences(base, checkpoint)
+    for name, parameter in base.parameters.items():
+        if not parameter.buffer:
             norms[name] = _norm(base, checkpoint, name)
+        elif not _same_bits(base.read(name), checkpoint.read(name)):
+            differences.append(f"buffer {name} differs")
     return Displacement(
         norms=norms,
-        differences=tuple(companion_differences(base, checkpoint)),
+        differences=tuple(differences),
         delta_norm=math.sqrt(math.fsum(n * n for n in norms.values())) * ROUNDING,
-        dimension=sum(base.tensors[n].size for n in norms),
+        dimension=sum(base.parameters[n].size for n in norms),
     )
 
 
-def companion_differences(base: Checkpoint, checkpoint: Checkpoint) -> list[str]:
-    """Name what differs beside the weights: config, tokenizer, template, generation settings, ties.
+def companion_differences(base: Checkpoint, checkpoint: Checkpoint, *, generated: bool = False) -> list[str]:
+    """Name what computes and differs beside the weights: the config, and settings of generation where they matter.
 
-    A part that the checkpoint does not bring is the base's.
+    A single file brings none of them and takes the base's.
     """
-    ours, theirs = base.identity.companions, checkpoint.identity.companions
-    out = [f"{part} differs" for part in sorted(theirs) if theirs[part] != ours.get(part)]
-    return out + (["tied tensors differ"] if base.ties != checkpoint.ties else [])
+    if not (base.written and checkpoint.written):
+        return []
+    parts = [("config", meaning(base.config), meaning(checkpoint.config))]
+    if generated:
+        ours, theirs = generation_meaning(base.generation), generation_meaning(checkpoint.generation)
+        parts.append(("generation settings", ours, theirs))
+    return [f"{part} differs: {'; '.join(changes(ours, theirs)[:3])}" for part, ours, theirs in parts if ours != theirs]
 
 
-def _same_shapes(base: Checkpoint, checkpoint: Checkpoint) -> None:
-    for field in ("model_type", "architectures"):
-        ours, theirs = base.config.get(field), checkpoint.config.get(field)
-        if ours is not None and theirs is not None and ours != theirs:
-            raise CheckpointError(
-                f"{checkpoint.path}: another architecture than the base: {field} {theirs}, base {ours}"
-            )
-    # An alias that one file spells out and the other leaves to the config is the same tensor.
-    ours_names, theirs_names = base.tensors.keys() - base.ties, checkpoint.tensors.keys() - checkpoint.ties
-    missing, extra = sorted(ours_names - theirs_names), sorted(theirs_names - ours_names)
+def spelling_differences(base: Checkpoint, checkpoint: Checkpoint) -> list[str]:
+    """Name what the files beside the weights spell differently, whether or not it computes; shown on request."""
+    lines = [f"config.json: {change}" for change in changes(base.written, checkpoint.written)]
+    own, theirs = base.written_generation or {}, checkpoint.written_generation or {}
+    lines += [f"generation_config.json: {change}" for change in changes(own, theirs)]
+    ours, others = base.spelling, checkpoint.spelling
+    listed = ("config.json", "generation_config.json")
+    files = [name for name in sorted({*ours, *others}) if name not in listed and ours.get(name) != others.get(name)]
+    return lines + [f"{name}: {_presence(ours.get(name), others.get(name))}" for name in files]
+
+
+def _presence(ours: str | None, theirs: str | None) -> str:
+    if ours is None or theirs is None:
+        return "only the checkpoint has it" if ours is None else "only the base has it"
+    return "other bytes"
+
+
+def _same_model(base: Checkpoint, checkpoint: Checkpoint) -> None:
+    if base.written and base.config.model_type != checkpoint.config.model_type:
+        raise CheckpointError(
+            f"{checkpoint.path}: another architecture than the base: model_type {checkpoint.config.model_type}, base "
+            f"{base.config.model_type}"
+        )
+    ours, theirs = base.parameters, checkpoint.parameters
+    missing, extra = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
     if missing or extra:
         raise CheckpointError(
             f"{checkpoint.path}: tensors differ from the base {base.path}: missing {missing[:5]}, extra {extra[:5]}"
         )
-    for name in sorted(ours_names):
-        ours, theirs = base.tensors[name].shape, checkpoint.tensors[name].shape
-        if ours != theirs:
-            raise CheckpointError(f"{checkpoint.path}: tensor {name!r} has shape {theirs}, the base {ours}")
+    for name, parameter in ours.items():
+        if parameter.shape != theirs[name].shape:
+            raise CheckpointError(
+                f"{checkpoint.path}: tensor {name!r} has shape {theirs[name].shape}, the base {parameter.shape}"
+            )
+
+
+def _same_bits(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    import torch
+
+    if ours.dtype != theirs.dtype:
+        return False
+    return torch.equal(ours.contiguous().view(-1).view(torch.uint8), theirs.contiguous().view(-1).view(torch.uint8))
 
 
 def _norm(base: Checkpoint, checkpoint: Checkpoint, name: str) -> float:

@@ -1,118 +1,115 @@
-"""Turn a checkpoint into a model that can be evaluated, and ask which of its names are tied."""
+"""Turn a checkpoint into a model that can be evaluated, from exactly the tensors that its identity covers."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from certify.checkpoints.config import explained
 from certify.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from certify.checkpoints.folder import Checkpoint
+    from certify.checkpoints.checkpoint import Checkpoint
 
 
 AUTO = "auto"
 
 
 def load_model(checkpoint: Checkpoint, device: str = "cpu") -> PreTrainedModel:
-    """Load the causal language model in its stored dtype, in evaluation mode, without remote code.
+    """Load the causal language model in its dtype of computation, in evaluation mode, without remote code.
+
+    The loader is handed the checkpoint's own tensors and its parsed config and never sees the folder. Afterwards every
+    parameter and every stored buffer is compared, bit by bit, with what the files say: one more pass over the weights.
 
     ``device`` is a torch device, or ``auto`` to spread a model over all accelerators (accelerate's device map).
 
     Raises:
-        CheckpointError: the folder is no causal language model, a weight is missing or left over, or the model
-            does not fit into the devices' memory.
+        CheckpointError: the folder is no causal language model, tensors are missing, left over or not exact in the
+            dtype of computation, the loaded model differs from its files, looks ahead, or does not fit into memory.
     """
-    from transformers import AutoModelForCausalLM
+    import torch
 
+    plan, dtype = checkpoint.plan, getattr(torch, checkpoint.computed_in)  # refuses what does not fit the config
     placement: dict[str, Any] = {"device_map": "auto"} if device == AUTO else {}
-
-    with _quiet():
-        try:
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                checkpoint.path,
-                dtype="auto",
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                **placement,
-            )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"{checkpoint.path}: cannot be loaded as a causal language model: {first}") from error
-    model, report = loaded
+    with ExitStack() as files, explained(f"{checkpoint.path}: cannot be loaded as a causal language model"):
+        model, report = type(checkpoint.blueprint).from_pretrained(
+            None,
+            config=checkpoint.config,
+            state_dict={name: part for name, part in _slices(checkpoint, files).items() if name not in plan.ignored},
+            dtype=dtype,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            **placement,
+        )
+        model.generation_config = checkpoint.generation
     wrong = [*report["missing_keys"], *report["unexpected_keys"], *(k for k, *_ in report["mismatched_keys"])]
     if wrong:
         raise CheckpointError(f"{checkpoint.path}: weights do not fit config.json, e.g. {sorted(map(str, wrong))[:3]}")
+    _refuse_offloaded(checkpoint, model)
+    ready: PreTrainedModel = model.eval().requires_grad_(False)
+    if not placement:
+        model.to(device)
+    check_loaded(checkpoint, ready)
+    return ready
+
+
+def check_loaded(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
+    """Compare every parameter and stored buffer of a loaded model with the files, bit by bit.
+
+    Raises:
+        CheckpointError: naming the first tensor that is not what its file says.
+    """
+    import torch
+
+    here = {**dict(model.named_buffers()), **dict(model.named_parameters(remove_duplicate=False))}
+    for name, stored in checkpoint.read_all():
+        loaded = here[name]
+        expected = stored.to(loaded.device, loaded.dtype)
+        if not torch.equal(_bits(expected.to(stored.dtype)), _bits(stored.to(loaded.device))):
+            raise CheckpointError(
+                f"{checkpoint.path}: tensor {name!r} is stored in {stored.dtype} and computed in {loaded.dtype}, which "
+                "cannot hold its values exactly: cast the checkpoint to one dtype yourself and gate what you deploy"
+            )
+        if loaded.shape != expected.shape or not torch.equal(_bits(loaded), _bits(expected)):
+            raise CheckpointError(
+                f"{checkpoint.path}: tensor {name!r} of the loaded model is not what its file says: another file, an "
+                "adapter or the loader changed it"
+            )
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """Load the folder's own tokenizer, without remote code and without the network."""
+    from transformers import AutoTokenizer
+
+    with explained(f"{checkpoint.path}: cannot load its tokenizer"):
+        return AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
+
+
+def _slices(checkpoint: Checkpoint, files: ExitStack) -> dict[str, Any]:
+    """Return every stored tensor, mapped and not read, for as long as ``files`` is open."""
+    from safetensors import safe_open
+
+    opened = {
+        file: files.enter_context(safe_open(file, framework="pt"))
+        for file in sorted({info.file for info in checkpoint.tensors.values()})
+    }
+    return {name: opened[info.file].get_slice(name) for name, info in checkpoint.tensors.items()}
+
+
+def _refuse_offloaded(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
     outside = [name for name, p in model.named_parameters() if p.is_meta]
     if outside:
         raise CheckpointError(
             f"{checkpoint.path}: {len(outside)} tensors do not fit into memory and would be read from disk in every "
             f"forward pass, e.g. {outside[0]!r}: noise needs them in memory; use more or larger devices"
         )
-    ready: PreTrainedModel = model.eval().requires_grad_(False)
-    if not placement:
-        model.to(device)
-    return ready
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """Load the folder's own tokenizer, without remote code."""
-    from transformers import AutoTokenizer
-
-    with _quiet():
-        try:
-            return AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"{checkpoint.path}: cannot load its tokenizer: {first}") from error
-
-
-def tied_names(config: dict[str, Any]) -> dict[str, str]:
-    """Map each alias to the parameter it is tied to, from an empty model built of ``config``."""
-    if not config:
-        return {}
-    model = empty_model(config)
-    first = {id(p): name for name, p in model.named_parameters()}
-    everything = model.named_parameters(remove_duplicate=False)
-    return {name: first[id(p)] for name, p in everything if first[id(p)] != name}
-
-
-def empty_model(config: dict[str, Any]) -> PreTrainedModel:
-    """Return the model that ``config`` describes, without memory for its weights.
-
-    Raises:
-        CheckpointError: the config is of no known causal language model.
-    """
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    try:
-        settings = {k: v for k, v in config.items() if k != "model_type"}
-        parsed = AutoConfig.for_model(config["model_type"], **settings)
-        with torch.device("meta"), _quiet():
-            factory: Any = AutoModelForCausalLM
-            model: PreTrainedModel = factory.from_config(parsed)
-    except (KeyError, ValueError, TypeError, OSError) as error:
-        raise CheckpointError(f"config.json describes no known causal language model: {error}") from error
-    return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' progress bars and notes while a model loads, and put its settings back."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

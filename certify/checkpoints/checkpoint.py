@@ -1,0 +1,224 @@
+"""A checkpoint on disk: opened, not read. What it is called by is a digest over what computes."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from certify.checkpoints.config import empty_model, meaning, parse_config
+from certify.checkpoints.files import (
+    CONFIG,
+    GENERATION,
+    TEMPLATE,
+    TOKENIZER,
+    TensorInfo,
+    file_tensors,
+    folder_tensors,
+    read_json,
+)
+from certify.checkpoints.generation import generation_meaning, generation_settings
+from certify.checkpoints.parameters import Parameter, Plan, plain_plan, plan_for
+from certify.checkpoints.source import locate
+from certify.errors import CheckpointError
+from certify.records import ModelIdentity, canonical_json, digest
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+
+DTYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""The dtypes that compute, widest first: safetensors' name and torch's."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weight files on disk, opened but not read.
+
+    ``tensors`` maps each stored name to its place; ``parameters``, :meth:`read` and everything that follows speak in
+    the model's own names. ``written`` is config.json as it stands; a single file has none.
+    """
+
+    path: Path
+    tensors: dict[str, TensorInfo]
+    written: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's (or file's) own name."""
+        return self.path.resolve().name
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """What config.json means, parsed: what the model is built from."""
+        if not self.written:
+            raise CheckpointError(f"{self.path}: a single file has no config.json; name a model folder")
+        try:
+            return parse_config(self.written)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error.__cause__
+
+    @cached_property
+    def blueprint(self) -> PreTrainedModel:
+        """The model that the config describes, without weights."""
+        config = self.config
+        try:
+            return empty_model(config)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error.__cause__
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How the stored tensors become the model's; those of a single file stand for themselves."""
+        return plan_for(self.blueprint, self.tensors, self.path) if self.written else plain_plan(self.tensors)
+
+    def like(self, base: Checkpoint) -> Checkpoint:
+        """Return this checkpoint in the names of ``base``'s model, if it is a single file without a config."""
+        return self if self.written or not base.written else Checkpoint(self.path, self.tensors, base.written)
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """Parameters and stored buffers by the model's names, tied ones once."""
+        return self.plan.parameters
+
+    @cached_property
+    def _group_of(self) -> dict[str, int]:
+        return {target: i for i, group in enumerate(self.plan.groups) for target in group.targets}
+
+    def read(self, name: str) -> torch.Tensor:
+        """Return one parameter, stored buffer or tied name, in the dtype of the files."""
+        group = self.plan.groups[self._group_of[name]]
+        return group.convert(self.read_stored)[name]
+
+    def read_all(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield everything that is stored, by the model's names, tied ones that are stored as well included.
+
+        Peak memory: the tensors of one conversion.
+        """
+        for group in self.plan.groups:
+            yield from group.convert(self.read_stored).items()
+
+    def read_stored(self, name: str) -> torch.Tensor:
+        """Return one tensor by its name in the files, in their dtype."""
+        from safetensors import SafetensorError, safe_open
+
+        info = self.tensors[name]
+        try:
+            with safe_open(info.file, framework="pt") as f:
+                tensor: torch.Tensor = f.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{info.file}: cannot read tensor {name!r}: {error}") from error
+        return tensor
+
+    def copy_companions(self, folder: Path) -> None:
+        """Copy every file beside the weights into ``folder``, which is made: config, tokenizer, template ..."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in self.path.iterdir():
+            if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
+                shutil.copyfile(file, folder / file.name)
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the folder brings a tokenizer of its own."""
+        return self.path.is_dir() and any((self.path / name).is_file() for name in TOKENIZER)
+
+    @cached_property
+    def generation(self) -> GenerationConfig:
+        """The settings of generation: generation_config.json, or config.json's where there is none."""
+        return generation_settings(self.written, self.written_generation)
+
+    @cached_property
+    def written_generation(self) -> dict[str, Any] | None:
+        """generation_config.json as it stands, None where there is none."""
+        file = self.path / GENERATION
+        return read_json(file) if file.is_file() else None
+
+    @cached_property
+    def computed_in(self) -> str:
+        """The dtype of computation: that of most weights. The others must be exact in it, which loading checks.
+
+        Raises:
+            CheckpointError: weights in a dtype that only stores.
+        """
+        sizes = Counter({dtype: 0 for dtype in DTYPES})
+        for name, parameter in self.parameters.items():
+            if parameter.dtype in DTYPES:
+                sizes[parameter.dtype] += parameter.size
+            elif not parameter.buffer:
+                raise CheckpointError(
+                    f"{self.path}: tensor {name!r} is stored as {parameter.dtype}, which no model computes in: dequantise "
+                    "the weights and gate what you deploy"
+                )
+        return DTYPES[max(DTYPES, key=lambda dtype: sizes[dtype])]
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """Digests of what computes and of how the files spell it; reads every byte once.
+
+        Raises:
+            CheckpointError: tied names that are both stored and differ.
+        """
+        digests = {name: _digest(tensor) for name, tensor in self.read_all()}
+        for alias, owner in self.plan.aliases.items():
+            if digests[alias] != digests[owner]:
+                raise CheckpointError(
+                    f"{self.path}: {alias!r} and {owner!r} are tied by config.json but differ in the files; delete one "
+                    "of them or set tie_word_embeddings to false"
+                )
+        whole = hashlib.sha256(b"pytest-basin weights 1")
+        for name, parameter in sorted(self.parameters.items()):
+            header = canonical_json([name, parameter.dtype, list(parameter.shape)])
+            whole.update(f"{header}\n{digests[name]}\n".encode())
+        return ModelIdentity(
+            name=self.name,
+            weights="sha256:" + whole.hexdigest(),
+            companions=self.companions,
+            parameters=sum(p.size for p in self.parameters.values()),
+            dtypes=tuple(sorted({p.dtype for p in self.parameters.values()})),
+            computed_in=self.computed_in,
+            spelling=self.spelling,
+        )
+
+    @cached_property
+    def companions(self) -> dict[str, str]:
+        """A digest of the meaning of each part beside the weights; a single file has none."""
+        if not self.written:
+            return {}
+        return {
+            "config": digest(meaning(self.config)),
+            "generation settings": digest(generation_meaning(self.generation)),
+        }
+
+    @cached_property
+    def spelling(self) -> dict[str, str]:
+        """A digest of each file beside the weights as it stands: recorded, deciding nothing."""
+        names = (CONFIG, GENERATION, *TOKENIZER, *TEMPLATE) if self.written else ()
+        files = [self.path / name for name in names if (self.path / name).is_file()]
+        return {file.name: "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def open_checkpoint(source: str | Path) -> Checkpoint:
+    """Open a folder, a ``.safetensors`` file or a hub model (``hf://org/name@revision``).
+
+    Raises:
+        CheckpointError: nothing is there, the weights are unreadable or not safetensors, or the folder can be read in
+            two ways.
+    """
+    path = locate(source)
+    if path.is_dir():
+        return Checkpoint(path, folder_tensors(path), read_json(path / CONFIG))
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path}: expected a folder or a .safetensors file")
+    return Checkpoint(path, file_tensors([path]), {})
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    import torch
+
+    data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(data.data).hexdigest()

@@ -1,0 +1,193 @@
+"""Which files make a checkpoint: the one function that decides it, for hashing, comparing and loading alike.
+
+A folder that two programs could read in two ways is refused, naming both readings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from certify.errors import CheckpointError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+COORDINATES = "basin_coordinates.safetensors"
+"""Where a member of a subspace keeps its coordinates; no weights of the model."""
+CONFIG = "config.json"
+GENERATION = "generation_config.json"
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+TEMPLATE = ("chat_template.jinja", "chat_template.json")
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where one stored tensor lies and what it looks like, read from the file header."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold the weights of ``folder``: one file, or the shards of an index.
+
+    Raises:
+        CheckpointError: there are none, or other weights lie beside them that another program could take.
+    """
+    found = {path.name for path in folder.iterdir()}
+    _refuse_adapter(folder, found)
+    single, index = SINGLE in found, INDEX in found
+    if not single and not index:
+        raise CheckpointError(f"{folder}: no {SINGLE} and no {INDEX}{_hint(folder, found)}")
+    shards = _shards(folder) if index else []
+    missing = [name for name in shards if name not in found]
+    if single and index:
+        state = f"names shards that are missing ({', '.join(missing[:3])})" if missing else "names shards of its own"
+        raise CheckpointError(
+            f"{folder}: two sets of weights: {SINGLE}, which transformers takes, and {INDEX}, which {state} and which "
+            f"other programs take: delete {INDEX + (' and its shards' if not missing else '')}, or {SINGLE}"
+        )
+    if missing:
+        raise CheckpointError(f"{folder}: the index names files that are missing: {', '.join(missing)}")
+    used = shards or [SINGLE]
+    _refuse_others(folder, found - set(used), used)
+    return [folder / name for name in used]
+
+
+def _refuse_adapter(folder: Path, found: set[str]) -> None:
+    adapter = [name for name in ADAPTER if name in found]
+    if adapter and (SINGLE in found or INDEX in found):
+        raise CheckpointError(
+            f"{folder}: two readings: its own weights, or these with the adapter in {', '.join(adapter)}, which "
+            "transformers attaches where peft is installed: delete the adapter's files, or merge it into the weights"
+        )
+    if adapter:
+        raise CheckpointError(
+            f"{folder}: an adapter ({', '.join(adapter)}) without the weights that it changes: merge it into its base "
+            "(peft: merge_and_unload, then save_pretrained) and name that folder"
+        )
+
+
+def _refuse_others(folder: Path, others: set[str], used: list[str]) -> None:
+    """Refuse weights that are no part of ``used``: variants, leftovers, pickles."""
+    weights = sorted(
+        name
+        for name in others
+        if (name.endswith(".safetensors") and name != COORDINATES)
+        or (name.startswith("pytorch_model") and name.endswith((".bin", ".bin.index.json")))
+    )
+    if weights:
+        more = ", ..." if len(weights) > 3 else ""
+        raise CheckpointError(
+            f"{folder}: two sets of weights: {used[0]}{' and the other shards' if len(used) > 1 else ''}, which "
+            f"transformers takes, and {', '.join(weights[:3])}{more}, which other programs take or add: move one set away"
+        )
+
+
+def _shards(folder: Path) -> list[str]:
+    names = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise CheckpointError(f"{folder / INDEX}: expected an object 'weight_map' of tensor name to file")
+    files = sorted(set(names.values()))
+    outside = [name for name in files if Path(name).name != name]
+    if outside:
+        raise CheckpointError(f"{folder / INDEX}: names a file outside its folder: {outside[0]!r}")
+    if not files:
+        raise CheckpointError(f"{folder / INDEX}: its weight_map names no file")
+    return files
+
+
+def _hint(folder: Path, found: set[str]) -> str:
+    pickled = sorted(name for name in found if name.endswith((".bin", ".pt", ".pth")))
+    if pickled:
+        return f" (found {', '.join(pickled[:3])}: convert to safetensors; nothing is unpickled)"
+    shards = sorted(name for name in found if name.endswith(".safetensors"))
+    if shards:
+        return f" (found {', '.join(shards[:3])}: name one file, or write its {INDEX})"
+    below = sorted(name for name in found if (folder / name / CONFIG).is_file())
+    return f" (did you mean {folder / below[-1]}?)" if below else ""
+
+
+def folder_tensors(folder: Path) -> dict[str, TensorInfo]:
+    """Return every tensor of the one set of weights in ``folder``, by its stored name.
+
+    Raises:
+        CheckpointError: as :func:`weight_files` and :func:`file_tensors`; an index that lists other tensors than its
+            shards hold.
+    """
+    seen = file_tensors(weight_files(folder))
+    if (folder / INDEX).is_file():
+        listed = read_json(folder / INDEX)["weight_map"]
+        wrong = sorted(n for n in {*listed, *seen} if n not in seen or listed.get(n) != seen[n].file.name)
+        if wrong:
+            raise CheckpointError(
+                f"{folder}: {INDEX} is stale: it and the shards disagree where {wrong[0]!r} lies"
+                f"{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}: write the checkpoint anew into an empty folder"
+            )
+    return seen
+
+
+def file_tensors(files: Sequence[Path]) -> dict[str, TensorInfo]:
+    """Return every tensor of ``files`` by its stored name, from the headers alone.
+
+    Raises:
+        CheckpointError: a file is unreadable or truncated, holds nothing, or repeats a tensor of another.
+    """
+    seen: dict[str, TensorInfo] = {}
+    for file in files:
+        for name, info in _header(file):
+            if name in seen:
+                raise CheckpointError(f"tensor {name!r} is in {seen[name].file} and in {file}")
+            seen[name] = info
+    if not seen:
+        raise CheckpointError(f"{files[0]}: holds no tensors")
+    return seen
+
+
+def _header(file: Path) -> Iterator[tuple[str, TensorInfo]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as f:
+            for name in f.keys():  # noqa: SIM118  (a safetensors handle is not a mapping)
+                part = f.get_slice(name)
+                yield name, TensorInfo(file, part.get_dtype(), tuple(part.get_shape()))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: not a readable safetensors file: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``.
+
+    Raises:
+        CheckpointError: it is missing, not JSON, or no object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent}: {path.name} is missing; a model folder needs it") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not readable JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
