@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 
@@ -32,14 +32,15 @@ from certify.records import (
     digest,
 )
 
-VERSION: Literal[1] = 1
+Version = Literal[1, 2]
+VERSION: Version = 2
 
 
 class Document(Record):
     """A record with a schema, a version and a digest over all its other fields."""
 
     schema_name: str = Field(alias="schema")
-    version: Literal[1] = VERSION
+    version: Version = VERSION
     digest: Digest
 
     @classmethod
@@ -224,9 +225,10 @@ def read_as(path: str | Path, kinds: Mapping[str, type[D]]) -> D:
     schema = value.get("schema") if isinstance(value, dict) else None
     if not isinstance(schema, str) or schema not in kinds:
         raise UnsupportedSchema(f"{file}: schema is {schema!r}, expected one of {', '.join(kinds)}")
-    if value.get("version") != VERSION:
+    if value.get("version") not in get_args(Version):
         raise UnsupportedSchema(
-            f"{file}: version is {value.get('version')!r}; this release reads version {VERSION}: upgrade pytest-basin"
+            f"{file}: version is {value.get('version')!r}; this release reads versions up to {VERSION}: upgrade "
+            "pytest-basin"
         )
     try:
         return kinds[schema].model_validate_json(json.dumps(value))

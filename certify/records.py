@@ -230,6 +230,13 @@ def identity_key(model: ModelIdentity) -> list[Any]:
     return key if model.computed_in is None else [*key, model.computed_in]
 
 
+def same_model(found: ModelIdentity, recorded: ModelIdentity) -> bool:
+    """Whether a file of any version speaks of ``found``; of what version 1 recorded the weights alone can be compared."""
+    if recorded.computed_in is None:
+        return found.weights == recorded.weights
+    return identity_key(found) == identity_key(recorded)
+
+
 def items_key(benchmark: BenchmarkIdentity) -> dict[str, Any]:
     """Return the part of a benchmark's identity that does not depend on what its file is called."""
     return benchmark.model_dump(exclude={"name"})

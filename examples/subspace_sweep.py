@@ -109,7 +109,7 @@ class Arm:
 
     def subspace(self, base: Checkpoint, folder: Path) -> Subspace | None:
         """Make it; None stands for all weights."""
-        matrices = [name for name in base.tensors if name.endswith("proj.weight")]
+        matrices = [name for name in base.parameters if name.endswith("proj.weight")]
         match self.kind:
             case "seeded":
                 return save_seeded(folder / "directions.json", base, self.size, seed=self.seed)

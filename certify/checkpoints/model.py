@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from certify.checkpoints.config import explained
+from certify.checkpoints.probes import require_causal
 from certify.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def load_model(checkpoint: Checkpoint, device: str = "cpu") -> PreTrainedModel:
     if not placement:
         model.to(device)
     check_loaded(checkpoint, ready)
+    require_causal(ready, checkpoint.path)
     return ready
 
 

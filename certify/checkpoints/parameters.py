@@ -78,11 +78,11 @@ def plan_for(model: PreTrainedModel, tensors: Mapping[str, TensorInfo], where: o
     with explained(f"{where}: its tensors cannot be brought into the names of {type(model).__name__}"):
         groups = _groups(model, tensors)
         made = {g: {n: (i, g) for n, i in _outline(g, tensors).items()} for g in groups}
-    expected, owners = model.state_dict(keep_vars=True), _owners(model)
+    expected, owners = model.state_dict(keep_vars=True), tied_names(model)
     ignored = [g for g in groups if not expected.keys() & made[g].keys() and _is_obsolete(model, made[g])]
     stored = {name: info for g in groups if g not in ignored for name, (info, _) in made[g].items()}
     _same_names(model, stored, owners, where)
-    aliases = {n: owners[n] for n in stored if owners.get(n, n) != n and owners[n] in stored}
+    aliases = {n: owners[n] for n in stored if n in owners and owners[n] in stored}
     buffers, parameters = dict(model.named_buffers()), {}
     for name, info in sorted(stored.items()):
         if info.shape != tuple(expected[name].shape):
@@ -160,10 +160,11 @@ def _renamed(convert: Conversion, names: Mapping[str, str], read: Read) -> dict[
     return {names[name]: value for name, value in convert(read).items()}
 
 
-def _owners(model: PreTrainedModel) -> dict[str, str]:
-    """Map every name of a parameter to its first one: tied names to their owner, all others to themselves."""
+def tied_names(model: PreTrainedModel) -> dict[str, str]:
+    """Map each further name of a tied parameter to its first one."""
     first = {id(p): name for name, p in model.named_parameters()}
-    return {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
+    names = ((name, first[id(p)]) for name, p in model.named_parameters(remove_duplicate=False))
+    return {name: owner for name, owner in names if name != owner}
 
 
 def _same_names(model: Any, stored: Mapping[str, TensorInfo], owners: Mapping[str, str], where: object) -> None:

@@ -9,6 +9,8 @@ from typing import Literal
 from rich.console import Console
 
 from certify.certificate import Certificate, read_measurement
+from certify.checkpoints import open_checkpoint
+from certify.checkpoints.compare import spelling_differences
 from certify.cli.progress import carried_out
 from certify.evidence import alpha_of, requirement_of
 from certify.evidence.suite import holm_certified
@@ -40,13 +42,15 @@ def run_check(
     processes: int,
     draws_dir: Path | None,
     output: Path | None,
+    verbose: bool,
 ) -> list[Certificate]:
     """Judge one checkpoint, print the table and the claims, and write certificates if a folder is named."""
     with carried_out(processes, device, draws_dir) as run:
+        opened, judged = Base.open(base, benchmark, device), open_checkpoint(checkpoint)
         certificates = list(
             check_checkpoint(
-                Base.open(base, benchmark, device),
-                checkpoint,
+                opened,
+                judged,
                 kinds=[*required, *informational],
                 requirement=requirement_of(max_drop, min_retention, max_score),
                 alpha=alpha_of(confidence),
@@ -63,6 +67,9 @@ def run_check(
         return certificates
     out.print(verdict_table(certificates, informational))
     print_claims(out, certificates)
+    if verbose:
+        for line in spelling_differences(opened.checkpoint, judged) or ["nothing"]:
+            out.print(f"spelled differently beside the weights: {line}", markup=False)
     decisive = [c for c in certificates if c.evidence.kind in required]
     if len(decisive) > 1:
         out.print(holm_line(decisive, alpha_of(confidence)), markup=False)

@@ -118,7 +118,7 @@ def run_plan_from_distance(
     chance, _ = _benchmark(benchmark, None)
     n, opened = draws or DRAWS["distance"], open_checkpoint(base)
     found = difference(opened, open_checkpoint(checkpoint))
-    law = weight_noise({name: opened.tensors[name].size for name in found.norms}, sigma)
+    law = weight_noise({name: opened.parameters[name].size for name in found.norms}, sigma)
     r = float(mahalanobis([found.norms[name] for name in law.sigma], list(law.sigma.values())))
     out.print(f"||delta|| = {found.delta_norm:.4g} over {found.dimension:,} weights", markup=False)
     if found.differences:

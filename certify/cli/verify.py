@@ -10,7 +10,7 @@ from rich.console import Console
 from certify.certificate import AnyDocument, Certificate, GateRecord, Measurement, read_document
 from certify.cli.exits import Exit, of_error
 from certify.errors import CertificateMismatch, InvalidPlan
-from certify.records import identity_key
+from certify.records import same_model
 from certify.verify import PROOF_LIMIT, differences
 
 
@@ -97,7 +97,7 @@ def _hashes(document: AnyDocument, others: OtherFiles) -> list[str]:
             continue
         from certify.checkpoints import open_checkpoint
 
-        if identity_key(open_checkpoint(path).identity) != identity_key(recorded[part]):
+        if not same_model(open_checkpoint(path).identity, recorded[part]):
             lines.append(f"{part}: {path} is not what was measured (recorded {recorded[part].weights})")
     if others.benchmark is not None:
         from certify.benchmarks import open_benchmark

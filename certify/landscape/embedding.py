@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certify.checkpoints import Checkpoint, load_tokenizer, open_checkpoint
-from certify.checkpoints.folder import COMPANIONS
-from certify.checkpoints.model import empty_model, tied_names
+from certify.checkpoints.parameters import tied_names
 from certify.errors import CheckpointError, InvalidInput
 from certify.rounding import round_up
 
@@ -53,8 +52,7 @@ class Embedding:
     @cached_property
     def texts(self) -> dict[int, str]:
         """The tokenizer's own name of each token id; empty where the folder brings no tokenizer."""
-        folder = self.checkpoint.path
-        if not any((folder / name).is_file() for name in COMPANIONS["tokenizer"]):
+        if not self.checkpoint.has_tokenizer:
             return {}
         return {i: text for text, i in load_tokenizer(self.checkpoint).get_vocab().items() if i < self.rows}
 
@@ -74,12 +72,11 @@ class Embedding:
             InvalidInput: where it is not so: the embedding is tied to the output, two tokens become one, or a new token
                 already stands in an item and stays there.
         """
-        config = self.checkpoint.config
-        if not config:
+        if not self.checkpoint.written:
             raise InvalidInput(
                 f"{self.checkpoint.path}: without config.json nobody knows whether the embedding is tied"
             )
-        if any(self.tensor in pair for pair in tied_names(config).items()):
+        if any(self.tensor in pair for pair in tied_names(self.checkpoint.blueprint).items()):
             raise InvalidInput(
                 f"{self.tensor!r} is tied to the output layer: replacing tokens is no move of the weights"
             )
@@ -127,8 +124,8 @@ def open_embedding(source: str | Path | Checkpoint, tensor: str | None = None) -
 
 def _input_embedding(checkpoint: Checkpoint) -> str:
     """Return the name that the config's own model gives its input embedding."""
-    if not checkpoint.config:
+    if not checkpoint.written:
         raise CheckpointError(f"{checkpoint.path}: no config.json to find the embedding by: name the tensor")
-    model = empty_model(checkpoint.config)
+    model = checkpoint.blueprint
     weight = model.get_input_embeddings().weight
     return next(name for name, p in model.named_parameters() if p is weight)

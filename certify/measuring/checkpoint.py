@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from certify.benchmarks import Scorer
 from certify.certificate import GateRecord, Measurement
 from certify.checkpoints import Checkpoint, difference, load_model
 from certify.checkpoints.compare import companion_differences
+from certify.checkpoints.files import COORDINATES
 from certify.errors import CertifyWarning, CheckpointError, InvalidPlan
 from certify.evidence import (
     DistanceEvidence,
@@ -30,7 +32,6 @@ from certify.measuring.scores import all_items, item_scores, mean
 from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, shown_trials, written_trials
 from certify.measuring.trials import EXPLICIT, EngineChoice
 from certify.noise import Subspace, noised
-from certify.noise.subspace import COORDINATES
 from certify.noise.walk import Span, Walk, towards
 from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, derive_seed
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
     from certify.gates import GatePlan
     from certify.noise.activation import ActivationPairs
-
-TOKENIZER_DIFFERS = "tokenizer differs"
 
 
 class Candidate:
@@ -57,6 +56,8 @@ class Candidate:
             return self
         other = Candidate(base, self.checkpoint)
         other._loaded = self._loaded
+        if "_apart" in self.__dict__:
+            other.__dict__["_apart"] = self._apart  # where cached_property keeps it
         return other
 
     @property
@@ -70,27 +71,38 @@ class Candidate:
     def scores(self) -> ItemScores:
         """The checkpoint's own score on every item."""
         if self._scores is None:
-            self._scores = item_scores(self.model, self._own_scorer())
+            self._scores = item_scores(self.model, self._own_scorer)
         return self._scores
 
+    @cached_property
     def _own_scorer(self) -> Scorer:
-        """The base's encoding, unless the checkpoint brings another tokenizer (point evidence only)."""
-        if TOKENIZER_DIFFERS in companion_differences(self.base.checkpoint, self.checkpoint):
-            return self.base.encode(self.checkpoint)
-        return self.base.scorer
+        """The items as the checkpoint's own tokenizer encodes them; the base's encoding where it brings none."""
+        return self.base.encode(self.checkpoint) if self.checkpoint.has_tokenizer else self.base.scorer
+
+    @property
+    def _tokenizer_differs(self) -> bool:
+        """Whether the benchmark's items reach the two models as other token ids, or answers are decoded otherwise."""
+        return self._own_scorer.identity.tokens != self.base.scorer.identity.tokens
+
+    @cached_property
+    def differences(self) -> tuple[str, ...]:
+        """What computes, differs from the base and is no weight: config, tokenizer, settings of generation."""
+        generated = getattr(self.base.scorer, "generates", True)
+        named = companion_differences(self.base.checkpoint, self.checkpoint, generated=generated)
+        return (*named, *(["tokenizer differs: the items have other token ids"] if self._tokenizer_differs else []))
 
     def point(self, items: Items = "population") -> PointEvidence:
         """Score every item once at the checkpoint, paired with the base."""
         return PointEvidence(
             items=items,
             scores=PairedScores(graded=self.base.scorer.identity.graded, base=self.base.scores, checkpoint=self.scores),
-            differences=tuple(companion_differences(self.base.checkpoint, self.checkpoint)),
+            differences=self.differences,
         )
 
     def position(self, measurement: Measurement, items: Items = "population") -> PositionEvidence:
         """Score every item at four points of the segment from the base to the checkpoint."""
         self._same_tokenizer("position")
-        displacement = difference(self.base.checkpoint, self.checkpoint)
+        displacement = self._moved
         theirs = {name: p.data for name, p in self.model.named_parameters()}
         with Walk(self.base.model, Span(theirs, towards(theirs))) as walk:
             between = [item_scores(walk.at((f,)), self.base.scorer) for f in FRACTIONS if f < 1.0]
@@ -105,7 +117,7 @@ class Candidate:
     ) -> SmoothedEvidence:
         """Score all items under ``n`` draws at the base and, with the same seeds, at the checkpoint."""
         self._same_tokenizer("smoothed")
-        difference(self.base.checkpoint, self.checkpoint)  # refuses another architecture or an inexact cast
+        _ = self._moved  # refuses another architecture or an inexact cast
         base, scorer = self.base, self.base.scorer
         seed = derive_seed(
             "smoothed",
@@ -129,7 +141,7 @@ class Candidate:
             checkpoint=runs[1],
             base_unnoised=mean(base.scores),
             checkpoint_unnoised=mean(self.scores),
-            differences=tuple(companion_differences(base.checkpoint, self.checkpoint)),
+            differences=self.differences,
         )
 
     def sequential(
@@ -150,12 +162,12 @@ class Candidate:
         """
         self._same_tokenizer("sequential")
         base, checkpoint = self.base.checkpoint, self.checkpoint
-        difference(base, checkpoint)  # refuses another architecture or an inexact cast
+        _ = self._moved  # refuses another architecture or an inexact cast
         gate = PlannedGate(
             base.identity, checkpoint.identity, self.base.scorer.identity, law, requirement, plan, user_seed
         )
         with self._gate_trials(gate, engine, subspace) as trials:
-            return run_gate(gate, trials, differences=companion_differences(base, checkpoint), run=run)
+            return run_gate(gate, trials, differences=self.differences, run=run)
 
     def _gate_trials(
         self, gate: PlannedGate, choice: EngineChoice, subspace: Subspace | None
@@ -206,14 +218,28 @@ class Candidate:
 
     def _displacement(self, law: NoiseLaw, subspaces: Sequence[Subspace]) -> Displacement:
         if not isinstance(law, SubspaceNoise):
-            return difference(self.base.checkpoint, self.checkpoint)
+            return self._moved
         own = [s for s in subspaces if s.digest == law.basis]
         if not own:
             raise InvalidPlan(f"the measurement holds draws in the subspace {law.basis}: name its basis file")
-        return own[0].displacement(self.base.checkpoint, self.checkpoint)
+        return self._complete(own[0].displacement(self.base.checkpoint, self.checkpoint))
+
+    @cached_property
+    def _apart(self) -> Displacement:
+        """How far each parameter moved; reads both sets of weights once, whatever the benchmark."""
+        return difference(self.base.checkpoint, self.checkpoint)
+
+    @property
+    def _moved(self) -> Displacement:
+        return self._complete(self._apart)
+
+    def _complete(self, displacement: Displacement) -> Displacement:
+        """Add the differences that depend on the benchmark to those that the files alone decide."""
+        named = dict.fromkeys((*displacement.differences, *self.differences))
+        return displacement.model_copy(update={"differences": tuple(named)})
 
     def _same_tokenizer(self, kind: str) -> None:
-        if TOKENIZER_DIFFERS in companion_differences(self.base.checkpoint, self.checkpoint):
+        if self._tokenizer_differs:
             raise CheckpointError(
                 f"{self.checkpoint.path}: its tokenizer differs from the base's, so {kind} evidence would feed it "
                 "another model's token ids; use point evidence"

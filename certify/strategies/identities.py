@@ -30,6 +30,8 @@ def model_identities() -> st.SearchStrategy[ModelIdentity]:
         companions=companions,
         parameters=st.integers(1, 10**11),
         dtypes=st.sampled_from((("F32",), ("BF16",), ("BF16", "F32"))),
+        computed_in=st.sampled_from(("float32", "bfloat16", None)),
+        spelling=st.fixed_dictionaries({}, optional={"config.json": digests()}),
     )
 
 

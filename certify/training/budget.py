@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.checkpoints.compare import ROUNDING
-from certify.checkpoints.folder import SINGLE
+from certify.checkpoints.files import SINGLE
 from certify.errors import InvalidInput
 from certify.records import SubspaceNoise
 from certify.training.radius import Allowance
@@ -123,7 +123,7 @@ def weight_budget(model: nn.Module, base: Checkpoint, allowed: Allowance) -> Bud
     if isinstance(law, SubspaceNoise):
         raise InvalidInput("the allowance speaks of coordinates of a subspace: use coordinate_budget")
     tensors = dict(model.named_parameters())
-    odd = sorted({name for name in law.sigma if name not in base.tensors} | (tensors.keys() ^ law.sigma.keys()))
+    odd = sorted({name for name in law.sigma if name not in base.parameters} | (tensors.keys() ^ law.sigma.keys()))
     if odd:
         raise InvalidInput(f"model, base and noise law differ in tensors, e.g. {odd[:3]}")
     allowed.refuse_other(base)
@@ -152,15 +152,14 @@ def coordinate_budget(coordinates: torch.Tensor, base: Checkpoint, allowed: Allo
 def save_checkpoint(folder: Path, base: Checkpoint, model: nn.Module) -> Checkpoint:
     """Write the model's weights in the base's dtypes beside the base's own config and tokenizer, and open the folder.
 
-    What a trainer saves may differ from the base in more than weights (a config field, a template), and then no
-    distance is certified.
+    Names are the model's own; tied parameters are written once.
     """
     from safetensors.torch import save_file
 
     trained = dict(model.named_parameters())
-    weights = {name: base.read(name) for name in base.tensors}
+    weights = {name: base.read(name) for name in base.parameters}
     for name, stored in weights.items():
-        source = trained.get(base.ties.get(name, name))
+        source = trained.get(name)
         weights[name] = stored if source is None else source.detach().to("cpu", stored.dtype).contiguous()
     base.copy_companions(folder)
     save_file(weights, folder / SINGLE, metadata={"format": "pt"})

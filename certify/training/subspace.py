@@ -73,7 +73,7 @@ class SubspaceModel(nn.Module):
         """
         own = dict(self.model.named_parameters())
         for name in self.subspace.names:
-            if name not in base.tensors or not torch.equal(base.read(name), own[name].detach().cpu()):
+            if name not in base.parameters or not torch.equal(base.read(name), own[name].detach().cpu()):
                 raise CheckpointError(f"{base.path}: its tensor {name!r} is not the one that the model was trained on")
         return save_member(folder, base, self.subspace, self.coordinates.tolist())
 

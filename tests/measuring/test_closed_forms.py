@@ -266,7 +266,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Checkpoint, S
     """A base folder, and a subspace spanned by two weights of its last norm."""
     where = tmp_path_factory.mktemp("space")
     base = open_checkpoint(models.save_folder(where / "base", models.llama()))
-    size = base.tensors[NORM].size
+    size = base.parameters[NORM].size
     directions = [{NORM: torch.eye(size, dtype=torch.float32)[i]} for i in (0, 1)]
     return where, base, save_basis(where / "basis.safetensors", directions)
 

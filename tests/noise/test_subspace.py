@@ -35,7 +35,7 @@ def base(tmp_path: Path) -> Checkpoint:
 def subspace(tmp_path: Path, base: Checkpoint) -> Subspace:
     g = torch.Generator().manual_seed(0)
     names = ["model.norm.weight", "model.embed_tokens.weight"]
-    vectors = [{n: torch.randn(base.tensors[n].shape, generator=g) for n in names[: i + 1]} for i in range(2)]
+    vectors = [{n: torch.randn(base.parameters[n].shape, generator=g) for n in names[: i + 1]} for i in range(2)]
     return save_basis(tmp_path / "basis.safetensors", vectors)
 
 

@@ -23,7 +23,6 @@ from certify.noise.explicit import ExplicitEngine
 from certify.noise.perturbation import SubspacePerturbation
 from certify.noise.scratch import ScratchEngine
 from certify.noise.subspace import (
-    COORDINATES,
     orthonormal,
     random_factors,
     save_basis,
@@ -44,10 +43,10 @@ MATRICES = ("table.weight", "turned.weight")
 def stored(folder: Path, base: Checkpoint) -> Subspace:
     """Three directions in different dtypes; not all of them move every tensor."""
     g = torch.Generator().manual_seed(0)
-    names = [name for name in sorted(base.tensors) if name not in base.ties]
+    names = [name for name in sorted(base.parameters)]
     kinds = (torch.float32, torch.float64, torch.bfloat16)
     vectors = [
-        {n: torch.randn(base.tensors[n].shape, generator=g).to(kind) for n in names[:: i + 1]}
+        {n: torch.randn(base.parameters[n].shape, generator=g).to(kind) for n in names[:: i + 1]}
         for i, kind in enumerate(kinds)
     ]
     return save_basis(folder / "basis.safetensors", vectors)
@@ -79,11 +78,11 @@ every_kind = pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__nam
 
 def _vectors(base: Checkpoint) -> list[dict[str, torch.Tensor]]:
     g = torch.Generator().manual_seed(1)
-    return [{n: torch.randn(i.shape, generator=g) for n, i in base.tensors.items()} for _ in range(3)]
+    return [{n: torch.randn(i.shape, generator=g) for n, i in base.parameters.items()} for _ in range(3)]
 
 
 def _matrices(base: Checkpoint) -> list[str]:
-    return [name for name, info in base.tensors.items() if len(info.shape) == 2 and name not in base.ties][:3]
+    return [name for name, info in base.parameters.items() if len(info.shape) == 2][:3]
 
 
 @pytest.fixture

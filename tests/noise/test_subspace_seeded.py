@@ -37,11 +37,11 @@ def test_directions_are_the_normals_of_the_contract(base: Checkpoint, tmp_path: 
     """Element e of tensor t in direction i: float32(z / sqrt(d)), z of (seed, stream V, draw i, tensor t)."""
     names = ["model.norm.weight", "model.layers.0.mlp.up_proj.weight"]
     subspace = save_seeded(tmp_path / "v.json", base, 3, seed=99, names=names)
-    d = sum(base.tensors[n].size for n in names)
+    d = sum(base.parameters[n].size for n in names)
     assert subspace.dimension == d > 4096
     for tensor, name in enumerate(sorted(names)):
         for i in range(3):
-            z = NormalStream(99, "V").normals(i, tensor, base.tensors[name].size)
+            z = NormalStream(99, "V").normals(i, tensor, base.parameters[name].size)
             expected = (z * (1.0 / d**0.5)).astype(np.float32)
             assert np.array_equal(expected.view(np.int32), subspace.rows(name, 0, len(z))[i].numpy().view(np.int32))
 
@@ -84,7 +84,7 @@ def test_directions_have_length_one_and_little_in_common(base: Checkpoint, tmp_p
 @pytest.mark.parametrize("change", ["seed", "k", "names"])
 def test_the_digest_names_everything_that_decides_the_map(base: Checkpoint, tmp_path: Path, change: str) -> None:
     """Another seed, number or choice of tensors is another subspace; a member of one is none of the other."""
-    names = list(base.tensors)
+    names = list(base.parameters)
     settings = {"k": 3, "seed": 1, "names": names}
     other = {**settings, **{"seed": {"seed": 2}, "k": {"k": 4}, "names": {"names": names[1:]}}[change]}
     first = save_seeded(tmp_path / "a.json", base, **settings)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_made_again_in_runs(
     kept = save_seeded(tmp_path / "v.json", base, 5, seed=8)
     name = "model.layers.0.mlp.down_proj.weight"
     assert kept.resident
-    gradient = torch.randn(base.tensors[name].size, generator=torch.Generator().manual_seed(0))
+    gradient = torch.randn(base.parameters[name].size, generator=torch.Generator().manual_seed(0))
     point = [1.0, -2.0, 3.0, -4.0, 5.0]
     expected, slope = contract.bits(kept.materialise(base, point)), kept.pull_back(name, gradient)
     monkeypatch.setattr(seeded, "CACHED_BYTES", 0)

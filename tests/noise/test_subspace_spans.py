@@ -41,7 +41,7 @@ def test_coordinate_one_is_the_checkpoint_itself(tmp_path: Path, base: Checkpoin
     """(1, 0) and (0, 1) give the two checkpoints bit for bit, (0.5, 0.5) their average."""
     subspace = save_basis(tmp_path / "basis.safetensors", task_vectors(base, tuned))
     for point, checkpoint in zip(([1.0, 0.0], [0.0, 1.0]), tuned, strict=True):
-        expected = {name: checkpoint.read(name) for name in base.tensors}
+        expected = {name: checkpoint.read(name) for name in base.parameters}
         assert contract.bits(subspace.materialise(base, point)) == contract.bits(expected)
     merged = subspace.materialise(base, [0.5, 0.5])["model.norm.weight"]
     average = (tuned[0].read("model.norm.weight").double() + tuned[1].read("model.norm.weight").double()) / 2
@@ -63,10 +63,10 @@ def test_the_basis_is_orthonormal_and_spans_the_vectors(base: Checkpoint, tuned:
     """Gram matrix 1 to float32's precision; each task vector is its projection on the basis."""
     vectors = task_vectors(base, tuned)
     basis = orthonormal(vectors)
-    names = sorted(base.tensors)
+    names = sorted(base.parameters)
 
     def flat(vector: dict[str, torch.Tensor]) -> torch.Tensor:
-        parts = [vector.get(n, torch.zeros(base.tensors[n].shape)) for n in names]
+        parts = [vector.get(n, torch.zeros(base.parameters[n].shape)) for n in names]
         return torch.cat([part.reshape(-1).double() for part in parts])
 
     rows, given = torch.stack(list(map(flat, basis))), torch.stack(list(map(flat, vectors)))

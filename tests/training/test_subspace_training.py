@@ -30,9 +30,9 @@ IDS = torch.tensor([[3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3]])
 def stored(folder: Path, base: Checkpoint) -> Subspace:
     """Two directions that have one tensor in common."""
     g = torch.Generator().manual_seed(0)
-    names = sorted(base.tensors)
+    names = sorted(base.parameters)
     parts = [names[:3], names[2:4]]
-    vectors = [{n: 0.1 * torch.randn(base.tensors[n].shape, generator=g) for n in part} for part in parts]
+    vectors = [{n: 0.1 * torch.randn(base.parameters[n].shape, generator=g) for n in part} for part in parts]
     return save_basis(folder / "basis.safetensors", vectors)
 
 
@@ -43,7 +43,7 @@ def drawn(folder: Path, base: Checkpoint) -> Subspace:
 
 def cores(folder: Path, base: Checkpoint) -> Subspace:
     """Two cores of rank 2."""
-    matrices = [name for name, info in sorted(base.tensors.items()) if len(info.shape) == 2]
+    matrices = [name for name, info in sorted(base.parameters.items()) if len(info.shape) == 2]
     return save_cores(folder / "c.safetensors", random_factors(base, matrices[:2], 2, seed=2))
 
 

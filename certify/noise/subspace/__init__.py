@@ -8,12 +8,11 @@ carries its coordinates; membership is checked by computing its weights again an
 from certify.noise.subspace.cores import Cores, random_factors, save_cores, svd_factors
 from certify.noise.subspace.files import open_subspace
 from certify.noise.subspace.map import Subspace
-from certify.noise.subspace.membership import COORDINATES, save_member
+from certify.noise.subspace.membership import save_member
 from certify.noise.subspace.seeded import SeededDirections, save_seeded
 from certify.noise.subspace.stored import StoredDirections, orthonormal, save_basis, task_vectors
 
 __all__ = [
-    "COORDINATES",
     "Cores",
     "SeededDirections",
     "StoredDirections",

@@ -158,7 +158,7 @@ def svd_factors(base: Checkpoint, names: Iterable[str], rank: int) -> dict[str, 
 
 
 def _matrix(base: Checkpoint, name: str, rank: int) -> tuple[int, int]:
-    shape = base.tensors[name].shape if name in base.tensors and name not in base.ties else None
+    shape = base.parameters[name].shape if name in base.parameters else None
     if shape is None or len(shape) != 2:
         what = "no tensor of its own" if shape is None else f"of shape {shape}, no matrix"
         raise InvalidInput(f"{base.path}: {name!r} is {what}, so it takes no core")

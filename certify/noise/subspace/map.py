@@ -62,16 +62,16 @@ class Subspace(ABC):
         return tuple(self.shapes)
 
     def weights(self, base: Checkpoint, coordinates: Sequence[float]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield every tensor of the base's files at ``coordinates``; tied tensors move together.
+        """Yield every parameter and stored buffer of the base at ``coordinates``; tied ones once.
 
         Raises:
             CheckpointError: the base lacks a tensor that moves, or has it in another shape.
         """
         self.check_base(base)
-        for name in base.tensors:
-            weights, source = base.read(name), base.ties.get(name, name)
-            if source in self.shapes:
-                total = weights.to(torch.float64) + self.combine(source, coordinates).reshape(weights.shape)
+        for name in base.parameters:
+            weights = base.read(name)
+            if name in self.shapes:
+                total = weights.to(torch.float64) + self.combine(name, coordinates).reshape(weights.shape)
                 weights = rounded(total, weights.dtype)
             yield name, weights
 
@@ -86,7 +86,7 @@ class Subspace(ABC):
             CheckpointError: naming the tensor, its shape here and there.
         """
         for name, shape in self.shapes.items():
-            found = base.tensors[name].shape if name in base.tensors else None
+            found = base.parameters[name].shape if name in base.parameters else None
             if found != shape:
                 has = "no such tensor" if found is None else f"shape {found}"
                 raise CheckpointError(f"{base.path}: the subspace moves {name!r} of shape {shape}, the base has {has}")

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from certify.checkpoints import Checkpoint, open_checkpoint
-from certify.checkpoints.folder import SINGLE
+from certify.checkpoints.files import COORDINATES, SINGLE
 from certify.errors import CheckpointError
 from certify.records import canonical_json
 
 if TYPE_CHECKING:
     from certify.noise.subspace.map import Subspace
 
-COORDINATES = "basin_coordinates.safetensors"
 OWNERS = "pytest-basin"  # one metadata key: safetensors writes several in random order
 
 

@@ -120,7 +120,7 @@ def save_seeded(
     Raises:
         InvalidInput: k or the seed out of range, or a name that is no tensor of the base (tied ones count once).
     """
-    free = [name for name in base.tensors if name not in base.ties]
+    free = [name for name, parameter in base.parameters.items() if not parameter.buffer]
     chosen = free if names is None else names
     unknown = sorted(set(chosen) - set(free))
     if unknown:
@@ -131,7 +131,7 @@ def save_seeded(
         raise InvalidInput(f"seed must be in [0, 2^256), got {seed}")
     if not 0 < k < 1 << 32:
         raise InvalidInput(f"k must be in [1, 2^32), got {k}")
-    tensors = {name: base.tensors[name].shape for name in sorted(chosen)}
+    tensors = {name: base.parameters[name].shape for name in sorted(chosen)}
     recipe = Recipe(seed=f"{seed:064x}", k=k, tensors=tensors)
     write_whole(path, json.dumps(recipe.model_dump(mode="json"), indent=1) + "\n")
     return SeededDirections(recipe)
