@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from certify.checkpoints import difference, open_checkpoint
+from certify.checkpoints.compare import companion_differences, spelling_differences
 from certify.errors import CheckpointError
 
 NORM = "model.norm.weight"
@@ -68,14 +69,15 @@ def test_tied_weights_count_once(base: Path, tmp_path: Path) -> None:
     ("edit", "message"),
     [
         (lambda t: t.pop(NORM), f"missing \\['{NORM}'\\]"),
+        (lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].T.contiguous()}), "lm_head.weight"),
         (lambda t: t.update(more=torch.ones(1)), r"extra \['more'\]"),
-        (lambda t: t.update({NORM: torch.ones(8)}), r"has shape \(8,\), the base \(16,\)"),
+        (lambda t: t.update({NORM: torch.ones(8)}), r"has shape \(8,\), config\.json describes \(16,\)"),
         (lambda t: t[NORM].fill_(math.nan), "holds NaN or Inf"),
         (lambda t: t[NORM].fill_(math.inf), "holds NaN or Inf"),
         (lambda t: t.update({NORM: t[NORM].to(torch.float64) + 1e-12}), "cannot hold its values exactly"),
         (lambda t: t.update({NORM: torch.ones(16, dtype=torch.int8)}), "dequantise first"),
     ],
-    ids=["missing", "extra", "shape", "nan", "inf", "inexact", "quantised"],
+    ids=["missing", "tied in another shape", "extra", "shape", "nan", "inf", "inexact", "quantised"],
 )
 def test_what_cannot_be_compared_is_named(base: Path, tmp_path: Path, edit, message: str) -> None:  # type: ignore[no-untyped-def]
     """Each obstacle is one error that names the tensor."""
@@ -103,11 +105,28 @@ def test_another_architecture_is_refused(base: Path, tmp_path: Path) -> None:
 
 
 def test_whatever_else_differs_is_named(base: Path, tmp_path: Path) -> None:
-    """Generation settings and template are parts of the model: a difference makes r infinite later."""
+    """Settings of generation differ where answers are generated; sampling, beams and templates act on no benchmark."""
     folder = models.variant(base, tmp_path / "x", lambda t: None)
-    (folder / "generation_config.json").write_text('{"temperature": 0.5}')
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    assert compare(base, folder).differences == ("chat template differs", "generation settings differs")
+    ours, theirs = open_checkpoint(base), open_checkpoint(folder)
+    assert spelling_differences(ours, theirs) == ["chat_template.jinja: only the checkpoint has it"]
+    for settings, named in (({"temperature": 0.5, "num_beams": 4, "do_sample": True}, False), ({"suppress_tokens": [3]}, True)):
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, **settings}))
+        theirs = open_checkpoint(folder)
+        found = companion_differences(ours, theirs, generated=True)
+        assert [line.partition(":")[0] for line in found] == (["generation settings differs"] if named else [])
+        assert compare(base, folder).differences == ()
+
+
+def test_missing_settings_of_generation_are_not_the_bases(base: Path, tmp_path: Path) -> None:
+    """A folder without generation_config.json has what its config.json says: a base that suppresses tokens differs."""
+    suppressing = models.variant(base, tmp_path / "base", lambda t: None)
+    (suppressing / "generation_config.json").write_text('{"eos_token_id": 2, "suppress_tokens": [3, 4]}')
+    bare = models.variant(base, tmp_path / "x", lambda t: None)
+    (bare / "generation_config.json").unlink()
+    (line,) = companion_differences(open_checkpoint(suppressing), open_checkpoint(bare), generated=True)
+    assert line == "generation settings differs: suppress_tokens is None, the base's [3, 4]"
+    assert companion_differences(open_checkpoint(base), open_checkpoint(bare), generated=True) == []
 
 
 def test_what_a_checkpoint_does_not_bring_is_the_bases(base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,193 @@
+"""Which files make a checkpoint: one reading or none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import models
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_identity import edit_config, resharded
+
+from certify.checkpoints import load_model, load_tokenizer, open_checkpoint
+from certify.errors import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save_folder(tmp_path_factory.mktemp("files") / "base", models.llama())
+
+
+@pytest.fixture
+def folder(base: Path, tmp_path: Path) -> Path:
+    return models.variant(base, tmp_path / "folder", lambda tensors: None)
+
+
+def adapter(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+
+
+def adapter_weights(folder: Path) -> None:
+    save_file({"a": torch.ones(1)}, folder / "adapter_model.safetensors")
+
+
+def shards_beside(folder: Path) -> None:
+    other = resharded(folder, folder.parent / "other")
+    for file in other.glob("model*"):
+        shutil.copy(file, folder)
+
+
+def stale_index(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00001.safetensors"}}')
+
+
+def beside(name: str) -> Callable[[Path], None]:
+    def add(folder: Path) -> None:
+        shutil.copy(folder / "model.safetensors", folder / name)
+
+    return add
+
+
+@pytest.mark.parametrize(
+    ("leave", "named"),
+    [
+        (adapter, r"two readings: .*adapter_config\.json.*delete the adapter's files, or merge"),
+        (adapter_weights, r"two readings: .*adapter_model\.safetensors"),
+        (shards_beside, r"two sets of weights: model\.safetensors, which transformers takes, and .*names shards of its own"),
+        (stale_index, r"names shards that are missing .*: delete model\.safetensors\.index\.json, or model\.safetensors"),
+        (beside("model.fp16.safetensors"), r"two sets of weights: .*model\.fp16\.safetensors.*move one set away"),
+        (beside("consolidated.safetensors"), r"two sets of weights: .*consolidated\.safetensors"),
+        (beside("pytorch_model.bin"), r"two sets of weights: .*pytorch_model\.bin"),
+        (beside("model-00001-of-00002.safetensors"), r"two sets of weights: .*model-00001-of-00002"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)  # fmt: skip
+def test_a_folder_with_two_readings_is_refused(folder: Path, leave: Callable[[Path], None], named: str) -> None:
+    """What ordinary work leaves behind: the line says what was found, who takes it, and what to do."""
+    open_checkpoint(folder)
+    leave(folder)
+    with pytest.raises(CheckpointError, match=named) as caught:
+        open_checkpoint(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_files_of_ordinary_work_are_no_weights(folder: Path) -> None:
+    """A trainer's state, coordinates of a subspace and notes are left alone."""
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "trainer_state.json", "README.md"):
+        (folder / name).write_bytes(b"")
+    save_file({"coordinates": torch.ones(1)}, folder / "basin_coordinates.safetensors")
+    assert set(open_checkpoint(folder).tensors) == set(load_file(folder / "model.safetensors"))
+
+
+def test_an_index_that_disagrees_with_its_shards_is_stale(base: Path, tmp_path: Path) -> None:
+    """It names a tensor that no shard holds, or another shard, or forgets one: refused with the tensor's name."""
+    file = resharded(base, tmp_path / "x") / "model.safetensors.index.json"
+    index = json.loads(file.read_text())
+    name = "model.norm.weight"
+    for change in ({**index["weight_map"], "more": index["weight_map"][name]},
+                   {n: f for n, f in index["weight_map"].items() if n != name}):  # fmt: skip
+        file.write_text(json.dumps({"weight_map": change}))
+        with pytest.raises(CheckpointError, match=r"index\.json is stale: it and the shards disagree where '(more|model\.norm)"):
+            open_checkpoint(file.parent)
+    file.write_text(json.dumps({"weight_map": {name: "../folder/model.safetensors"}}))
+    with pytest.raises(CheckpointError, match="names a file outside its folder"):
+        open_checkpoint(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"transformers_weights": "other.safetensors"}, "transformers_weights = 'other.safetensors' makes transformers load"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantization_config .* quantised: dequantise"),
+        ({"model_type": "nobody"}, "no known causal language model"),
+        ({"model_type": "clip"}, "no known causal language model"),
+        ({"hidden_size": "many"}, "no known causal language model"),
+    ],
+)
+def test_a_config_that_cannot_be_followed_is_refused(folder: Path, fields: dict[str, object], named: str) -> None:
+    """By name, in one line, before any model is made."""
+    edit_config(folder, **fields)
+    with pytest.raises(CheckpointError, match=named) as caught:
+        load_model(open_checkpoint(folder))
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_alone_is_named(base: Path, tmp_path: Path) -> None:
+    """It needs the weights that it changes."""
+    adapter(tmp_path)
+    with pytest.raises(CheckpointError, match="an adapter .* without the weights that it changes: merge"):
+        open_checkpoint(tmp_path)
+
+
+def test_the_folder_below_is_suggested(base: Path, tmp_path: Path) -> None:
+    """A trainer's output folder holds checkpoints, and is none."""
+    shutil.copytree(base, tmp_path / "run" / "checkpoint-500")
+    with pytest.raises(CheckpointError, match=r"did you mean .*checkpoint-500"):
+        open_checkpoint(tmp_path / "run")
+
+
+def test_a_path_never_reaches_the_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening, loading and a mistyped path open no socket, whatever the environment says of being online."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("reached for the network")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    opened = open_checkpoint(folder)
+    load_model(opened)
+    load_tokenizer(opened)
+    with pytest.raises(CheckpointError, match=r"no such folder or file; did you mean .*folder\?; a hub model is written hf://"):
+        open_checkpoint(folder.parent / "foldr")
+    monkeypatch.chdir(folder.parent)
+    for typo in ("org/name", "folde/name", Path("org/name@main")):
+        with pytest.raises(CheckpointError, match="no such folder or file"):
+            open_checkpoint(typo)
+
+
+@pytest.mark.parametrize("source", ["hf://org/name", "hf://", "hf://a/b/c@main", "hf://org/na me@main"])
+def test_a_hub_model_is_named_with_its_revision(source: str) -> None:
+    """Anything else could be another model tomorrow."""
+    with pytest.raises(CheckpointError, match="is written hf://org/name@revision"):
+        open_checkpoint(source)
+
+
+def test_a_hub_model_is_asked_for_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a path took one of its slashes."""
+    asked: list[tuple[str, str]] = []
+
+    def give(name: str, revision: str, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", give)
+    for source in ("hf://org/name@v1", Path("hf://org/name@v1")):
+        assert open_checkpoint(source).path == folder
+    assert asked == [("org/name", "v1")] * 2
+
+
+def test_code_in_the_folder_never_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """auto_map in config and tokenizer, a module beside them, and a terminal that would say yes: nothing runs."""
+    ran = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Model: ...\nclass Tokenizer: ...\n")
+    edit_config(folder, auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["auto_map"] = {"AutoTokenizer": ["evil.Tokenizer", None]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    monkeypatch.setattr("builtins.input", lambda *args: "y")
+    opened = open_checkpoint(folder)
+    load_model(opened)
+    try:
+        load_tokenizer(opened)
+    except CheckpointError as error:
+        assert "\n" not in str(error)
+    assert not ran.exists()
+    assert os.listdir(folder)
