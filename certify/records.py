@@ -231,7 +231,7 @@ def identity_key(model: ModelIdentity) -> list[Any]:
 
 
 def same_model(found: ModelIdentity, recorded: ModelIdentity) -> bool:
-    """Whether a file of any version speaks of ``found``; of what version 1 recorded the weights alone can be compared."""
+    """Whether a file of any version speaks of ``found``; of version 1 only the weights can be compared."""
     if recorded.computed_in is None:
         return found.weights == recorded.weights
     return identity_key(found) == identity_key(recorded)

@@ -72,3 +72,23 @@ def write_jsonl(path: Path, items: list[dict[str, object]] | list[dict[str, str]
     """Write items as JSONL."""
     path.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
     return path
+
+
+def edit_config(folder: Path, **fields: object) -> None:
+    """Set fields of config.json; None takes one away."""
+    config = {**json.loads((folder / "config.json").read_text()), **fields}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+def resharded(source: Path, folder: Path) -> Path:
+    """The same weights in two files with an index."""
+    variant(source, folder, lambda tensors: None)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    files = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, part in files.items():
+        save_file({n: tensors[n] for n in part}, folder / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {n: file for file, part in files.items() for n in part}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder

@@ -145,14 +145,14 @@ class Checkpoint:
         Raises:
             CheckpointError: weights in a dtype that only stores.
         """
-        sizes = Counter({dtype: 0 for dtype in DTYPES})
+        sizes = Counter(dict.fromkeys(DTYPES, 0))
         for name, parameter in self.parameters.items():
             if parameter.dtype in DTYPES:
                 sizes[parameter.dtype] += parameter.size
             elif not parameter.buffer:
                 raise CheckpointError(
-                    f"{self.path}: tensor {name!r} is stored as {parameter.dtype}, which no model computes in: dequantise "
-                    "the weights and gate what you deploy"
+                    f"{self.path}: tensor {name!r} is stored as {parameter.dtype}, which no model computes in: "
+                    "dequantise the weights and gate what you deploy"
                 )
         return DTYPES[max(DTYPES, key=lambda dtype: sizes[dtype])]
 

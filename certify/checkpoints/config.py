@@ -70,8 +70,8 @@ def empty_model(config: PretrainedConfig) -> PreTrainedModel:
 
     factory: Any = AutoModelForCausalLM
     with torch.device("meta"), explained("config.json describes no known causal language model"):
-        model: PreTrainedModel = factory.from_config(config, trust_remote_code=False)
-    return model.eval()
+        model: PreTrainedModel = factory.from_config(config, trust_remote_code=False).eval()
+    return model
 
 
 def meaning(config: PretrainedConfig) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _declared(kind: type[PretrainedConfig]) -> set[str]:
 def _fields(config: PretrainedConfig) -> dict[str, Any]:
     out = {}
     for name, value in config.to_dict().items():
-        inner = getattr(config, name, None)
+        inner: Any = getattr(config, name, None)
         if name == "model_type" or name.startswith("_") or (_is_silent(name) and not _positions(name, value)):
             continue
         out[name] = meaning(inner) if hasattr(inner, "model_type") else _plain(value)

@@ -100,7 +100,8 @@ def _refuse_others(folder: Path, others: set[str], used: list[str]) -> None:
         more = ", ..." if len(weights) > 3 else ""
         raise CheckpointError(
             f"{folder}: two sets of weights: {used[0]}{' and the other shards' if len(used) > 1 else ''}, which "
-            f"transformers takes, and {', '.join(weights[:3])}{more}, which other programs take or add: move one set away"
+            f"transformers takes, and {', '.join(weights[:3])}{more}, which other programs take or add: move one "
+            "set away"
         )
 
 
@@ -142,7 +143,8 @@ def folder_tensors(folder: Path) -> dict[str, TensorInfo]:
         if wrong:
             raise CheckpointError(
                 f"{folder}: {INDEX} is stale: it and the shards disagree where {wrong[0]!r} lies"
-                f"{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}: write the checkpoint anew into an empty folder"
+                f"{f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''}: write the checkpoint anew into an empty "
+                "folder"
             )
     return seen
 

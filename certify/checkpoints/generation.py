@@ -20,7 +20,7 @@ WITHOUT_EFFECT = {
     r"num_beams|num_beam_groups|length_penalty|early_stopping|diversity_penalty|penalty_alpha|constraints": "beams",
     r"max_length|max_new_tokens|max_time|pad_token_id|bos_token_id|decoder_start_token_id": "the benchmark decides",
     r"use_cache|cache_\w+|return_\w+|output_\w+|num_return_sequences|\w*compile\w*|prefill_\w+": "what is kept",
-    r"transformers_version|_\w+|num_assistant\w*|assistant_\w+|is_assistant|prompt_lookup\w*|target_lookbehind": "other",
+    r"transformers_version|_\w+|\w*assistant\w*|prompt_lookup\w*|target_lookbehind": "speed, and who wrote it",
 }
 """Names of settings that change no greedy answer, and what they act on."""
 
@@ -34,9 +34,11 @@ def generation_settings(config: Mapping[str, Any], own: Mapping[str, Any] | None
     from transformers import GenerationConfig
 
     with explained("generation_config.json cannot be used"):
-        known = set(GenerationConfig().to_dict())
+        kind: Any = GenerationConfig
+        known = set(kind().to_dict())
         said = own if own is not None else {k: v for k, v in config.items() if k in known}
-        return GenerationConfig.from_dict({k: v for k, v in said.items() if _acts(k)})
+        settings: GenerationConfig = kind.from_dict({k: v for k, v in said.items() if _acts(k)})
+    return settings
 
 
 def generation_meaning(settings: GenerationConfig) -> dict[str, Any]:

@@ -34,9 +34,10 @@ def load_model(checkpoint: Checkpoint, device: str = "cpu") -> PreTrainedModel:
     import torch
 
     plan, dtype = checkpoint.plan, getattr(torch, checkpoint.computed_in)  # refuses what does not fit the config
+    kind: Any = type(checkpoint.blueprint)
     placement: dict[str, Any] = {"device_map": "auto"} if device == AUTO else {}
     with ExitStack() as files, explained(f"{checkpoint.path}: cannot be loaded as a causal language model"):
-        model, report = type(checkpoint.blueprint).from_pretrained(
+        model, report = kind.from_pretrained(
             None,
             config=checkpoint.config,
             state_dict={name: part for name, part in _slices(checkpoint, files).items() if name not in plan.ignored},

@@ -129,7 +129,7 @@ def _as_stored(source: str, name: str, read: Read) -> dict[str, torch.Tensor]:
 
 
 def _converted(
-    converter: Any, name: str, parts: tuple[tuple[str, str], ...], model: Any, read: Read
+    converter: Any, name: str, parts: tuple[tuple[str | None, str], ...], model: Any, read: Read
 ) -> dict[str, torch.Tensor]:
     fresh = copy.deepcopy(converter)
     for pattern, source in parts:
@@ -175,7 +175,8 @@ def _same_names(model: Any, stored: Mapping[str, TensorInfo], owners: Mapping[st
     missing, extra = sorted(needed - have), sorted(name for name in stored if name not in expected)
     if missing or extra:
         raise CheckpointError(
-            f"{where}: its weights do not fit config.json ({type(model).__name__}): missing {missing[:5]}, extra {extra[:5]}"
+            f"{where}: its weights do not fit config.json ({type(model).__name__}): missing {missing[:5]}, "
+            f"extra {extra[:5]}"
         )
 
 

@@ -43,8 +43,8 @@ def require_causal(model: nn.Module, where: object) -> None:
     moved = _moved(_logits(model, ids)[:, :half], _logits(model, changed)[:, :half])
     if moved > SAME_SHAPE[_dtype(model)]:
         raise CheckpointError(
-            f"{where}: {type(model).__name__} is not causal: a later token moves earlier logits by {moved:.2g} of their "
-            "spread, so an answer would be scored by looking at it"
+            f"{where}: {type(model).__name__} is not causal: a later token moves earlier logits by {moved:.2g} of "
+            "their spread, so an answer would be scored by looking at it"
         )
 
 

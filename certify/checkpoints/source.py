@@ -25,7 +25,9 @@ def locate(source: str | Path) -> Path:
     path = Path(source)
     if path.exists():
         return path
-    raise CheckpointError(f"{path}: no such folder or file{_nearest(path)}; a hub model is written hf://org/name@revision")
+    raise CheckpointError(
+        f"{path}: no such folder or file{_nearest(path)}; a hub model is written hf://org/name@revision"
+    )
 
 
 def _nearest(path: Path) -> str:

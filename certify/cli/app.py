@@ -71,7 +71,7 @@ SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="B
 @app.command()
 def plan(
     base: Annotated[
-        Path | None, typer.Argument(help="Folder (or hf://org/name@revision) of a base to time on --benchmark.", show_default=False)
+        Path | None, typer.Argument(help="Folder (or hf://...) of a base to time on --benchmark.", show_default=False)
     ] = None,
     benchmark: Annotated[
         Path | None, typer.Option("--benchmark", "-b", help="JSONL file: its number of items and its chance.")
@@ -140,7 +140,7 @@ def plan(
 
 @app.command()
 def measure(
-    base: Annotated[Path, typer.Argument(help="Folder (or hf://org/name@revision) of the base.", show_default=False)],
+    base: Annotated[Path, typer.Argument(help="Folder (or hf://...) of the base.", show_default=False)],
     benchmark: BenchmarkOption,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
     sigma: Annotated[
@@ -202,8 +202,8 @@ def measure(
 
 @app.command()
 def check(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder (or hf://org/name@revision) of the checkpoint.", show_default=False)],
-    base: Annotated[Path, typer.Option(help="Folder (or hf://org/name@revision) of the base.", show_default=False)],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder (or hf://...) of the checkpoint.", show_default=False)],
+    base: Annotated[Path, typer.Option(help="Folder (or hf://...) of the base.", show_default=False)],
     benchmark: BenchmarkOption,
     require: Annotated[str, typer.Option(help="Evidence that sets the verdict, comma-separated.")] = "point",
     also: Annotated[str, typer.Option(help="Evidence shown for information only, comma-separated.")] = "",
@@ -260,8 +260,8 @@ def check(
 
 @app.command()
 def gate(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder (or hf://org/name@revision) of the checkpoint.", show_default=False)],
-    base: Annotated[Path, typer.Option(help="Folder (or hf://org/name@revision) of the base.", show_default=False)],
+    checkpoint: Annotated[Path, typer.Argument(help="Folder (or hf://...) of the checkpoint.", show_default=False)],
+    base: Annotated[Path, typer.Option(help="Folder (or hf://...) of the base.", show_default=False)],
     benchmark: BenchmarkOption,
     sigma: Annotated[list[str], typer.Option(help="Noise on weights: a number, or PATTERN=NUMBER for chosen tensors.")],
     p1: Annotated[float, typer.Option(help="Noise-averaged score at which the gate should pass.", show_default=False)],
@@ -314,7 +314,7 @@ def gate(
 
 @app.command()
 def basin(
-    base: Annotated[Path, typer.Argument(help="Folder (or hf://org/name@revision) of the base.", show_default=False)],
+    base: Annotated[Path, typer.Argument(help="Folder (or hf://...) of the base.", show_default=False)],
     benchmark: BenchmarkOption,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Record to write; its figure goes beside it.", show_default=False)
@@ -366,7 +366,7 @@ def basin(
 
 @app.command()
 def tokens(
-    base: Annotated[Path, typer.Argument(help="Folder, hf://org/name@revision or weights file of a model.", show_default=False)],
+    base: Annotated[Path, typer.Argument(help="Folder, hf://... or weights file of a model.", show_default=False)],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Record to write; its figure goes beside it.", show_default=False)
     ],
@@ -457,7 +457,7 @@ def report(
 
 @app.command()
 def landscape(
-    base: Annotated[Path, typer.Argument(help="Folder (or hf://org/name@revision) of the base.", show_default=False)],
+    base: Annotated[Path, typer.Argument(help="Folder (or hf://...) of the base.", show_default=False)],
     benchmark: BenchmarkOption,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the record and its figures.", show_default=False)

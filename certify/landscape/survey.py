@@ -19,7 +19,6 @@ from certify.landscape.record import FilterNormalised, Landscape, Plane, SftCase
 from certify.landscape.slices import REFINE, TAU, slice_along
 from certify.landscape.terrain import Terrain
 from certify.measuring import Base, Run, pilot_sigma
-from certify.measuring.checkpoint import TOKENIZER_DIFFERS
 from certify.measuring.environment import environment
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ class Target:
         """
         checkpoint = open_checkpoint(path)
         displacement = difference(base.checkpoint, checkpoint)
-        if TOKENIZER_DIFFERS in displacement.differences:
+        if checkpoint.has_tokenizer and base.encode(checkpoint).identity.tokens != base.scorer.identity.tokens:
             raise CheckpointError(f"{path}: its tokenizer differs from the base's, so no segment of weights joins them")
         if displacement.delta_norm == 0.0:
             raise CheckpointError(f"{path}: has the base's own weights, so there is no direction from one to the other")

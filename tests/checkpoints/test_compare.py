@@ -110,7 +110,8 @@ def test_whatever_else_differs_is_named(base: Path, tmp_path: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     ours, theirs = open_checkpoint(base), open_checkpoint(folder)
     assert spelling_differences(ours, theirs) == ["chat_template.jinja: only the checkpoint has it"]
-    for settings, named in (({"temperature": 0.5, "num_beams": 4, "do_sample": True}, False), ({"suppress_tokens": [3]}, True)):
+    silent = {"temperature": 0.5, "num_beams": 4, "do_sample": True}
+    for settings, named in ((silent, False), ({"suppress_tokens": [3]}, True)):
         (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, **settings}))
         theirs = open_checkpoint(folder)
         found = companion_differences(ours, theirs, generated=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import models
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from certify.checkpoints import difference, load_model, open_checkpoint
 from certify.checkpoints.compare import spelling_differences
@@ -21,34 +20,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.save_folder(tmp_path_factory.mktemp("checkpoints") / "base", models.llama())
 
 
-def edit_config(folder: Path, **fields: object) -> None:
-    """Set fields of config.json; None takes one away."""
-    config = {**json.loads((folder / "config.json").read_text()), **fields}
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
-
-
 def logits(model) -> torch.Tensor:  # type: ignore[no-untyped-def]
     with torch.inference_mode():
         return model(input_ids=torch.arange(2, 14)[None]).logits
 
 
-def resharded(source: Path, folder: Path) -> Path:
-    """The same weights in two files with an index."""
-    models.variant(source, folder, lambda tensors: None)
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    names = sorted(tensors)
-    files = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
-    for file, part in files.items():
-        save_file({n: tensors[n] for n in part}, folder / file, metadata={"format": "pt"})
-    index = {"metadata": {}, "weight_map": {n: file for file, part in files.items() for n in part}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    return folder
-
-
 def test_identity_does_not_depend_on_sharding(base: Path, tmp_path: Path) -> None:
     """One file or two shards: the same digest, and both load."""
-    sharded = open_checkpoint(resharded(base, tmp_path / "sharded"))
+    sharded = open_checkpoint(models.resharded(base, tmp_path / "sharded"))
     assert sharded.identity.weights == open_checkpoint(base).identity.weights
     load_model(sharded)
 
@@ -127,7 +106,7 @@ NOISE = {
 def test_spelling_is_not_meaning(base: Path, tmp_path: Path, field: str) -> None:
     """What does not compute changes no identity and reaches no model; it is recorded all the same."""
     folder = models.variant(base, tmp_path / "x", lambda tensors: None)
-    edit_config(folder, **{field: NOISE[field]})
+    models.edit_config(folder, **{field: NOISE[field]})
     ours, theirs = open_checkpoint(base), open_checkpoint(folder)
     assert identity_key(theirs.identity) == identity_key(ours.identity)
     assert theirs.identity.spelling["config.json"] != ours.identity.spelling["config.json"]
@@ -152,7 +131,7 @@ def test_spelling_is_not_meaning(base: Path, tmp_path: Path, field: str) -> None
 def test_older_and_longer_spellings_are_the_same_config(base: Path, tmp_path: Path, fields: dict[str, object]) -> None:
     """The architecture's own class decides what is meant."""
     folder = models.variant(base, tmp_path / "x", lambda tensors: None)
-    edit_config(folder, **fields)
+    models.edit_config(folder, **fields)
     assert open_checkpoint(folder).companions == open_checkpoint(base).companions
 
 
@@ -164,7 +143,7 @@ def test_older_and_longer_spellings_are_the_same_config(base: Path, tmp_path: Pa
 def test_what_computes_is_another_config(base: Path, tmp_path: Path, fields: dict[str, object]) -> None:
     """A field that changes logits changes the identity, and the difference names it."""
     folder = models.variant(base, tmp_path / "x", lambda tensors: None)
-    edit_config(folder, **fields)
+    models.edit_config(folder, **fields)
     ours, theirs = open_checkpoint(base), open_checkpoint(folder)
     assert theirs.companions["config"] != ours.companions["config"]
     assert not torch.equal(logits(load_model(theirs)), logits(load_model(ours)))
@@ -223,7 +202,7 @@ def test_pickled_weights_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_missing_shard_is_named(base: Path, tmp_path: Path) -> None:
     """The index names a file that is not there."""
-    folder = resharded(base, tmp_path / "x")
+    folder = models.resharded(base, tmp_path / "x")
     (folder / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"missing: model-00002-of-00002\.safetensors"):
         open_checkpoint(folder)

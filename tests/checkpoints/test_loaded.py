@@ -22,7 +22,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.save_folder(tmp_path_factory.mktemp("loaded") / "base", models.llama())
 
 
-@pytest.mark.parametrize("name", ["model.norm.weight", "model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"])
+@pytest.mark.parametrize(
+    "name", ["model.norm.weight", "model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"]
+)
 def test_one_changed_bit_after_loading_is_found(base: Path, name: str) -> None:
     """Whoever changed it: the tensor is named. Without a change nothing is said."""
     opened = open_checkpoint(base)

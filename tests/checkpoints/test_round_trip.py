@@ -1,4 +1,4 @@
-"""Every architecture through the ways that people save it: nothing trained is r = 0, a known change its float64 norm."""
+"""Every architecture as people save it: nothing trained is r = 0, a known change its float64 norm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import transformers as tr
-from architectures import ARCHITECTURES
 from safetensors.torch import load_file, save_file
+from saved_models import ARCHITECTURES
 
 from certify.checkpoints import difference, load_model, open_checkpoint
 from certify.checkpoints.compare import companion_differences
@@ -118,5 +118,5 @@ def test_a_model_without_a_text_side_is_refused_by_name(tmp_path: Path) -> None:
     config = tr.Qwen2VLConfig(text_config={**ARCHITECTURES["qwen2 tied"]().config.to_dict()})
     config.save_pretrained(tmp_path)
     save_file({"model.x": torch.ones(1)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="no known causal language model: .*Qwen2VLConfig"):
+    with pytest.raises(CheckpointError, match=r"no known causal language model: .*Qwen2VLConfig"):
         load_model(open_checkpoint(tmp_path))

@@ -44,7 +44,7 @@ MATRICES = ("table.weight", "turned.weight")
 def stored(folder: Path, base: Checkpoint) -> Subspace:
     """Three directions in different dtypes; not all of them move every tensor."""
     g = torch.Generator().manual_seed(0)
-    names = [name for name in sorted(base.parameters)]
+    names = sorted(base.parameters)
     kinds = (torch.float32, torch.float64, torch.bfloat16)
     vectors = [
         {n: torch.randn(base.parameters[n].shape, generator=g).to(kind) for n in names[:: i + 1]}

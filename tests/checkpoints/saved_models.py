@@ -13,9 +13,17 @@ Make = Callable[[], Any]
 SHARED = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64}
 DECODER = {**SHARED, "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64,
            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
-GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 64, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
-VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32,
-          "patch_size": 16}  # fmt: skip
+GPT = {
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "vocab_size": 64,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 16,
+          "image_size": 32}  # fmt: skip
 
 
 def made(kind: str, config: str, **fields: Any) -> Make:
@@ -56,7 +64,8 @@ ARCHITECTURES: dict[str, Make] = {
     "olmoe": decoder("Olmoe", num_experts=4, num_experts_per_tok=2),
     "gpt-oss": decoder("GptOss", num_local_experts=4, num_experts_per_tok=2, head_dim=8),
     "bloom": made("BloomForCausalLM", "BloomConfig", hidden_size=32, n_layer=2, n_head=4, vocab_size=64),
-    "opt": made("OPTForCausalLM", "OPTConfig", **SHARED, ffn_dim=48, max_position_embeddings=64, word_embed_proj_dim=32),
+    "opt": made("OPTForCausalLM", "OPTConfig", **SHARED, ffn_dim=48, max_position_embeddings=64,
+                word_embed_proj_dim=32),
     "falcon": made("FalconForCausalLM", "FalconConfig", **SHARED),
     "mamba": made("MambaForCausalLM", "MambaConfig", hidden_size=32, num_hidden_layers=2, vocab_size=64, state_size=4),
 }  # fmt: skip
