@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from certify.checkpoints.bits import bits_digest
 from certify.checkpoints.config import empty_model, meaning, parse_config
 from certify.checkpoints.files import (
     CONFIG,
@@ -163,7 +164,7 @@ class Checkpoint:
         Raises:
             CheckpointError: tied names that are both stored and differ.
         """
-        digests = {name: _digest(tensor) for name, tensor in self.read_all()}
+        digests = {name: bits_digest(tensor) for name, tensor in self.read_all()}
         for alias, owner in self.plan.aliases.items():
             if digests[alias] != digests[owner]:
                 raise CheckpointError(
@@ -215,10 +216,3 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: expected a folder or a .safetensors file")
     return Checkpoint(path, file_tensors([path]), {})
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    import torch
-
-    data = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(data.data).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from certify.checkpoints.bits import same_bits
 from certify.checkpoints.checkpoint import Checkpoint
 from certify.checkpoints.config import changes, meaning
 from certify.checkpoints.generation import generation_meaning
@@ -36,7 +37,7 @@ def difference(base: Checkpoint, checkpoint: Checkpoint) -> Displacement:
     for name, parameter in base.parameters.items():
         if not parameter.buffer:
             norms[name] = _norm(base, checkpoint, name)
-        elif not _same_bits(base.read(name), checkpoint.read(name)):
+        elif not same_bits(base.read(name), checkpoint.read(name)):
             differences.append(f"buffer {name} differs")
     return Displacement(
         norms=norms,
@@ -94,14 +95,6 @@ def _same_model(base: Checkpoint, checkpoint: Checkpoint) -> None:
             raise CheckpointError(
                 f"{checkpoint.path}: tensor {name!r} has shape {theirs[name].shape}, the base {parameter.shape}"
             )
-
-
-def _same_bits(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    import torch
-
-    if ours.dtype != theirs.dtype:
-        return False
-    return torch.equal(ours.contiguous().view(-1).view(torch.uint8), theirs.contiguous().view(-1).view(torch.uint8))
 
 
 def _norm(base: Checkpoint, checkpoint: Checkpoint, name: str) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from certify.checkpoints.bits import same_bits
 from certify.checkpoints.config import explained
 from certify.checkpoints.probes import require_causal
 from certify.errors import CheckpointError
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from certify.checkpoints.checkpoint import Checkpoint
@@ -66,18 +66,16 @@ def check_loaded(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
     Raises:
         CheckpointError: naming the first tensor that is not what its file says.
     """
-    import torch
-
     here = {**dict(model.named_buffers()), **dict(model.named_parameters(remove_duplicate=False))}
     for name, stored in checkpoint.read_all():
         loaded = here[name]
         expected = stored.to(loaded.device, loaded.dtype)
-        if not torch.equal(_bits(expected.to(stored.dtype)), _bits(stored.to(loaded.device))):
+        if loaded.dtype != stored.dtype and not same_bits(expected.to(stored.dtype), stored.to(loaded.device)):
             raise CheckpointError(
                 f"{checkpoint.path}: tensor {name!r} is stored in {stored.dtype} and computed in {loaded.dtype}, which "
                 "cannot hold its values exactly: cast the checkpoint to one dtype yourself and gate what you deploy"
             )
-        if loaded.shape != expected.shape or not torch.equal(_bits(loaded), _bits(expected)):
+        if not same_bits(loaded, expected):
             raise CheckpointError(
                 f"{checkpoint.path}: tensor {name!r} of the loaded model is not what its file says: another file, an "
                 "adapter or the loader changed it"
@@ -112,7 +110,3 @@ def _refuse_offloaded(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
         )
 
 
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)

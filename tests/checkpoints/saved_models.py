@@ -22,8 +22,8 @@ GPT = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 16,
-          "image_size": 32}  # fmt: skip
+VISION = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+          "patch_size": 16, "image_size": 32}  # fmt: skip
 
 
 def made(kind: str, config: str, **fields: Any) -> Make:
