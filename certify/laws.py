@@ -162,7 +162,9 @@ def mahalanobis(delta_norms: ArrayLike, sigmas: ArrayLike) -> float:
     moved = norms > 0.0
     if np.any(moved & (scale == 0.0)):
         return math.inf
-    return round_up(math.hypot(*(norms[moved] / scale[moved])))
+    with np.errstate(over="ignore", under="ignore"):
+        shares = np.nextafter(norms[moved] / scale[moved], np.inf)  # a quotient below the smallest float is not 0
+    return round_up(math.hypot(*shares))
 
 
 def slice_position(delta_norm: float, d: int) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -92,7 +93,7 @@ class WeightNoise(Record):
     @property
     def noise_norm(self) -> float:
         """Root mean square norm of one draw, in weight units."""
-        return float(sum(self.sizes[name] * s * s for name, s in self.sigma.items()) ** 0.5)
+        return math.hypot(*(math.sqrt(self.sizes[name]) * s for name, s in self.sigma.items()))
 
     def describe(self) -> str:
         """Return the law in words."""
@@ -118,7 +119,7 @@ class SubspaceNoise(Record):
     @property
     def noise_norm(self) -> float:
         """Root mean square norm of one draw, in coordinate units."""
-        return float(sum(s * s for s in self.sigma) ** 0.5)
+        return math.hypot(*self.sigma)
 
     def describe(self) -> str:
         """Return the law in words."""

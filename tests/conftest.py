@@ -1,4 +1,9 @@
-"""Settings for all tests: property tests have no time limit for one example, since machines are shared."""
+"""Settings for all tests: the default run is the same every time, a second profile explores.
+
+Property tests have no time limit for one example, since machines are shared. By default their examples are derived from
+the tests themselves, so a run is red because of a change and never by chance. ``--hypothesis-profile explore`` draws
+fresh ones, ten times as many; what it finds becomes an ``@example``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,22 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from world import World
 
-settings.register_profile("pytest-basin", deadline=None)
+EXPLORE = "explore"
+settings.register_profile("pytest-basin", deadline=None, derandomize=True, database=None)
+settings.register_profile(EXPLORE, deadline=None, print_blob=True)
 settings.load_profile("pytest-basin")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Multiply the examples of each property test by ten where it explores, whatever number the test itself names."""
+    if config.getoption("--hypothesis-profile") != EXPLORE:
+        return
+    for test in {getattr(item, "obj", None) for item in items}:
+        # Hypothesis keeps a test's own settings there; it has no public way to scale them.
+        own = getattr(test, "_hypothesis_internal_use_settings", None)
+        if own is not None:
+            inner = getattr(test, "__func__", test)
+            inner._hypothesis_internal_use_settings = settings(own, max_examples=10 * own.max_examples)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -92,3 +92,12 @@ def resharded(source: Path, folder: Path) -> Path:
     index = {"metadata": {}, "weight_map": {n: file for file, part in files.items() for n in part}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+def swap_tokens(folder: Path, one: str, other: str) -> None:
+    """Exchange the ids of two tokens in a folder's tokenizer."""
+    file = folder / "tokenizer.json"
+    value = json.loads(file.read_text())
+    vocabulary = value["model"]["vocab"]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    file.write_text(json.dumps(value))

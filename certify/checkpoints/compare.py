@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from certify.checkpoints.bits import same_bits
 from certify.checkpoints.checkpoint import Checkpoint
-from certify.checkpoints.config import changes, meaning
+from certify.checkpoints.config import changes, counted
 from certify.checkpoints.generation import generation_meaning
+from certify.checkpoints.norms import SMALLEST, norm_up, total_up
 from certify.errors import CheckpointError
 from certify.evidence.distance import Displacement
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK = 1 << 20  # elements upcast at a time: the float64 copies stay small beside the two tensors
-ROUNDING = 1 + 1e-9  # norms are rounded up by more than any float64 summation error (theory §5)
 
 
 def difference(base: Checkpoint, checkpoint: Checkpoint) -> Displacement:
@@ -42,7 +43,7 @@ def difference(base: Checkpoint, checkpoint: Checkpoint) -> Displacement:
     return Displacement(
         norms=norms,
         differences=tuple(differences),
-        delta_norm=math.sqrt(math.fsum(n * n for n in norms.values())) * ROUNDING,
+        delta_norm=total_up(norms.values()),
         dimension=sum(base.parameters[n].size for n in norms),
     )
 
@@ -54,7 +55,7 @@ def companion_differences(base: Checkpoint, checkpoint: Checkpoint, *, generated
     """
     if not (base.written and checkpoint.written):
         return []
-    parts = [("config", meaning(base.config), meaning(checkpoint.config))]
+    parts = [("config", counted(base.config), counted(checkpoint.config))]
     if generated:
         ours, theirs = generation_meaning(base.generation), generation_meaning(checkpoint.generation)
         parts.append(("generation settings", ours, theirs))
@@ -98,6 +99,7 @@ def _same_model(base: Checkpoint, checkpoint: Checkpoint) -> None:
 
 
 def _norm(base: Checkpoint, checkpoint: Checkpoint, name: str) -> float:
+    """Return the norm of one parameter's change; the smallest float where zeros differ in sign alone."""
     import torch
 
     ours, theirs = base.read(name).reshape(-1), checkpoint.read(name).reshape(-1)
@@ -106,17 +108,25 @@ def _norm(base: Checkpoint, checkpoint: Checkpoint, name: str) -> float:
             f"{base.path}: tensor {name!r} is stored as {ours.dtype}/{theirs.dtype}; only float32, bfloat16, float16 "
             "and float64 weights can be compared: dequantise first"
         )
-    squares = []
-    for start in range(0, ours.numel(), CHUNK):
-        a = _exact(ours[start : start + CHUNK], base, name)
-        b = _exact(theirs[start : start + CHUNK], checkpoint, name)
-        if theirs.dtype != ours.dtype and not torch.equal(b.to(ours.dtype).to(torch.float64), b):
-            raise CheckpointError(
-                f"{checkpoint.path}: tensor {name!r} is {theirs.dtype} and the base's dtype {ours.dtype} cannot hold "
-                "its values exactly; cast the checkpoint yourself and gate what you deploy"
-            )
-        squares.append(float(torch.sum((b - a).square())))
-    return math.sqrt(math.fsum(squares)) * ROUNDING
+    same = True
+
+    def moved() -> Iterator[torch.Tensor]:
+        nonlocal same
+        for start in range(0, ours.numel(), CHUNK):
+            a = _exact(ours[start : start + CHUNK], base, name)
+            b = _exact(theirs[start : start + CHUNK], checkpoint, name)
+            if theirs.dtype != ours.dtype and not torch.equal(b.to(ours.dtype).to(torch.float64), b):
+                raise CheckpointError(
+                    f"{checkpoint.path}: tensor {name!r} is {theirs.dtype} and the base's dtype {ours.dtype} cannot "
+                    "hold its values exactly; cast the checkpoint yourself and gate what you deploy"
+                )
+            same = same and same_bits(a, b)
+            yield b - a
+
+    norm = norm_up(moved())
+    if math.isinf(norm):
+        raise CheckpointError(f"{checkpoint.path}: tensor {name!r} lies further from the base's than any float says")
+    return norm or (0.0 if same else SMALLEST)
 
 
 def _exact(part: torch.Tensor, owner: Checkpoint, name: str) -> torch.Tensor:

@@ -80,14 +80,18 @@ def meaning(config: PretrainedConfig) -> dict[str, Any]:
     Defaults are left out so that a release of transformers that declares one more field changes no identity.
     """
     defaults = _default_fields(type(config))
-    fields = {name: value for name, value in _fields(config).items() if name not in defaults or value != defaults[name]}
+    fields = {name: value for name, value in counted(config).items() if name not in defaults or value != defaults[name]}
     return {"model_type": config.model_type, **fields}
 
 
 def changes(base: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> list[str]:
     """Return a line for each key that is spelled differently in two files of settings."""
-    pairs = ((key, base.get(key), checkpoint.get(key)) for key in sorted({*base, *checkpoint}))
-    return [f"{key} is {theirs!r}, the base's {ours!r}" for key, ours, theirs in pairs if ours != theirs]
+    lines = []
+    for key in sorted({*base, *checkpoint}):
+        ours, theirs = (repr(file[key]) if key in file else "not set" for file in (base, checkpoint))
+        if ours != theirs:
+            lines.append(f"{key} is {theirs}, the base's {ours}")
+    return lines
 
 
 def _is_silent(name: str) -> bool:
@@ -130,7 +134,8 @@ def _declared(kind: type[PretrainedConfig]) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)} | {*other_names, *other_names.values()}
 
 
-def _fields(config: PretrainedConfig) -> dict[str, Any]:
+def counted(config: PretrainedConfig) -> dict[str, Any]:
+    """Return every field that counts, defaults included, as plain data."""
     out = {}
     for name, value in config.to_dict().items():
         inner: Any = getattr(config, name, None)
@@ -147,7 +152,7 @@ def _positions(name: str, value: Any) -> bool:
 def _default_fields(kind: type[PretrainedConfig]) -> dict[str, Any]:
     try:
         with quiet():
-            return _fields(kind())
+            return counted(kind())
     except Exception:  # a class that cannot be made without arguments: then every field is named
         return {}
 

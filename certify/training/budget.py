@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from certify.checkpoints import Checkpoint, open_checkpoint
-from certify.checkpoints.compare import ROUNDING
 from certify.checkpoints.files import SINGLE
+from certify.checkpoints.norms import norm_up, total_up
 from certify.errors import InvalidInput
 from certify.records import SubspaceNoise
 from certify.training.radius import Allowance
@@ -21,8 +21,6 @@ from certify.training.radius import Allowance
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
-# A factor more than `certify.checkpoints.difference` puts on a norm: what is inside here is inside there.
-OUTWARD = ROUNDING * ROUNDING
 FIRST_MARGIN = 1e-9
 
 
@@ -100,15 +98,16 @@ class Budget:
 
     @torch.no_grad()
     def _distance(self) -> float:
-        squares = []
+        # Rounded up for each tensor and once more in all: what is inside here is inside for `difference`.
+        norms = []
         for name, tensor in self._tensors.items():
             centre, sigma = self._centre[name], self._sigma[name]
             delta = tensor.to(centre.dtype).to(torch.float64) - centre.to(torch.float64)
             if not bool(torch.isfinite(delta).all()):
                 raise InvalidInput(f"tensor {name!r} holds NaN or infinity: no budget can hold it")
             whitened = torch.where(delta == 0, 0.0, delta / sigma)  # sigma 0: infinity if it moved
-            squares.append(float(whitened.square().sum()))
-        return math.sqrt(math.fsum(squares)) * OUTWARD
+            norms.append(norm_up([whitened.reshape(-1)]))
+        return total_up(norms)
 
 
 def weight_budget(model: nn.Module, base: Checkpoint, allowed: Allowance) -> Budget:

@@ -115,7 +115,7 @@ def test_a_change_without_resealing_is_named_by_the_digest(world: World, tmp_pat
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"version": 2}, UnsupportedSchema, "version is 2; this release reads version 1: upgrade"),
+        ({"version": 3}, UnsupportedSchema, "version is 3; this release reads versions up to 2: upgrade"),
         ({"schema": "other"}, UnsupportedSchema, "schema is 'other', expected one of"),
         ({"alpha": 1.5}, CertificateMismatch, "alpha: Input should be less than 1"),
         ({"surprise": 1}, CertificateMismatch, "surprise: Extra inputs are not permitted"),

@@ -126,7 +126,7 @@ def test_missing_settings_of_generation_are_not_the_bases(base: Path, tmp_path: 
     bare = models.variant(base, tmp_path / "x", lambda t: None)
     (bare / "generation_config.json").unlink()
     (line,) = companion_differences(open_checkpoint(suppressing), open_checkpoint(bare), generated=True)
-    assert line == "generation settings differs: suppress_tokens is None, the base's [3, 4]"
+    assert line == "generation settings differs: suppress_tokens is not set, the base's [3, 4]"
     assert companion_differences(open_checkpoint(base), open_checkpoint(bare), generated=True) == []
 
 

@@ -146,7 +146,7 @@ def test_a_landscape_survives_its_file(tmp_path: Path) -> None:
     written = landscape()
     path = written.to_json(tmp_path / "landscape.json")
     value = json.loads(path.read_text())
-    assert (value["schema"], value["version"]) == ("pytest-basin/landscape", 1)
+    assert (value["schema"], value["version"]) == ("pytest-basin/landscape", 2)
     assert any("proves nothing" in limit for limit in value["limits"])
     assert read_landscape(path) == written
 
@@ -164,7 +164,7 @@ def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
     ("change", "error", "problem"),
     [
         ({"schema": "pytest-basin/certificate"}, UnsupportedSchema, "pytest-basin/landscape"),
-        ({"version": 2}, UnsupportedSchema, "version"),
+        ({"version": 3}, UnsupportedSchema, "version"),
         ({"tau": 7}, CertificateMismatch, "tau"),
     ],
 )

@@ -280,7 +280,7 @@ def test_a_checkpoint_on_disk_is_gated_as_it_is(tmp_path: Path) -> None:
     assert (found["same"].verdict, found["wreck"].verdict) == ("certified", "refuted")
     assert "required: 0.8 of the base's 1 without noise" in found["same"].claim_text
     models.variant(tmp_path / "base", tmp_path / "other", lambda tensors: None)
-    (tmp_path / "other" / "tokenizer_config.json").write_text("{}")
+    models.swap_tokens(tmp_path / "other", "0", "1")
     with pytest.raises(CheckpointError, match="tokenizer differs"):
         Candidate(base, open_checkpoint(tmp_path / "other")).sequential(base.weight_law(1e-4), requirement, plan)
 
