@@ -225,6 +225,18 @@ def derive_seed(
     return Seed(user_seed=user_seed, attempt=attempt, value=digest(parts).removeprefix("sha256:"))
 
 
+def order_of(benchmark: BenchmarkIdentity) -> Seed | None:
+    """Return the seed of the order in which graded items enter a betting bound: fixed by the items, by nothing else.
+
+    None where items are right or wrong: their bounds count, whatever the order.
+    Nobody who orders a file, picks a seed or trains a checkpoint has a say in it, short of other items.
+    """
+    if not benchmark.graded:
+        return None
+    parts = {"kind": "order", "benchmark": [benchmark.digest, benchmark.tokens]}
+    return Seed(value=digest(parts).removeprefix("sha256:"))
+
+
 def identity_key(model: ModelIdentity) -> list[Any]:
     """Return the part of an identity that does not depend on what the folder is called, nor on how it is spelled."""
     key: list[Any] = [model.weights, model.companions]

@@ -8,9 +8,10 @@ from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecor
 from certify.errors import InvalidPlan
 from certify.evidence import DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.distance import BaseDraws
-from certify.evidence.position import BasinLevel
+from certify.evidence.position import Basin, BasinLevel
 from certify.evidence.sequential import gate_seed
-from certify.records import Seed, derive_seed
+from certify.evidence.width import WidthEvidence
+from certify.records import Seed, derive_seed, order_of
 
 # Recomputed floats may differ in the last bits between machines' special functions, never more.
 TOLERANCE = 1e-9
@@ -33,9 +34,31 @@ def differences(document: AnyDocument) -> list[str]:
         fresh = document.evidence.judge(document.benchmark, document.requirement, document.alpha)
         lines = list(_compare("judgement", document.judgement.model_dump(mode="json"), fresh.model_dump(mode="json")))
         lines += _certificate_seeds(document) + _declared(document)
+    lines += _order(document)
     if document.digest != document.own_digest():
         lines.append(f"digest: recorded {document.digest}, recomputed {document.own_digest()}")
     return lines
+
+
+def _order(document: AnyDocument) -> list[str]:
+    """Check that graded items were taken in the order that the benchmark fixes; version 1 took that of the file."""
+    if isinstance(document, GateRecord) or document.version == 1:
+        return []
+    evidence = document.basin if isinstance(document, Measurement) else document.evidence
+    held: list[tuple[str, Seed | None]] = []
+    if isinstance(evidence, PointEvidence):
+        held.append(("evidence.scores.order", evidence.scores.order))
+    elif isinstance(evidence, PositionEvidence | WidthEvidence):
+        held.append(("evidence.basin.order", evidence.basin.order))
+    elif isinstance(evidence, Basin):
+        held.append(("basin.order", evidence.order))
+    expected = order_of(document.benchmark)
+    return [f"{where}: recorded {_short(found)}, the benchmark gives {_short(expected)}" for where, found in held
+            if found != expected]  # fmt: skip
+
+
+def _short(order: Seed | None) -> str:
+    return "none" if order is None else f"{order.value[:16]}..."
 
 
 def _compare(where: str, recorded: Any, fresh: Any) -> list[str]:

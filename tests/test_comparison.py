@@ -36,6 +36,11 @@ SHARES = [
 Function = Callable[[int, int, int, float], tuple[float, float] | None]
 
 
+def beside(scores: ItemScores) -> PairedScores:
+    """A checkpoint's scores beside a base that is right on all items."""
+    return PairedScores(base=(1.0,) * len(scores), checkpoint=scores)
+
+
 def scores_of(lost: int, gained: int, right: int) -> tuple[ItemScores, ItemScores, ItemScores]:
     """Base, first and second: the bounds depend on these counts alone."""
     base = (1.0,) * right + (0.0,) * (M - right)
@@ -47,7 +52,7 @@ def scores_of(lost: int, gained: int, right: int) -> tuple[ItemScores, ItemScore
 def ours(lost: int, gained: int, right: int, alpha: float) -> tuple[float, float] | None:
     """The bounds of the change in retention."""
     base, first, second = scores_of(lost, gained, right)
-    change = change_in_score(first, second, False, "population", 2 * alpha / 3)
+    change = change_in_score(beside(first), beside(second), "population", 2 * alpha / 3)
     found = change_in_retention(change, PairedScores(base=base, checkpoint=base).base_score(alpha / 3), CHANCE)
     return found and (found.lower or 0.0, found.upper or 0.0)
 
@@ -97,11 +102,11 @@ def test_enumeration_rejects_a_base_taken_at_face_value() -> None:
 def test_bounds_hold_whatever_a_missing_answer_would_have_scored(pair: tuple[ItemScores, ItemScores]) -> None:
     """With any answers filled in, the interval lies within the one that was given without them."""
     first, second = pair
-    open_ = change_in_score(first, second, False, "population", 0.05)
+    open_ = change_in_score(beside(first), beside(second), "population", 0.05)
     for a, b in itertools.product((0.0, 1.0), repeat=2):
         one = tuple(a if s is None else s for s in first)
         other = tuple(b if s is None else s for s in second)
-        filled = change_in_score(one, other, False, "population", 0.05)
+        filled = change_in_score(beside(one), beside(other), "population", 0.05)
         assert open_.lower is not None
         assert open_.upper is not None
         assert filled.lower is not None

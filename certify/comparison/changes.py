@@ -7,15 +7,18 @@ from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
 from certify.rounding import round_down, round_up
 
 
-def change_in_score(first: ItemScores, second: ItemScores, graded: bool, items: Items, alpha: float) -> Interval:
-    """Return the mean of second minus first, with bounds that hold whatever missing answers would have scored.
+def change_in_score(first: PairedScores, second: PairedScores, items: Items, alpha: float) -> Interval:
+    """Return the mean score of the second checkpoint minus that of the first, with bounds.
+
+    They hold whatever missing answers would have scored.
 
     Guarantee: each bound fails with probability at most ``alpha`` over the items; fixed items are known.
     Source: theory, "Paired items", with the first checkpoint in place of the base.
     """
-    worst = PairedScores(graded=graded, base=_filled(first, 1.0), checkpoint=_filled(second, 0.0))
-    best = PairedScores(graded=graded, base=_filled(first, 0.0), checkpoint=_filled(second, 1.0))
-    value = (sum(kept(second)) - sum(kept(first))) / len(first)
+    before, after, own = first.checkpoint, second.checkpoint, {"graded": first.graded, "order": first.order}
+    worst = PairedScores(base=_filled(before, 1.0), checkpoint=_filled(after, 0.0), **own)
+    best = PairedScores(base=_filled(before, 0.0), checkpoint=_filled(after, 1.0), **own)
+    value = (sum(kept(after)) - sum(kept(before))) / first.m
     if items == "fixed":
         return Interval(value=value, lower=-sum(worst.losses) / worst.m, upper=-sum(best.losses) / best.m)
     most, least = worst.drop(alpha).upper, best.drop(alpha).lower

@@ -170,7 +170,7 @@ def _of_items(first: Certificate, second: Certificate, share: float, rest: float
     name, pairs = first.benchmark.name, list(zip(kept(before.checkpoint), kept(after.checkpoint), strict=True))
     lost, gained = sum(b < a for a, b in pairs), sum(b > a for a, b in pairs)
     return _Found(
-        change=change_in_score(before.checkpoint, after.checkpoint, before.graded, items, share),
+        change=change_in_score(before, after, items, share),
         base=_base_score(after, items, rest),
         where=f"exactly these {before.m} items of {name}" if items == "fixed" else f"the population behind {name}",
         random="" if items == "fixed" else "items",

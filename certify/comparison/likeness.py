@@ -87,7 +87,7 @@ def item_scores(certificate: Certificate) -> PairedScores:
     end = next((point for point in evidence.points if point.fraction == 1.0), None)
     if end is None:
         raise InvalidInput(f"{certificate.checkpoint.name} was not scored at the end of its segment")
-    return PairedScores(graded=evidence.basin.graded, base=evidence.basin.base, checkpoint=end.scores)
+    return evidence.basin.paired(end.scores)
 
 
 def remarks(first: Certificate, second: Certificate) -> tuple[str, ...]:

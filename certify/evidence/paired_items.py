@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from certify.bounds import (
@@ -15,7 +16,7 @@ from certify.bounds import (
     paired_difference_lower,
 )
 from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
-from certify.records import NonNegative, Record, Unit
+from certify.records import NonNegative, Record, Seed, Unit
 
 Items = Literal["population", "fixed"]
 # None is an item without an answer (crash, NaN): 0 where something must be kept, 1 where it must be absent.
@@ -44,15 +45,30 @@ def present(scores: ItemScores) -> list[float]:
     return [1.0 if s is None else s for s in scores]
 
 
+def in_order(scores: list[float], order: Seed | None) -> list[float]:
+    """Return the scores in the order that a seed draws, uniform over all orders; as they are without one."""
+    if order is None:
+        return scores
+    places = np.random.Generator(np.random.PCG64(order.integer)).permutation(len(scores))
+    return [scores[i] for i in places]
+
+
+def order_words(graded: bool, order: Seed | None) -> str:
+    """Say in a claim in which order graded items were taken; nothing for items that are right or wrong."""
+    return ", taken in an order drawn from a seed" if graded and order is not None else ""
+
+
 class PairedScores(Record):
     """Scores of the same items, in the same order, at the base and at one other set of weights.
 
     ``graded`` is a property of the benchmark, not of the scores that happened to come out: it decides the bound.
-    ``eta`` is the total variation between the noise under which the other weights were scored and the ideal
-    Gaussian (0 without noise); it widens what is said of them.
+    ``order`` is the seed of the order in which graded items enter a betting bound (None: the file's own, as in version
+    1 of the files). ``eta`` is the total variation between the noise under which the other weights were scored and the
+    ideal Gaussian (0 without noise); it widens what is said of them.
     """
 
     graded: bool = False
+    order: Seed | None = None
     eta: NonNegative = 0.0
     base: ItemScores
     checkpoint: ItemScores
@@ -99,14 +115,14 @@ class PairedScores(Record):
         base and right at the checkpoint.
 
         Guarantee: each bound fails with probability at most ``alpha`` over the items (population), for 0/1
-        scores also when items are stratified; other scores need independent items in an order fixed
-        beforehand.
+        scores also when items are stratified; other scores need an independent sample of items, taken in ``order``,
+        which knows nothing of their scores.
         Source: theory, "Paired items" (lost and gained at alpha/2 each by the one-pass rule; betting for scores).
         """
         most, least = self.losses, self.least_losses
         if self.graded:
-            lower = paired_difference_lower(least, alpha)
-            upper = -paired_difference_lower([-loss for loss in most], alpha)
+            lower = paired_difference_lower(in_order(least, self.order), alpha)
+            upper = -paired_difference_lower(in_order([-loss for loss in most], self.order), alpha)
         else:
             lower = drop_bounds(_lost(least), _gained(least), self.m, alpha).lower
             upper = drop_bounds(_lost(most), _gained(most), self.m, alpha).upper
@@ -114,11 +130,11 @@ class PairedScores(Record):
 
     def base_score(self, alpha: float) -> Interval:
         """Return the base's mean score, failures as 0, with one-sided bounds, each at ``alpha``."""
-        return _mean(kept(self.base), alpha, self.graded)
+        return _mean(in_order(kept(self.base), self.order), alpha, self.graded)
 
     def score(self, alpha: float) -> Interval:
         """Return the checkpoint's mean score, failures as 1, with one-sided bounds, each at ``alpha``."""
-        found = _mean(present(self.checkpoint), alpha, self.graded)
+        found = _mean(in_order(present(self.checkpoint), self.order), alpha, self.graded)
         assert found.lower is not None
         assert found.upper is not None
         return Interval(value=found.value, lower=found.lower - self.eta, upper=found.upper + self.eta)

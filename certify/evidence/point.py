@@ -17,7 +17,14 @@ from certify.evidence.judgement import (
     retention,
     vacuous_note,
 )
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, PairedScores, items_premise, kept
+from certify.evidence.paired_items import (
+    DEPLOYMENT_LIMIT,
+    Items,
+    PairedScores,
+    items_premise,
+    kept,
+    order_words,
+)
 from certify.records import BenchmarkIdentity, Record
 
 
@@ -96,6 +103,7 @@ class PointEvidence(Record):
                 f"{requirement.quantity} {bound}."
             )
         return (
-            f"With {percent(alpha)} confidence over the items, the checkpoint's {requirement.quantity} on the "
-            f"population behind {benchmark.name} is {bound} ({counts}; {requirement.describe()} required)."
+            f"With {percent(alpha)} confidence over the items{order_words(s.graded, s.order)}, the checkpoint's "
+            f"{requirement.quantity} on the population behind {benchmark.name} is {bound} "
+            f"({counts}; {requirement.describe()} required)."
         )

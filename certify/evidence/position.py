@@ -21,7 +21,15 @@ from certify.evidence.judgement import (
     up,
     vacuous_note,
 )
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, POPULATION_PREMISE, Items, ItemScores, PairedScores, kept
+from certify.evidence.paired_items import (
+    DEPLOYMENT_LIMIT,
+    POPULATION_PREMISE,
+    Items,
+    ItemScores,
+    PairedScores,
+    kept,
+    order_words,
+)
 from certify.evidence.point import above_chance_note
 from certify.laws import slice_position
 from certify.records import (
@@ -82,17 +90,19 @@ class OpenScores(PairedScores):
 
     def score(self, alpha: float) -> Interval:
         """Return the mean score with one-sided bounds, each at ``alpha``."""
-        wrong = PairedScores(graded=self.graded, eta=self.eta, base=self.base, checkpoint=tuple(kept(self.checkpoint)))
+        wrong = PairedScores(**{**dict(self), "checkpoint": tuple(kept(self.checkpoint))})
         return super().score(alpha).model_copy(update={"lower": wrong.score(alpha).lower})
 
 
 class Basin(Record):
     """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels.
 
-    ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them.
+    ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them. ``order`` is that
+    of :class:`PairedScores`.
     """
 
     graded: bool = False
+    order: Seed | None = None
     grid: GridOrigin = "given"
     base: ItemScores
     levels: Annotated[tuple[BasinLevel, ...], Field(min_length=1)]
@@ -116,7 +126,11 @@ class Basin(Record):
         """Return the level's item scores paired with the base's."""
         kind = OpenScores if isinstance(level.engine, ActivationIdentity) else PairedScores
         eta = level.engine.eta(level.law)
-        return kind(graded=self.graded, eta=eta, base=self.base, checkpoint=level.scores)
+        return kind(graded=self.graded, order=self.order, eta=eta, base=self.base, checkpoint=level.scores)
+
+    def paired(self, scores: ItemScores) -> PairedScores:
+        """Return the scores of other weights without noise, paired with the base's."""
+        return PairedScores(graded=self.graded, order=self.order, base=self.base, checkpoint=scores)
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -235,8 +249,7 @@ class PositionEvidence(Record):
         )
 
     def _point(self, point: SegmentPoint, requirement: Requirement, alpha: float, chance: float) -> Interval:
-        scores = PairedScores(graded=self.basin.graded, base=self.basin.base, checkpoint=point.scores)
-        return scores.interval(requirement, alpha, chance, self.items) or NO_INTERVAL
+        return self.basin.paired(point.scores).interval(requirement, alpha, chance, self.items) or NO_INTERVAL
 
     def _verdict(self, requirement: Requirement, inside: bool, each: list[Interval], joint: list[Interval]) -> Verdict:
         if self.displacement.differences:
@@ -288,7 +301,8 @@ class PositionEvidence(Record):
         where = f"alpha* = {there}, sigma* = {level_text(width)}"
         fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
         fixed = self.items == "fixed"
-        surely = "" if fixed else f"With {percent(alpha)} confidence over the items, "
+        taken = order_words(self.basin.graded, self.basin.order)
+        surely = "" if fixed else f"With {percent(alpha)} confidence over the items{taken}, "
         segment = f"the points {fractions} of the segment from base to checkpoint"
         required = f"the requirement on {benchmark.name} ({requirement.describe()})"
         if vacuous:

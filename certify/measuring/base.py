@@ -37,6 +37,7 @@ from certify.records import (
     derive_seed,
     identity_key,
     items_key,
+    order_of,
 )
 
 if TYPE_CHECKING:
@@ -252,7 +253,8 @@ def measure_basin(
         BasinLevel(sigma=sigma, law=t.law, engine=f.engine, seed=t.seed, scores=f.scores)
         for sigma, t, f in zip(grid, trials, found, strict=True)
     )
-    return Basin(graded=base.scorer.identity.graded, grid=origin, base=base.scores, levels=levels)
+    identity = base.scorer.identity
+    return Basin(graded=identity.graded, order=order_of(identity), grid=origin, base=base.scores, levels=levels)
 
 
 def check_grid(grid: Sequence[float]) -> None:

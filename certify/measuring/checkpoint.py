@@ -33,7 +33,7 @@ from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, show
 from certify.measuring.trials import EXPLICIT, EngineChoice
 from certify.noise import Subspace, noised
 from certify.noise.walk import Span, Walk, towards
-from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, derive_seed
+from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, derive_seed, order_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,7 +95,12 @@ class Candidate:
         """Score every item once at the checkpoint, paired with the base."""
         return PointEvidence(
             items=items,
-            scores=PairedScores(graded=self.base.scorer.identity.graded, base=self.base.scores, checkpoint=self.scores),
+            scores=PairedScores(
+                graded=self.base.scorer.identity.graded,
+                order=order_of(self.base.scorer.identity),
+                base=self.base.scores,
+                checkpoint=self.scores,
+            ),
             differences=self.differences,
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from certify.evidence import DistanceEvidence, PositionEvidence, Requirement
-from certify.evidence.paired_items import ItemScores, PairedScores, kept
+from certify.evidence.paired_items import ItemScores, kept
 from certify.evidence.position import level_text
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def segment_figure(certificates: Sequence[Certificate], requirement: Requirement
         assert isinstance(evidence, PositionEvidence)
         share = c.alpha / len(evidence.points)
         basin = evidence.basin
-        pairs = [PairedScores(graded=basin.graded, base=basin.base, checkpoint=p.scores) for p in evidence.points]
+        pairs = [basin.paired(p.scores) for p in evidence.points]
         drops = [pair.drop(share) for pair in pairs]
         values = np.array([0.0, *(d.value or 0.0 for d in drops)])
         low = np.array([0.0, *(-1.0 if d.lower is None else d.lower for d in drops)])

@@ -28,6 +28,7 @@ from certify.records import (
     SubspaceNoise,
     WeightNoise,
     derive_seed,
+    order_of,
 )
 from certify.strategies.identities import (
     benchmark_identities,
@@ -118,7 +119,12 @@ def _items(draw: st.DrawFn) -> Items:
 
 
 def _point(draw: st.DrawFn, benchmark: BenchmarkIdentity) -> PointEvidence:
-    pair = PairedScores(graded=benchmark.graded, base=_scores(draw, benchmark), checkpoint=_scores(draw, benchmark))
+    pair = PairedScores(
+        graded=benchmark.graded,
+        order=order_of(benchmark),
+        base=_scores(draw, benchmark),
+        checkpoint=_scores(draw, benchmark),
+    )
     return PointEvidence(items=_items(draw), scores=pair)
 
 
@@ -136,7 +142,12 @@ def _basin(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, *
         )
         for factor, scaled in zip(factors, laws, strict=True)
     )
-    return Basin(graded=benchmark.graded, base=_scores(draw, benchmark, good=good), levels=levels)
+    return Basin(
+        graded=benchmark.graded,
+        order=order_of(benchmark),
+        base=_scores(draw, benchmark, good=good),
+        levels=levels,
+    )
 
 
 def _displacement(draw: st.DrawFn, law: WeightNoise | SubspaceNoise) -> Displacement:
