@@ -189,6 +189,7 @@ class Session:
         bound.veto = "; ".join(filter(None, hook.pytest_basin_veto(config=self.config, result=row)))
         bound.notes = list(filter(None, hook.pytest_basin_annotate(config=self.config, result=row)))
         bound.notes += [f"vetoed: {bound.veto}"] * bool(bound.veto)
+        bound.notes += self._spelling(bound)
         row |= {"verdict": bound.verdict, "notes": [*row["notes"], *bound.notes]}
         self._nth[gate := (bound.gate.benchmark, bound.gate.evidence)] += 1
         bound.file = self._write(bound, item, self._nth[gate])
@@ -225,6 +226,19 @@ class Session:
             return list(layer_shares(self.sources.displacement(bound.base, bound.checkpoint)))
         except CertifyError:  # another architecture: the failure text says so
             return []
+
+    def _spelling(self, bound: Bound) -> list[str]:
+        """Return with ``-v`` what the files beside the weights spell differently without a difference in meaning."""
+        from certify.checkpoints.compare import spelling_differences
+        from certify.errors import CertifyError
+
+        if self.config.get_verbosity() < 1:
+            return []
+        try:
+            found = spelling_differences(*(self.sources.checkpoint(each) for each in (bound.base, bound.checkpoint)))
+        except CertifyError:  # the failure text says so
+            return []
+        return [f"spelled differently: {line}" for line in found]
 
     def _p_value(self, bound: Bound) -> float | None:
         """Return the gate's p-value for the line on all gates together; None where it is the only one."""

@@ -14,6 +14,12 @@ from certify.records import same_model
 from certify.verify import PROOF_LIMIT, differences
 
 
+ONLY_WEIGHTS = (
+    "Of the named folders only the weights were compared: version 1 recorded the bytes of the other files, not what they "
+    "mean."
+)
+
+
 @dataclass(frozen=True)
 class OtherFiles:
     """Files named beside the record, to be held against it."""
@@ -46,6 +52,8 @@ def run_verify(out: Console, file: Path, others: OtherFiles, replayed: int = 0, 
     lines, said = differences(document) + _hashes(document, others), [PROOF_LIMIT]
     if (replayed or audited) and not lines:
         lines, said = _drawn_again(document, others, replayed, audited)
+    if document.version == 1 and (others.base or others.checkpoint):
+        said.append(ONLY_WEIGHTS)
     if lines:
         out.print(f"INVALID  {file}", markup=False)
         for line in lines:
