@@ -108,10 +108,11 @@ def _norm(base: Checkpoint, checkpoint: Checkpoint, name: str) -> float:
             f"{base.path}: tensor {name!r} is stored as {ours.dtype}/{theirs.dtype}; only float32, bfloat16, float16 "
             "and float64 weights can be compared: dequantise first"
         )
-    same = True
+    if same_bits(ours, theirs):
+        _require_finite(ours, base, name)
+        return 0.0
 
     def moved() -> Iterator[torch.Tensor]:
-        nonlocal same
         for start in range(0, ours.numel(), CHUNK):
             a = _exact(ours[start : start + CHUNK], base, name)
             b = _exact(theirs[start : start + CHUNK], checkpoint, name)
@@ -120,19 +121,22 @@ def _norm(base: Checkpoint, checkpoint: Checkpoint, name: str) -> float:
                     f"{checkpoint.path}: tensor {name!r} is {theirs.dtype} and the base's dtype {ours.dtype} cannot "
                     "hold its values exactly; cast the checkpoint yourself and gate what you deploy"
                 )
-            same = same and same_bits(a, b)
             yield b - a
 
     norm = norm_up(moved())
     if math.isinf(norm):
         raise CheckpointError(f"{checkpoint.path}: tensor {name!r} lies further from the base's than any float says")
-    return norm or (0.0 if same else SMALLEST)
+    return norm or (0.0 if same_bits(ours, theirs.to(ours.dtype)) else SMALLEST)
 
 
 def _exact(part: torch.Tensor, owner: Checkpoint, name: str) -> torch.Tensor:
     import torch
 
     wide = part.to(torch.float64)
-    if not bool(torch.isfinite(wide).all()):
-        raise CheckpointError(f"{owner.path}: tensor {name!r} holds NaN or Inf")
+    _require_finite(wide, owner, name)
     return wide
+
+
+def _require_finite(values: torch.Tensor, owner: Checkpoint, name: str) -> None:
+    if not bool(values.isfinite().all()):
+        raise CheckpointError(f"{owner.path}: tensor {name!r} holds NaN or Inf")
