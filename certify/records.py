@@ -175,12 +175,16 @@ EngineIdentity = Annotated[ExplicitIdentity | ActivationIdentity, Field(discrimi
 
 
 class Environment(Record):
-    """What scores may depend on beside the weights: versions, platform, and whose kernels ran (empty: not recorded)."""
+    """What scores may depend on beside the weights: versions, platform, and whose kernels ran (empty: not recorded).
+
+    ``batching`` says how rows were scored where that is not the usual way, many at once.
+    """
 
     python: str
     platform: str
     packages: dict[str, str]
     device: str = ""
+    batching: str = ""
 
 
 class Seed(Record):

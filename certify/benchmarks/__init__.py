@@ -2,6 +2,14 @@
 
 from certify.benchmarks.items import ExactMatchItem, MultipleChoiceItem
 from certify.benchmarks.jsonl import JsonlBenchmark, open_benchmark
-from certify.benchmarks.protocol import Benchmark, Scorer
+from certify.benchmarks.protocol import Benchmark, ModelLimits, Scorer
 
-__all__ = ["Benchmark", "ExactMatchItem", "JsonlBenchmark", "MultipleChoiceItem", "Scorer", "open_benchmark"]
+__all__ = [
+    "Benchmark",
+    "ExactMatchItem",
+    "JsonlBenchmark",
+    "ModelLimits",
+    "MultipleChoiceItem",
+    "Scorer",
+    "open_benchmark",
+]

@@ -6,14 +6,19 @@ of what it wrote. Items of one draw are decoded together, so the noise is put in
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from certify.benchmarks.items import ExactMatchItem
+from certify.benchmarks.answerable import refuse_outside, refuse_repeated, refuse_unknown
+from certify.benchmarks.encoding import Encoder
+from certify.benchmarks.items import ExactMatchItem, Item
+from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.scoring import require_evaluation
+from certify.checkpoints.probes import rows_independent
 from certify.errors import BenchmarkError
 from certify.records import BenchmarkIdentity, digest
 
@@ -30,22 +35,32 @@ class GenerationScorer:
     """An exact-match benchmark whose answers are decoded greedily, token by token."""
 
     tokens_per_batch = ROWS_PER_BATCH * 1024
+    generates = True
 
     def __init__(
-        self, benchmark: JsonlBenchmark, generation: Generation, tokenizer: PreTrainedTokenizerBase, device: str
+        self,
+        benchmark: JsonlBenchmark,
+        generation: Generation,
+        tokenizer: PreTrainedTokenizerBase,
+        device: str,
+        limits: ModelLimits = NO_LIMITS,
     ) -> None:
         self._benchmark, self._generation, self._tokenizer, self._device = benchmark, generation, tokenizer, device
-        self._prompts: list[list[int]] = [tokenizer(item.prompt)["input_ids"] for item in benchmark.items]
-        for index, ids in enumerate(self._prompts):
-            if not ids:
-                raise BenchmarkError(f"{benchmark.name}, item {index + 1}: the prompt encodes to no tokens")
+        encoder = Encoder(benchmark.name, tokenizer, [item.prompt for item in benchmark.items])
+        self._prompts = [self._prompt(encoder, i, item.prompt) for i, item in enumerate(benchmark.items)]
+        self._targets = [self._target(encoder, i, item) for i, item in enumerate(benchmark.items)]
+        for i, ids in enumerate(self._prompts):
+            refuse_outside(encoder.where(i), ids, generation.max_new_tokens, limits)
+        answers = zip(self._prompts, ([encoder.ending(i, item.prompt, t)] for i, (item, t) in
+                      enumerate(zip(benchmark.items, self._targets, strict=True))), strict=True)  # fmt: skip
+        refuse_repeated(benchmark.name, list(answers))
         self.identity = BenchmarkIdentity(
             name=benchmark.name,
             items=len(benchmark.items),
             scoring=f"generated answer, greedy, at most {generation.max_new_tokens} tokens",
             chance=benchmark.chance,
             digest=benchmark.digest,
-            tokens=digest(self._prompts),
+            tokens=digest([self._prompts, how_it_decodes(tokenizer)]),
         )
 
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
@@ -57,30 +72,45 @@ class GenerationScorer:
             InvalidInput: the model is in training mode, or autocast is on.
         """
         require_evaluation(model, self._device)
+        rows = ROWS_PER_BATCH if rows_independent(model) else 1
         wanted = list(range(len(self._prompts)) if items is None else items)
         by_length = sorted(wanted, key=lambda i: (len(self._prompts[i]), i))
         answers: dict[int, str] = {}
-        for start in range(0, len(by_length), ROWS_PER_BATCH):
-            group = by_length[start : start + ROWS_PER_BATCH]
+        for start in range(0, len(by_length), rows):
+            group = by_length[start : start + rows]
             answers.update(zip(group, self._decode(model, group), strict=True))
-        return [float(self.answer(answers[i]) == self._target(i)) for i in wanted]
+        return [float(self.answer(answers[i]) == self._targets[i]) for i in wanted]
 
     def answer(self, text: str) -> str | None:
-        """Cut the answer out of generated text: up to the stop, then the last match of the pattern."""
+        """Cut the answer out of a text: up to the stop, without special tokens, the last match of the pattern."""
         g = self._generation
         text = text.split(g.stop)[0] if g.stop else text
+        for token in self._tokenizer.all_special_tokens:
+            text = text.replace(token, "")
         if g.pattern is None:
             return text.strip()
-        found = re.findall(g.pattern, text)
-        if not found:
-            return None
-        last = found[-1]
-        return (last if isinstance(last, str) else last[0]).strip()
+        last = None
+        for last in re.finditer(g.pattern, text):  # noqa: B007  (the last one is wanted)
+            pass
+        return None if last is None else last[1 if last.re.groups else 0].strip()
 
-    def _target(self, item: int) -> str:
-        entry = self._benchmark.items[item]
-        assert isinstance(entry, ExactMatchItem)  # open_benchmark admits no others
-        return entry.target.strip()
+    def _prompt(self, encoder: Encoder, index: int, prompt: str) -> list[int]:
+        moved = self._benchmark.boundary == "lm-eval"
+        return encoder.prompt(index, (prompt.rstrip() or prompt) if moved else prompt)
+
+    def _target(self, encoder: Encoder, index: int, item: Item) -> str:
+        """Return what an answer must be, or refuse a target that none can be."""
+        assert isinstance(item, ExactMatchItem)  # open_benchmark admits no others
+        target, where, stop = item.target.strip(), encoder.where(index), self._generation.stop
+        special = next((t for t in self._tokenizer.all_special_tokens if t and t in target), None)
+        if not target:
+            raise BenchmarkError(f"{where}: the target {item.target!r} is blank: no answer is compared with it")
+        if special is not None:
+            raise BenchmarkError(f"{where}: the target holds the special token {special!r}, which no answer keeps")
+        if stop and stop in item.target:
+            raise BenchmarkError(f"{where}: the target {target!r} holds the stop {stop!r}, at which answers end")
+        refuse_unknown(where, target, encoder.ending(index, item.prompt, target), encoder.unknown)
+        return target
 
     def _decode(self, model: Any, group: Sequence[int]) -> list[str]:
         """Return what the model writes after each prompt; left-padded, so that all rows go on at the same column."""
@@ -88,13 +118,29 @@ class GenerationScorer:
         filler = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else 0
         rows = [[filler] * (width - len(self._prompts[i])) + self._prompts[i] for i in group]
         mask = [[0] * (width - len(self._prompts[i])) + [1] * len(self._prompts[i]) for i in group]
+        settings = copy.deepcopy(model.generation_config)
+        settings.update(do_sample=False, num_beams=1, max_new_tokens=self._generation.max_new_tokens)
+        settings.update(pad_token_id=filler, max_length=None)
         with torch.inference_mode():
             written = model.generate(
                 input_ids=torch.tensor(rows, device=self._device),
                 attention_mask=torch.tensor(mask, device=self._device),
-                do_sample=False,
-                num_beams=1,
-                max_new_tokens=self._generation.max_new_tokens,
-                pad_token_id=filler,
+                generation_config=settings,
             )
-        return [str(self._tokenizer.decode(row[width:], skip_special_tokens=True)) for row in written]
+        return [self._text(row[width:].tolist(), settings.eos_token_id) for row in written]
+
+    def _text(self, ids: list[int], ends: int | Sequence[int] | None) -> str:
+        """Return the text up to the end of it, special tokens included: a stop may be one of them."""
+        last = {ends} if isinstance(ends, int) else {*(ends or ())}
+        end = next((place for place, i in enumerate(ids) if i in last), len(ids))
+        own = self._tokenizer.convert_ids_to_tokens(ids[end]) if end < len(ids) else None
+        kept = ids[: end + 1] if own is not None and own == self._generation.stop else ids[:end]
+        return str(self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def how_it_decodes(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a digest of how ids become text: of every id alone, after another one, and of which are special."""
+    ids = range(len(tokenizer))
+    alone = tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False)
+    after = tokenizer.batch_decode([[0, i] for i in ids], clean_up_tokenization_spaces=False)
+    return digest([alone, after, sorted(tokenizer.all_special_ids)])

@@ -11,7 +11,18 @@ from certify.records import Record, digest
 Text = Annotated[str, Field(min_length=1)]
 
 
-class MultipleChoiceItem(Record):
+Label = str | int | None
+
+
+class Labelled(Record):
+    """What an item may say of itself beside what it asks; no part of its identity."""
+
+    id: Label = None
+    subject: Label = None
+    cluster: Label = None
+
+
+class MultipleChoiceItem(Labelled):
     """Right when the choice at index ``answer`` has strictly the highest log-likelihood after ``prompt``."""
 
     prompt: Text
@@ -29,7 +40,7 @@ class MultipleChoiceItem(Record):
         return self
 
 
-class ExactMatchItem(Record):
+class ExactMatchItem(Labelled):
     """Right when greedy decoding after ``prompt`` begins with ``target``."""
 
     prompt: Text
@@ -40,5 +51,5 @@ Item = MultipleChoiceItem | ExactMatchItem
 
 
 def item_digest(item: Item) -> str:
-    """Return the identity of one item: the digest of its canonical JSON."""
-    return digest(item.model_dump(mode="json"))
+    """Return the identity of one item: the digest of the canonical JSON of what it asks."""
+    return digest(item.model_dump(mode="json", exclude=set(Labelled.model_fields)))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from certify.benchmarks.answerable import pattern_problem
 from certify.benchmarks.items import ExactMatchItem, Item, MultipleChoiceItem, item_digest
-from certify.errors import BenchmarkError
+from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
+from certify.errors import BenchmarkError, CertifyWarning
 from certify.records import Record, digest
 
 if TYPE_CHECKING:
@@ -21,14 +23,20 @@ if TYPE_CHECKING:
 
     from certify.benchmarks.protocol import Scorer
 
+KNOWN = {*MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields}
 EXPECTED = 'expected {"prompt", "choices", "answer"} or {"prompt", "target"}'
+
+
+Boundary = Literal["written", "lm-eval"]
+"""Where a prompt ends: as it is written, or by lm-eval's convention, which counts space at the border to the answer."""
 
 
 class Generation(Record):
     """How an answer is generated and cut out: the TOML table ``[generation]``.
 
-    Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given; the answer is the
-    last match of the regular expression ``pattern`` (its first group if it has one), or the whole text.
+    Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given, which may be the
+    text of a special token; the answer is the last match of the regular expression ``pattern`` (its first group if it
+    has one), or the whole text.
     """
 
     max_new_tokens: Annotated[int, Field(gt=0)]
@@ -38,11 +46,9 @@ class Generation(Record):
     @field_validator("pattern")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"not a regular expression ({error})") from None
+        problem = None if pattern is None else pattern_problem(pattern)
+        if problem:
+            raise ValueError(problem)
         return pattern
 
 
@@ -52,6 +58,7 @@ class Settings(Record):
     description: str = ""
     chance: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     length_normalised: bool = False
+    boundary: Boundary = "written"
     generation: Generation | None = None
 
 
@@ -64,6 +71,7 @@ class JsonlBenchmark:
     chance: float
     length_normalised: bool
     generation: Generation | None = None
+    boundary: Boundary = "written"
 
     @property
     def digest(self) -> str:
@@ -74,18 +82,25 @@ class JsonlBenchmark:
                 "chance": self.chance,
                 "length_normalised": self.length_normalised,
                 **({"generation": self.generation.model_dump()} if self.generation else {}),
+                **({"boundary": self.boundary} if self.boundary != "written" else {}),
             }
         )
 
-    def encode(self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> Scorer:
-        """Encode every item once with ``tokenizer`` and plan the batches."""
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu", limits: ModelLimits = NO_LIMITS
+    ) -> Scorer:
+        """Encode every item once with ``tokenizer`` and plan the batches.
+
+        Raises:
+            BenchmarkError: items that cannot be answered, or not be told apart, with their numbers.
+        """
         if self.generation is not None:
             from certify.benchmarks.generation import GenerationScorer
 
-            return GenerationScorer(self, self.generation, tokenizer, device)
+            return GenerationScorer(self, self.generation, tokenizer, device, limits)
         from certify.benchmarks.scoring import LikelihoodScorer
 
-        return LikelihoodScorer(self, tokenizer, device)
+        return LikelihoodScorer(self, tokenizer, device, limits)
 
 
 def open_benchmark(path: str | Path) -> JsonlBenchmark:
@@ -97,7 +112,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     """
     file = Path(path)
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
         raise BenchmarkError(f"{file}: no such benchmark file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -105,27 +120,56 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise BenchmarkError(f"{file}: holds no items; {EXPECTED} on each line")
-    items = [_parse(file, i, line) for i, line in numbered]
+    values = [_object(file, i, line) for i, line in numbered]
+    _say_unknown(file, values)
+    items = [_item(file, i, value) for (i, _), value in zip(numbered, values, strict=True)]
     _reject_mixture(file, numbered, items)
     _reject_duplicates(file, numbered, items)
     settings = _settings(file.with_suffix(".toml"))
     chance = _chance(items) if settings.chance is None else settings.chance
     if settings.generation and isinstance(items[0], MultipleChoiceItem):
         raise BenchmarkError(f"{file.with_suffix('.toml')}: [generation] is for items with a target, not with choices")
-    return JsonlBenchmark(file.stem, tuple(items), chance, settings.length_normalised, settings.generation)
+    return JsonlBenchmark(
+        file.stem, tuple(items), chance, settings.length_normalised, settings.generation, settings.boundary
+    )
 
 
-def _parse(file: Path, number: int, line: str) -> Item:
+def _object(file: Path, number: int, line: str) -> dict[str, Any]:
     where = f"{file}:{number}"
     try:
-        value = json.loads(line)
-    except ValueError as error:
+        value = json.loads(line.removesuffix("\r"), object_pairs_hook=_each_key_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise BenchmarkError(f"{where}: not JSON ({error}); {EXPECTED}") from None
     if not isinstance(value, dict):
         raise BenchmarkError(f"{where}: got a JSON {type(value).__name__}; {EXPECTED}")
+    return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return value
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _say_unknown(file: Path, values: Sequence[dict[str, Any]]) -> None:
+    """Say once which fields no item of this kind knows; they ask nothing."""
+    unknown = sorted({key for value in values for key in value if key not in KNOWN})
+    if unknown:
+        named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        warnings.warn(f"{file}: the fields {named} ask nothing and are ignored", CertifyWarning, stacklevel=3)
+
+
+def _item(file: Path, number: int, value: dict[str, Any]) -> Item:
+    where = f"{file}:{number}"
     kind = MultipleChoiceItem if "choices" in value else ExactMatchItem
     try:
-        return kind.model_validate(value)
+        return kind.model_validate({k: v for k, v in value.items() if k in KNOWN})
     except ValidationError as error:
         raise BenchmarkError(f"{where}: {first_problem(error)}; {EXPECTED}") from None
 
@@ -163,7 +207,7 @@ def _settings(file: Path) -> Settings:
     if not file.is_file():
         return Settings()
     try:
-        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BenchmarkError(f"{file}: not readable TOML: {error}") from None
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from certify.records import BenchmarkIdentity
@@ -12,9 +13,24 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+@dataclass(frozen=True)
+class ModelLimits:
+    """What a model can take: rows of its embedding and the longest sequence it has positions for; None: no limit."""
+
+    positions: int | None = None
+    vocabulary: int | None = None
+
+
+NO_LIMITS = ModelLimits()
+
+
 @runtime_checkable
 class Scorer(Protocol):
-    """A benchmark whose items were encoded once, by the base's tokenizer; ready to score any weights."""
+    """A benchmark whose items were encoded once, by the base's tokenizer; ready to score any weights.
+
+    A scorer whose answers are generated may say so by ``generates = True``, one whose are not by ``generates = False``;
+    of one that says nothing it is assumed, and settings of generation that differ count.
+    """
 
     identity: BenchmarkIdentity
     tokens_per_batch: int
@@ -47,6 +63,12 @@ class Benchmark(Protocol):
         """``sha256:<hex>`` over items and settings."""
         ...
 
-    def encode(self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> Scorer:
-        """Encode every item once with ``tokenizer`` and plan the batches."""
+    def encode(
+        self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu", limits: ModelLimits = NO_LIMITS
+    ) -> Scorer:
+        """Encode every item once with ``tokenizer``, for a model with these ``limits``, and plan the batches.
+
+        Raises:
+            BenchmarkError: items that cannot be answered, or not be told apart.
+        """
         ...

@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from certify.benchmarks.answerable import refuse_alike, refuse_outside, refuse_repeated, refuse_unknown
+from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import MultipleChoiceItem
-from certify.errors import BenchmarkError, InvalidInput
+from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
+from certify.checkpoints.probes import rows_independent
+from certify.errors import InvalidInput
 from certify.records import BenchmarkIdentity, digest
 
 if TYPE_CHECKING:
@@ -57,19 +61,28 @@ class Batch:
 class LikelihoodScorer:
     """A JSONL benchmark encoded by one tokenizer. Scores depend on the weights alone.
 
+    A model whose rows depend on their batch is scored one row at a time.
+
     ``continuations`` lists what is scored: prompt and ending of each item, for multiple choice of each of its options.
     """
 
     tokens_per_batch = TOKENS_PER_BATCH
+    generates = False
 
-    def __init__(self, benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase, device: str) -> None:
+    def __init__(
+        self,
+        benchmark: JsonlBenchmark,
+        tokenizer: PreTrainedTokenizerBase,
+        device: str,
+        limits: ModelLimits = NO_LIMITS,
+    ) -> None:
         self.benchmark = benchmark
         self.device = device
-        self.continuations = tuple(_encode(benchmark, tokenizer))
+        self.continuations = tuple(_encode(benchmark, tokenizer, limits))
         self._of_item: list[list[int]] = [[] for _ in benchmark.items]
         for index, continuation in enumerate(self.continuations):
             self._of_item[continuation.item].append(index)
-        self._batches = self._plan(range(len(benchmark.items)))
+        self._batches = self._plan(range(len(benchmark.items)), TOKENS_PER_BATCH)
         self.identity = BenchmarkIdentity(
             name=benchmark.name,
             items=len(benchmark.items),
@@ -86,7 +99,15 @@ class LikelihoodScorer:
             InvalidInput: the model is in training mode, or autocast is on.
         """
         require_evaluation(model, self.device)
-        batches = self._batches if items is None else self._plan(items)
+        together = rows_independent(model)
+        whole = items is None and together
+        batches = (
+            self._batches
+            if whole
+            else self._plan(
+                range(len(self.benchmark.items)) if items is None else items, TOKENS_PER_BATCH if together else 1
+            )
+        )
         wanted = range(len(self.benchmark.items)) if items is None else items
         totals = torch.zeros(len(self.continuations), dtype=torch.float64)
         with torch.inference_mode():
@@ -94,14 +115,14 @@ class LikelihoodScorer:
                 self._run(model, batch, totals)
         return [self._right(item, totals) for item in wanted]
 
-    def _plan(self, items: Sequence[int]) -> list[Batch]:
-        """Group continuations of similar length under a token budget; the order is fixed by the items."""
+    def _plan(self, items: Sequence[int], budget: int) -> list[Batch]:
+        """Group continuations of similar length under a budget of tokens; the order is fixed by the items."""
         chosen = [i for item in items for i in self._of_item[item]]
         chosen.sort(key=lambda i: (len(self.continuations[i].ids), i))
         batches, group = [], list[int]()
         for i in chosen:
             width = len(self.continuations[i].ids) - 1
-            if group and (len(group) + 1) * width > TOKENS_PER_BATCH:
+            if group and (len(group) + 1) * width > budget:
                 batches.append(self._batch(group))
                 group = []
             group.append(i)
@@ -174,41 +195,32 @@ def _scored_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
     return scored
 
 
-def _encode(benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase) -> Iterator[Continuation]:
+def _encode(
+    benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase, limits: ModelLimits
+) -> Iterator[Continuation]:
+    """Yield what is scored, item by item; refuse what cannot be answered or told apart."""
+    encoder, seen = Encoder(benchmark.name, tokenizer, [item.prompt for item in benchmark.items]), []
     for index, item in enumerate(benchmark.items):
         endings = item.choices if isinstance(item, MultipleChoiceItem) else (item.target,)
+        where, made = encoder.where(index), dict[str, list[int]]()
+        prompt: list[int] = []
         for ending in endings:
-            yield _continuation(benchmark.name, index, item.prompt, ending, tokenizer)
-
-
-def _continuation(name: str, index: int, prompt: str, ending: str, tokenizer: PreTrainedTokenizerBase) -> Continuation:
-    """Encode prompt and continuation as one text where that leaves the prompt's tokens alone, else one by one.
-
-    A model is prompted with the prompt's own tokens, so a token that would span the border is never scored.
-    """
-    stripped = prompt.rstrip()  # trailing space belongs to the continuation's first token in most vocabularies
-    tail = prompt[len(stripped) :] + ending
-    prefix = _without_end_token(tokenizer, tokenizer(stripped)["input_ids"])
-    ids = _without_end_token(tokenizer, tokenizer(stripped + tail)["input_ids"])
-    start = len(prefix)
-    if ids[:start] != prefix:
-        ids = prefix + tokenizer(tail, add_special_tokens=False)["input_ids"]
-    if start == 0:
-        raise BenchmarkError(
-            f"{name}, item {index + 1}: the prompt encodes to no tokens, so nothing predicts the answer"
-        )
-    if len(ids) <= start:
-        raise BenchmarkError(f"{name}, item {index + 1}: {ending!r} encodes to no tokens of its own after its prompt")
-    return Continuation(index, tuple(ids), start, len(ending))
-
-
-def _without_end_token(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[int]:
-    """Drop an end token that the tokenizer appends to every text; it is no part of an answer."""
-    return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
+            if benchmark.boundary == "lm-eval":
+                prompt, ids = encoder.by_lm_eval(index, item.prompt, ending)
+            else:
+                prompt, ids = encoder.prompt(index, item.prompt), encoder.ending(index, item.prompt, ending)
+            refuse_unknown(where, ending, ids, encoder.unknown)
+            refuse_outside(where, [*prompt, *ids], 0, limits)
+            made[ending] = ids
+            yield Continuation(index, (*prompt, *ids), len(prompt), len(ending))
+        refuse_alike(where, made)
+        seen.append((prompt, list(made.values())))
+    refuse_repeated(benchmark.name, seen)
 
 
 def _scoring_name(benchmark: JsonlBenchmark) -> str:
+    boundary = ", lm-eval boundary" if benchmark.boundary == "lm-eval" else ""
     if not isinstance(benchmark.items[0], MultipleChoiceItem):
-        return "exact match, greedy, teacher-forced"
+        return f"exact match, greedy, teacher-forced{boundary}"
     norm = ", per character" if benchmark.length_normalised else ""
-    return f"multiple choice, log-likelihood{norm}"
+    return f"multiple choice, log-likelihood{norm}{boundary}"

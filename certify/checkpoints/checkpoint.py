@@ -129,6 +129,20 @@ class Checkpoint:
         return self.path.is_dir() and any((self.path / name).is_file() for name in TOKENIZER)
 
     @cached_property
+    def positions(self) -> int | None:
+        """The longest sequence that the config speaks of, None where it names no limit."""
+        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None) if self.written else None
+        return limit if isinstance(limit, int) and limit > 0 else None
+
+    @cached_property
+    def vocabulary(self) -> int | None:
+        """Rows of the input embedding; None for a single file."""
+        if not self.written:
+            return None
+        embedding: Any = self.blueprint.get_input_embeddings()
+        return int(embedding.weight.shape[0])
+
+    @cached_property
     def generation(self) -> GenerationConfig:
         """The settings of generation: generation_config.json, or config.json's where there is none."""
         return generation_settings(self.written, self.written_generation)

@@ -53,6 +53,8 @@ def rows_independent(model: nn.Module) -> bool:
 
     Asked once for each model; weights that noise moves later do not change the answer's architecture.
     """
+    if not hasattr(model, "get_input_embeddings"):
+        return True  # a module of one's own, with its own idea of rows
     if model not in _found:
         _found[model] = _rows_independent(model)
     return _found[model]

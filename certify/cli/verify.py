@@ -13,10 +13,9 @@ from certify.errors import CertificateMismatch, InvalidPlan
 from certify.records import same_model
 from certify.verify import PROOF_LIMIT, differences
 
-
 ONLY_WEIGHTS = (
-    "Of the named folders only the weights were compared: version 1 recorded the bytes of the other files, not what they "
-    "mean."
+    "Of the named folders only the weights were compared: version 1 recorded the bytes of the other files, not what "
+    "they mean."
 )
 
 

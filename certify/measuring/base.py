@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.benchmarks import Benchmark, Scorer, open_benchmark
+from certify.benchmarks import Benchmark, ModelLimits, Scorer, open_benchmark
 from certify.certificate import Measurement
 from certify.checkpoints import Checkpoint, load_model, load_tokenizer, open_checkpoint
 from certify.checkpoints.model import AUTO
+from certify.checkpoints.probes import rows_independent
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws, DrawDesign
@@ -20,7 +21,7 @@ from certify.evidence.feasibility import require_feasible
 from certify.evidence.paired_items import ItemScores, kept
 from certify.evidence.position import Basin, BasinLevel, GridOrigin
 from certify.evidence.smoothed import DrawScores
-from certify.measuring.environment import environment
+from certify.measuring.environment import ONE_ROW, environment
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, item_scores, mean
 from certify.measuring.trials import EXPLICIT, EngineChoice, Trials, carry_out_trials, random_items
@@ -28,6 +29,7 @@ from certify.noise import Subspace, noised, weight_noise
 from certify.noise.law import check_sigma
 from certify.records import (
     EngineIdentity,
+    Environment,
     ExplicitIdentity,
     ModelIdentity,
     NoiseLaw,
@@ -79,7 +81,8 @@ class Base:
     def encode(self, checkpoint: Checkpoint) -> Scorer:
         """Return the benchmark as ``checkpoint``'s own tokenizer encodes it, where the model takes its input."""
         inputs = str(self.model.device) if self.device == AUTO else self.device
-        return self.benchmark.encode(load_tokenizer(checkpoint), inputs)
+        limits = ModelLimits(positions=checkpoint.positions, vocabulary=checkpoint.vocabulary)
+        return self.benchmark.encode(load_tokenizer(checkpoint), inputs, limits)
 
     @cached_property
     def scores(self) -> ItemScores:
@@ -93,19 +96,30 @@ class Base:
 
     @property
     def engine(self) -> ExplicitIdentity:
-        """The engine that will put draws into this base."""
-        return ExplicitIdentity(device=self.device, tokens_per_batch=self.scorer.tokens_per_batch)
+        """The engine that will put draws into this base; with a budget of one token each row is a batch of its own."""
+        budget = self.scorer.tokens_per_batch if rows_independent(self.model) else 1
+        return ExplicitIdentity(device=self.device, tokens_per_batch=budget)
+
+    @property
+    def environment(self) -> Environment:
+        """What scores of this process may depend on beside weights and items; says so where rows are scored alone."""
+        here = environment(self.device)
+        alone = "model" in self.__dict__ and not rows_independent(self.model)
+        return here.model_copy(update={"batching": ONE_ROW}) if alone else here
 
     @cached_property
     def questions(self) -> tuple[Question, ...]:
         """The items as the activation engine asks them.
 
         Raises:
-            ActivationRefused: answers that are generated, or scored by code that it does not know.
+            ActivationRefused: answers that are generated, or scored by code that it does not know; rows that depend on
+                their batch.
         """
         from certify.benchmarks.scoring import LikelihoodScorer
         from certify.noise.activation import ActivationRefused, questions
 
+        if not rows_independent(self.model):
+            raise ActivationRefused("scores of this model depend on the other rows of a batch")
         scorer = self.scorer
         if type(scorer) is not LikelihoodScorer:
             raise ActivationRefused(f"{scorer.identity.name} is scored by {type(scorer).__name__}, not by likelihood")
@@ -121,7 +135,7 @@ class Base:
             "weights": identity_key(weights or self.checkpoint.identity),
             "benchmark": items_key(self.scorer.identity),
             "engine": (engine or self.engine).model_dump(mode="json"),
-            "environment": environment(self.device).model_dump(mode="json"),
+            "environment": self.environment.model_dump(mode="json"),
         }
 
     def weight_law(self, sigma: float | Mapping[str, float]) -> WeightNoise:
@@ -202,7 +216,7 @@ def measure_base(
         benchmark=base.scorer.identity,
         basin=basin,
         draws=draws,
-        environment=environment(base.device),
+        environment=base.environment,
     )
 
 

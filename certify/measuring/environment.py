@@ -7,6 +7,8 @@ from importlib.metadata import version
 
 from certify.records import Environment
 
+ONE_ROW = "one row at a time: scores depend on the other rows of a batch"
+
 PACKAGES = ("pytest-basin", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 

@@ -13,7 +13,6 @@ from certify.evidence.feasibility import require_feasible
 from certify.evidence.paired_items import Items
 from certify.measuring.base import Base
 from certify.measuring.checkpoint import Candidate
-from certify.measuring.environment import environment
 from certify.measuring.run import Run
 from certify.noise import Subspace
 from certify.records import NoiseLaw, SubspaceNoise, identity_key, items_key
@@ -70,7 +69,7 @@ def check(
             requirement=requirement,
             alpha=alpha,
             evidence=evidence,
-            environment=environment(base.device),
+            environment=base.environment,
         )
 
 
@@ -153,6 +152,11 @@ def _check_distance(
 
 
 def _check_measurement(base: Base, measurement: Measurement) -> None:
+    if measurement.base.computed_in is None:
+        raise CertificateMismatch(
+            "the measurement was made by version 1, which named a base by the bytes of its files and not by what they "
+            "mean: measure again"
+        )
     for part, ours, theirs in (
         ("base", identity_key(base.checkpoint.identity), identity_key(measurement.base)),
         ("benchmark", items_key(base.scorer.identity), items_key(measurement.benchmark)),

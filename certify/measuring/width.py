@@ -16,7 +16,6 @@ from certify.evidence.feasibility import require_feasible
 from certify.evidence.position import GridOrigin
 from certify.evidence.width import Place, WidthEvidence
 from certify.measuring.base import Base, PlannedDraws, check_grid, draws_at_base, measure_basin
-from certify.measuring.environment import environment
 from certify.measuring.pilot import allowed_drop, pilot_sigma, sigma_grid
 from certify.measuring.run import Run, Track, silent
 from certify.measuring.trials import EXPLICIT, EngineChoice
@@ -79,7 +78,7 @@ def measure_width(
         requirement=requirement,
         alpha=alpha,
         evidence=evidence,
-        environment=environment(base.device),
+        environment=base.environment,
         judgement=evidence.judge(base.scorer.identity, requirement, alpha),
     )
 

@@ -47,10 +47,10 @@ def test_answers_are_those_of_decoding_by_hand(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(generation, "ROWS_PER_BATCH", rows)
     model = model_for(1)
     written = [by_hand(model, p, 4) for p in PROMPTS]
-    targets = [w.strip() if i % 2 else "nothing" for i, w in enumerate(written)]
+    targets = [w.strip() if i % 2 else "cba cba" for i, w in enumerate(written)]
     items = [{"prompt": p, "target": t} for p, t in zip(PROMPTS, targets, strict=True) if t]
     scorer = open_benchmark(bench(tmp_path, items, "max_new_tokens = 4")).encode(TOK)
-    assert scorer.score(model) == [float(item["target"] != "nothing") for item in items]
+    assert scorer.score(model) == [float(item["target"] != "cba cba") for item in items]
     assert scorer.score(model, [1]) == [1.0]
 
 

@@ -148,9 +148,6 @@ def test_an_answer_without_tokens_is_refused(tmp_path: Path) -> None:
     path = models.write_jsonl(tmp_path / "x.jsonl", [{"prompt": "", "target": "2"}])
     with pytest.raises(BenchmarkError):
         open_benchmark(path)
-    path = models.write_jsonl(tmp_path / "x.jsonl", [{"prompt": " ", "target": "2"}])
-    with pytest.raises(BenchmarkError, match="item 1: the prompt encodes to no tokens"):
-        open_benchmark(path).encode(TOK)
 
 
 def test_a_token_across_the_border_is_not_scored(tmp_path: Path) -> None:
