@@ -102,18 +102,18 @@ def length_dependent() -> tr.LlamaForCausalLM:
 
 
 def test_scores_do_not_depend_on_the_other_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Length-dependent positions: the same 60 items score the same beside a long one; scored in batches they do not."""
+    """Length-dependent positions: the same 12 items score the same beside a long one; scored in batches they do not."""
     choices = list(models.CHARACTERS)
     items = [
         {"prompt": item["prompt"], "choices": choices, "answer": choices.index(item["target"])}
-        for item in models.own_answers(length_dependent(), 60)
+        for item in models.own_answers(length_dependent(), 12)
     ]
     long = [{"prompt": "1+2=" * 9, "choices": choices, "answer": 0}]
     few = open_benchmark(models.write_jsonl(tmp_path / "few.jsonl", items)).encode(models.tokenizer())
     more = open_benchmark(models.write_jsonl(tmp_path / "more.jsonl", items + long)).encode(models.tokenizer())
-    assert few.score(length_dependent()) == more.score(length_dependent())[:60]
+    assert few.score(length_dependent()) == more.score(length_dependent())[:12]
     monkeypatch.setattr("certify.benchmarks.scoring.rows_independent", lambda model: True)
-    assert few.score(length_dependent()) != more.score(length_dependent())[:60]
+    assert few.score(length_dependent()) != more.score(length_dependent())[:12]
 
 
 def test_rows_scored_alone_are_recorded(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
