@@ -52,9 +52,13 @@ def weight_files(folder: Path) -> list[Path]:
     """Return the files that hold the weights of ``folder``: one file, or the shards of an index.
 
     Raises:
-        CheckpointError: there are none, or other weights lie beside them that another program could take.
+        CheckpointError: there are none, other weights lie beside them that another program could take, or the folder
+            cannot be listed.
     """
-    found = {path.name for path in folder.iterdir()}
+    try:
+        found = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be listed: {error.strerror}") from error
     _refuse_adapter(folder, found)
     single, index = SINGLE in found, INDEX in found
     if not single and not index:

@@ -189,3 +189,12 @@ def test_code_in_the_folder_never_runs(folder: Path, tmp_path: Path, monkeypatch
     with contextlib.suppress(CheckpointError):
         load_tokenizer(opened)
     assert not ran.exists()
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(CheckpointError, match="folder: cannot be listed: Permission denied"):
+        open_checkpoint(folder)
