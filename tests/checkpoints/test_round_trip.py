@@ -33,6 +33,7 @@ def test_nothing_trained_is_at_zero(name: str, dtype: torch.dtype, tmp_path: Pat
     model.save_pretrained(tmp_path / "base")
     base = open_checkpoint(tmp_path / "base")
     again = tr.AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype).eval()
+    again.requires_grad_(False)  # some kernels for convolutions are chosen by it, and differ in the last bit
     assert torch.equal(logits(load_model(base)), logits(again))
     again.config.use_cache, again.config.pad_token_id = False, 0
     again.save_pretrained(tmp_path / "again", max_shard_size="30KB")
