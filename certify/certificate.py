@@ -12,15 +12,18 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 
 from certify.errors import CertificateMismatch, CertifyError, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement
 from certify.evidence.distance import BaseDraws
+from certify.evidence.judgement import Shown
+from certify.evidence.paired_items import ItemScores
 from certify.evidence.position import Basin
 from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
+from certify.evidence.trials import RecordedRun, Subject
 from certify.evidence.width import WidthEvidence, WidthJudgement
 from certify.records import (
     Alpha,
@@ -68,7 +71,7 @@ class Document(Record):
 
 
 class Measurement(Document):
-    """What was counted at a base on one benchmark: its basin, and draws that serve every checkpoint."""
+    """What was counted at a base on one benchmark, for every checkpoint: its basin, and draws. It judges nothing."""
 
     schema_name: Literal["pytest-basin/measurement"] = Field(default="pytest-basin/measurement", alias="schema")
     base: ModelIdentity
@@ -77,8 +80,98 @@ class Measurement(Document):
     draws: Annotated[tuple[BaseDraws, ...], Field(min_length=1)]
     environment: Environment
 
+    @property
+    def unnoised(self) -> ItemScores:
+        """The base's own item scores."""
+        return self.basin.base
 
-class Certificate(Document):
+    @property
+    def runs(self) -> tuple[RecordedRun, ...]:
+        """Every run of draws, all of them at the base."""
+        subject = Subject(self.benchmark, self.base)
+        draws = (each.run(f"draws.{i}", subject) for i, each in enumerate(self.draws))
+        return (*self.basin.runs("basin", subject), *draws)
+
+    def contradictions(self) -> list[str]:
+        """Return one line for each thing that its parts say of each other and that is not so."""
+        return self.basin.contradictions("basin", self.benchmark, ordered=self.version > 1)
+
+
+class Judged(Document):
+    """A document that makes a claim: what was asked, what was counted, and the judgement that follows from both.
+
+    Its subclasses declare fields and nothing else.
+    """
+
+    if TYPE_CHECKING:  # declared by each, so that files keep their order
+        base: ModelIdentity
+        benchmark: BenchmarkIdentity
+        evidence: Any
+        requirement: Any
+        judgement: Any
+
+    @classmethod
+    def make(cls, *, evidence: Any, requirement: Any, benchmark: BenchmarkIdentity, **fields: Any) -> Self:
+        """Judge the evidence and seal the result with everything it rests on."""
+        judgement = evidence.judge(benchmark, requirement, *([fields["alpha"]] if "alpha" in fields else []))
+        return cls.seal(evidence=evidence, requirement=requirement, benchmark=benchmark, judgement=judgement, **fields)
+
+    def judged_again(self) -> Record:
+        """Return the judgement that the recorded counts give now."""
+        judgement: Record = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)
+        return judgement
+
+    def contradictions(self) -> list[str]:
+        """Return one line for each thing that its parts say of each other and that is not so."""
+        lines: list[str] = self.evidence.contradictions(
+            self.benchmark, self.failure_probability, ordered=self.version > 1
+        )
+        return lines
+
+    def shown(self) -> Shown:
+        """Return what every report says of its evidence."""
+        shown: Shown = self.evidence.shown(self.benchmark, self.requirement, self.failure_probability, self.judgement)
+        return shown
+
+    @property
+    def failure_probability(self) -> float:
+        """That of the claim; a gate's is its plan's."""
+        return float(getattr(self, "alpha"))  # noqa: B009  (declared by subclasses)
+
+    @property
+    def about(self) -> ModelIdentity | None:
+        """The checkpoint that the claim is about, None where it is the base itself."""
+        return getattr(self, "checkpoint", None)
+
+    @property
+    def verdict(self) -> str:
+        """``certified``, ``refuted`` or ``undecided``."""
+        return str(self.judgement.verdict.value)
+
+    @property
+    def claim_text(self) -> str:
+        """The claim in words."""
+        return str(self.judgement.claim)
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called: checkpoint (or base), benchmark and kind of evidence."""
+        return f"{(self.about or self.base).name}.{self.benchmark.name}.{self.evidence.kind}.json"
+
+    @property
+    def unnoised(self) -> ItemScores | None:
+        """The base's own item scores, where they are kept."""
+        scores: ItemScores | None = self.evidence.unnoised
+        return scores
+
+    @property
+    def runs(self) -> tuple[RecordedRun, ...]:
+        """Every run of draws at the base; of a gate, at its checkpoint."""
+        found: tuple[RecordedRun, ...] = self.evidence.runs(Subject(self.benchmark, self.base, self.about))
+        return found
+
+
+class Certificate(Judged):
     """One claim about one checkpoint from one kind of evidence."""
 
     schema_name: Literal["pytest-basin/certificate"] = Field(default="pytest-basin/certificate", alias="schema")
@@ -91,18 +184,8 @@ class Certificate(Document):
     environment: Environment
     judgement: Judgement
 
-    @property
-    def verdict(self) -> str:
-        """``certified``, ``refuted`` or ``undecided``."""
-        return self.judgement.verdict.value
 
-    @property
-    def claim_text(self) -> str:
-        """The claim in one sentence."""
-        return self.judgement.claim
-
-
-class GateRecord(Document):
+class GateRecord(Judged):
     """One sequential gate on one checkpoint: its requirement, its plan, every outcome, and what they decide."""
 
     schema_name: Literal["pytest-basin/gate"] = Field(default="pytest-basin/gate", alias="schema")
@@ -115,17 +198,20 @@ class GateRecord(Document):
     judgement: GateJudgement
 
     @property
-    def verdict(self) -> str:
-        """``certified``, ``refuted`` or ``undecided``."""
-        return self.judgement.verdict.value
+    def failure_probability(self) -> float:
+        """That of a pass."""
+        return self.evidence.plan.alpha
 
-    @property
-    def claim_text(self) -> str:
-        """The claim in one sentence."""
-        return self.judgement.claim
+    def judged_again(self) -> GateJudgement:
+        """Return what the plan decides on the recorded outcomes."""
+        return self.evidence.judge(self.benchmark, self.requirement)
+
+    def contradictions(self) -> list[str]:
+        """Return what its parts say of each other and that is not so."""
+        return self.evidence.contradictions(self.benchmark, self.requirement)
 
 
-class BasinRecord(Document):
+class BasinRecord(Judged):
     """What is claimed about the basin of a base on one benchmark: its width, and where checkpoints lie in it."""
 
     schema_name: Literal["pytest-basin/basin"] = Field(default="pytest-basin/basin", alias="schema")
@@ -137,16 +223,6 @@ class BasinRecord(Document):
     environment: Environment
     judgement: WidthJudgement
 
-    @property
-    def verdict(self) -> str:
-        """``certified``, ``refuted`` or ``undecided``."""
-        return self.judgement.verdict.value
-
-    @property
-    def claim_text(self) -> str:
-        """The claim in one sentence or two."""
-        return self.judgement.claim
-
 
 AnyDocument = Certificate | Measurement | GateRecord | BasinRecord
 D = TypeVar("D", bound=Document)
@@ -156,50 +232,6 @@ DOCUMENTS: Mapping[str, type[AnyDocument]] = {
     "pytest-basin/gate": GateRecord,
     "pytest-basin/basin": BasinRecord,
 }
-
-
-def make_certificate(
-    *,
-    base: ModelIdentity,
-    checkpoint: ModelIdentity,
-    benchmark: BenchmarkIdentity,
-    requirement: Requirement,
-    alpha: float,
-    evidence: Evidence,
-    environment: Environment,
-) -> Certificate:
-    """Judge the evidence and seal the result with everything it rests on."""
-    return Certificate.seal(
-        base=base,
-        checkpoint=checkpoint,
-        benchmark=benchmark,
-        requirement=requirement,
-        alpha=alpha,
-        evidence=evidence,
-        environment=environment,
-        judgement=evidence.judge(benchmark, requirement, alpha),
-    )
-
-
-def make_gate_record(
-    *,
-    base: ModelIdentity,
-    checkpoint: ModelIdentity,
-    benchmark: BenchmarkIdentity,
-    requirement: ScoreRequirement,
-    evidence: SequentialEvidence,
-    environment: Environment,
-) -> GateRecord:
-    """Judge the outcomes of a gate and seal the result with everything it rests on."""
-    return GateRecord.seal(
-        base=base,
-        checkpoint=checkpoint,
-        benchmark=benchmark,
-        requirement=requirement,
-        evidence=evidence,
-        environment=environment,
-        judgement=evidence.judge(benchmark, requirement),
-    )
 
 
 def read_document(path: str | Path) -> AnyDocument:

@@ -37,7 +37,7 @@ from certify.errors import InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.position import Basin
 from certify.measuring import Base, PlannedDraws, check, subspace_law
-from certify.measuring.base import draws_at_base, measure_basin
+from certify.measuring.at_base import draws_at_base, measure_basin
 from certify.measuring.environment import environment
 from certify.measuring.scores import item_scores, mean
 from certify.noise import Subspace, noised

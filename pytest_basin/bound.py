@@ -86,12 +86,19 @@ class Bound:
 
     def judge(self, limit: float) -> Judgement | None:
         """Return what the same evidence says about another limit."""
-        if self.certificate is None or limit == self.required:
-            return self.judgement
+        return self.certificate_at(limit).judgement if self.certificate else None
+
+    def certificate_at(self, limit: float) -> Certificate:
+        """Return the certificate, judged at another limit; there must be one."""
+        assert self.certificate is not None
+        if limit == self.required:
+            return self.certificate
         from certify.evidence import Requirement
 
-        c = self.certificate
-        return c.evidence.judge(c.benchmark, Requirement(unit=self.gate.unit, limit=limit), c.alpha)
+        fields = {name: getattr(self.certificate, name) for name in type(self.certificate).model_fields}
+        asked = Requirement(unit=self.gate.unit, limit=limit)
+        kept = {k: v for k, v in fields.items() if k not in ("version", "schema_name", "digest", "judgement")}
+        return type(self.certificate).make(**{**kept, "requirement": asked})
 
     def verdict_at(self, limit: float) -> str:
         """Return the verdict about another limit."""

@@ -17,9 +17,9 @@ from pytest_basin.results import overall
 from pytest_basin.session import Session
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate
     from certify.evidence import Judgement
     from certify.evidence.distance import Displacement
+    from certify.report.rows import Row
 
 LINES, CHARACTERS = 8, 640
 WIDEST = 150  # of one detail, so that none crowds out the others
@@ -50,8 +50,9 @@ def _of_bound(session: Session, bound: Bound, head: str, limit: float) -> list[s
     judgement = bound.judge(limit)
     if bound.certificate is None or judgement is None:
         return fit(session, head, f"UNDECIDED  {bound.reason}", [])
-    verdict = f"{bound.verdict_at(limit).upper()}  {_interval(judgement)}  ({_kind(bound)})"
-    details = [_facts(bound.certificate, judgement)]
+    row = _row(bound, limit)
+    verdict = f"{bound.verdict_at(limit).upper()}  {_found(row)}  ({_kind(bound)})"
+    details = [row.facts]
     if judgement.verdict.value == UNDECIDED:
         details.append(advice(bound, judgement))
     details.append(_moved(session, bound))
@@ -76,30 +77,24 @@ def _of_basin(session: Session, basin: Basin, head: str, checkpoint: object) -> 
 
 
 def _line(bound: Bound) -> str:
-    judgement = bound.judgement
-    if bound.certificate is None or judgement is None:
+    if bound.certificate is None:
         return f"{bound.gate.benchmark}: UNDECIDED  {bound.reason}"
-    note = f"; {judgement.notes[0]}" if judgement.notes else ""
-    return (
-        f"{bound.gate.benchmark}: {bound.verdict.upper()}  {_interval(judgement)}; "
-        f"{_facts(bound.certificate, judgement)}{note}"
-    )
+    row = _row(bound, bound.required)
+    note = f"; {row.notes[0]}" if row.notes else ""
+    return f"{bound.gate.benchmark}: {bound.verdict.upper()}  {_found(row)}; {row.facts}{note}"
 
 
-def _interval(judgement: Judgement) -> str:
-    """Return the bounds and the requirement: lower bounds rounded down, upper bounds up."""
-    from certify.evidence.judgement import down, up
+def _row(bound: Bound, limit: float) -> Row:
+    """Return the row of a gate, judged at a limit that may be another than it asks for."""
+    from certify.report.rows import row_of
 
-    lower, upper = judgement.lower, judgement.upper
-    unit = "score" if judgement.unit == "absence" else judgement.unit
-    need = f"{'at least' if unit == 'retention' else 'at most'} {judgement.need:g} required"
-    if lower is not None and upper is not None:
-        return f"{unit} {down(lower)} to {up(upper)}, {need}"
-    if upper is not None:
-        return f"{unit} at most {up(upper)}, {need}"
-    if lower is not None:
-        return f"{unit} at least {down(lower)}, {need}"
-    return f"no bound on the {unit}, {need}"
+    assert bound.certificate is not None
+    return row_of(bound.certificate_at(limit))
+
+
+def _found(row: Row) -> str:
+    """Return the bound that the verdict rests on, and the requirement."""
+    return f"{row.found}, {row.required} required"
 
 
 def _kind(bound: Bound) -> str:
@@ -110,24 +105,6 @@ def _kind(bound: Bound) -> str:
     if evidence is not None and evidence.kind in ("point", "position") and evidence.items == "fixed":
         return f"{bound.gate.evidence}, exactly these {n} items"
     return f"{bound.gate.evidence}, {percent(bound.gate.alpha)} one-sided each, {n} {of}"
-
-
-def _facts(certificate: Certificate, judgement: Judgement) -> str:
-    from certify.evidence.judgement import down, up
-
-    q, kind = judgement.quantities, certificate.evidence.kind
-    if kind == "point":
-        return (
-            f"{q['lost']:.0f} items lost, {q['gained']:.0f} gained; score {q['base_score']:.3f} at the base, "
-            f"{q['checkpoint_score']:.3f} here, chance {certificate.benchmark.chance:.3g}"
-        )
-    if kind == "position":
-        return f"alpha* {up(q['alpha_star'], 4)}, sigma* {down(q['sigma_star'], 4)}"
-    if kind == "smoothed":
-        here = f"{q['checkpoint_smoothed_score']:.3f} here"
-        return f"noise-averaged score {q['base_smoothed_score']:.3f} at the base, {here}"
-    r = "infinitely far" if q["r"] is None else f"{up(q['r'], 1)} sigma away"
-    return f"{r}, certified radius {down(q['certified_radius'])} sigma{' (vacuous)' if judgement.vacuous else ''}"
 
 
 def advice(bound: Bound, judgement: Judgement) -> str:
@@ -168,9 +145,7 @@ def _moved(session: Session, bound: Bound) -> str:
 
 
 def _shares(displacement: Displacement) -> str:
-    from certify.report.records import layer_shares
-
-    largest = layer_shares(displacement, 3)
+    largest = displacement.largest(3)
     if not largest:
         return "layers: no weight moved"
     shares = ", ".join(f"{_short(name)} {100 * share:.0f} %" for name, share in largest)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-FIELDS = ("verdict", "evidence", "value", "lower", "upper", "need", "claim", "notes", "settings", "replay")
+FIELDS = ("verdict", "evidence", "bound", "need", "value", "claim", "notes", "settings", "replay")
 COLOURS = {"certified": "#1a7f37", "refuted": "#cf222e", "undecided": "#9a6700"}
 
 
@@ -36,9 +36,8 @@ def table(row: dict[str, Any]) -> str:
     (read,) = read_rows([row])
     shown = row | {
         "value": read.estimate,
-        "lower": read.low,
-        "upper": read.high,
-        "need": f"{read.quantity} {read.required}",
+        "bound": read.found,
+        "need": read.asked,
         "notes": "; ".join(row["notes"]),
     }
     cells = "".join(f"<tr><th>{name}</th><td>{escape(str(shown[name]))}</td></tr>" for name in FIELDS if shown[name])
@@ -64,6 +63,6 @@ def picture(row: dict[str, Any]) -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="140" role="img" font-family="sans-serif" '
         f'font-size="13"><title>{escape(p.description)}</title><rect width="100%" height="100%" fill="#fff"/>'
         f'<text x="8" y="22" font-weight="bold" fill="{colour}">{row["verdict"].upper()}</text>'
-        f'<text x="8" y="42">{escape(f"{read.quantity} {read.interval}")}</text>{"".join(shapes)}'
+        f'<text x="8" y="42">{escape(read.found)}</text>{"".join(shapes)}'
         f'<text x="{p.need}%" y="124" text-anchor="{anchor}">{escape(read.required)}</text></svg>'
     )

@@ -23,8 +23,7 @@ def result(bound: Bound, **more: Any) -> dict[str, Any]:
 
     Its fields are those of :class:`certify.report.rows.Row`; ``more`` adds to them, or overrides them.
     """
-    from certify.report.records import row_of
-    from certify.report.rows import Row
+    from certify.report.rows import Row, row_of
 
     known: dict[str, Any] = {
         "item": bound.name,
@@ -60,12 +59,16 @@ def overall(verdicts: Iterable[str]) -> str:
 
 def junit(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
     """Return JUnit properties: ``basin.<field>`` for one gate; for several, each under its evidence and benchmark."""
+    from certify.report.rows import read_rows
+
     properties: list[tuple[str, object]] = []
     if len(results) > 1:
         properties.append(("basin.verdict", overall(r["verdict"] for r in results)))
     for r in results:
         prefix = "basin" if len(results) == 1 else f"basin.{r['evidence']}.{r['benchmark']}"
+        (row,) = read_rows([r])
         properties += [(f"{prefix}.{field}", r[field]) for field in PROPERTIES]
+        properties.append((f"{prefix}.bound", row.found))
         for compared in r.get("baselines", ()):
             place = f"{prefix}.baseline.{compared['metric']}"
             properties += [(f"{place}.{field}", compared[field]) for field in COMPARISON_PROPERTIES]

@@ -218,12 +218,11 @@ class Session:
     def _layers(self, bound: Bound) -> list[tuple[str, float]]:
         """Return the tensors that moved most, where somebody will read it: all weights are streamed for it."""
         from certify.errors import CertifyError
-        from certify.report.records import layer_shares
 
         if bound.verdict == CERTIFIED and self.config.get_verbosity() < 2:
             return []
         try:
-            return list(layer_shares(self.sources.displacement(bound.base, bound.checkpoint)))
+            return list(self.sources.displacement(bound.base, bound.checkpoint).largest())
         except CertifyError:  # another architecture: the failure text says so
             return []
 
@@ -242,7 +241,7 @@ class Session:
 
     def _p_value(self, bound: Bound) -> float | None:
         """Return the gate's p-value for the line on all gates together; None where it is the only one."""
-        from certify.evidence.suite import p_value
+        from certify.joint import p_value
 
         if not self.several:
             return None

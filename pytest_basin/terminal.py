@@ -13,7 +13,7 @@ from pytest_basin.options import COMMAND_LINE
 from pytest_basin.session import Session
 from pytest_basin.suite import holm_line, suite_alpha
 
-COLUMNS = ("evidence", "{unit}", "lower", "upper", "need", "n", "verdict", "time")
+COLUMNS = ("item", "evidence", "bound", "required", "estimate", "n", "verdict", "time")
 SINCE = ("since the baseline", "metric", "lost", "lower", "upper", "allowed", "verdict")
 
 Row = Mapping[str, Any]
@@ -33,15 +33,13 @@ def context_lines(session: Session, verbosity: int) -> list[str]:
 
 
 def summary_lines(rows: Sequence[Row], verbosity: int) -> list[str]:
-    """Return a table for each unit and a count of verdicts; with ``-q`` the count alone.
+    """Return a table and a count of verdicts; with ``-q`` the count alone.
 
     ``-v`` adds each claim and where its settings come from, ``-vv`` the tensors that moved most.
     """
-    lines = []
+    lines = list[str]()
     if verbosity >= 0:
-        for unit in dict.fromkeys(r["unit"] for r in rows):
-            lines += table(unit, [r for r in rows if r["unit"] == unit])
-        lines += since_table(rows)
+        lines += [*table(rows), *since_table(rows)]
     if verbosity > 0:
         for r in rows:
             lines += [f" {r['item']}: {r['claim']}", f"   {r['settings']}", *(f"   {note}" for note in r["notes"])]
@@ -50,16 +48,15 @@ def summary_lines(rows: Sequence[Row], verbosity: int) -> list[str]:
     return [*lines, " " + totals(rows)]
 
 
-def table(unit: str, rows: Sequence[Row]) -> list[str]:
-    """Return aligned rows: lower bounds rounded down, upper bounds up, estimates to nearest."""
-    from certify.evidence.judgement import down, up
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each gate, with the bound that its verdict rests on."""
+    from certify.report.rows import read_rows
 
-    cells = [["item", *(column.format(unit=unit) for column in COLUMNS)]]
-    for r in rows:
-        value = "-" if r["value"] is None else f"{r['value']:.3f}"
-        n = f"{r['n']} {r['of']}" if r["n"] else "-"
-        bounds = [value, down(r["lower"]), up(r["upper"]), f"{r['need']:g}"]
-        cells.append([r["item"], r["evidence"], *bounds, n, r["verdict"].upper(), f"{r['seconds']:.1f} s"])
+    cells: list[Sequence[str]] = [COLUMNS]
+    for r, row in zip(rows, read_rows(rows), strict=True):
+        n = row.trials if row.n else "-"
+        numbers = [row.found, row.asked, row.estimate, n]
+        cells.append([row.item, row.evidence, *numbers, r["verdict"].upper(), f"{r['seconds']:.1f} s"])
     return aligned(cells)
 
 

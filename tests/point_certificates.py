@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certify.certificate import Certificate, make_certificate
+from certify.certificate import Certificate
 from certify.evidence import PointEvidence, Requirement
 from certify.evidence.paired_items import PairedScores
 from certify.records import BenchmarkIdentity, Environment, ModelIdentity
@@ -37,4 +37,4 @@ def certificate(wrong: int, mark: str = "1", **more: object) -> Certificate:
         "evidence": PointEvidence(scores=scores),
         "environment": Environment(python="3.12", platform="Linux", packages={"torch": "2.13.0"}),
     }
-    return make_certificate(**{**fields, **more})  # type: ignore[arg-type]
+    return Certificate.make(**{**fields, **more})  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from certify.cli.progress import carried_out
 from certify.errors import InvalidPlan
 from certify.evidence import alpha_of, requirement_of
 from certify.measuring import Base, choose_engine, measure_width, pilot_grid
-from certify.measuring.base import check_grid
+from certify.measuring.at_base import check_grid
 from certify.measuring.plan import EngineName
 from certify.report.basin import basin_table, summary_lines
 

@@ -13,10 +13,11 @@ from certify.checkpoints import open_checkpoint
 from certify.checkpoints.compare import spelling_differences
 from certify.cli.progress import carried_out
 from certify.evidence import alpha_of, requirement_of
-from certify.evidence.suite import holm_certified
+from certify.joint import holm_certified
 from certify.measuring import Base
 from certify.measuring import check as check_checkpoint
 from certify.noise import open_subspace
+from certify.report.rows import row_of
 from certify.report.table import verdict_table
 
 
@@ -65,7 +66,7 @@ def run_check(
         )
     if run.world.rank > 0:
         return certificates
-    out.print(verdict_table(certificates, informational))
+    out.print(verdict_table([row_of(c) for c in certificates], informational))
     print_claims(out, certificates)
     if verbose:
         for line in spelling_differences(opened.checkpoint, judged) or ["nothing"]:
@@ -75,7 +76,7 @@ def run_check(
         out.print(holm_line(decisive, alpha_of(confidence)), markup=False)
     if output is not None:
         for certificate in certificates:
-            out.print(f"wrote {certificate.to_json(output / file_name(certificate))}", markup=False)
+            out.print(f"wrote {certificate.to_json(output / certificate.file_name)}", markup=False)
     return certificates
 
 
@@ -92,8 +93,3 @@ def holm_line(certificates: Sequence[Certificate], alpha: float) -> str:
     holds = holm_certified(certificates, alpha)
     held = ", ".join(c.evidence.kind for c, yes in zip(certificates, holds, strict=True) if yes)
     return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"
-
-
-def file_name(certificate: Certificate) -> str:
-    """Return the certificate's file name: checkpoint, benchmark and kind."""
-    return f"{certificate.checkpoint.name}.{certificate.benchmark.name}.{certificate.evidence.kind}.json"

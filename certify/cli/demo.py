@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from certify.certificate import Certificate, Measurement, read_document
-from certify.cli.check import file_name, print_claims
+from certify.cli.check import print_claims
 from certify.cli.exits import Exit
 from certify.cli.progress import progress_bars
 from certify.demo import DATA
@@ -99,7 +99,7 @@ def _write(
     from certify.report.figures import basin_figure, distance_figure, save, segment_figure
 
     written = [measurement.to_json(folder / "measurement.json")]
-    written += [c.to_json(folder / "certificates" / file_name(c)) for c in certificates]
+    written += [c.to_json(folder / "certificates" / c.file_name) for c in certificates]
     figures = {
         "basin": basin_figure(measurement, certificates, requirement, ALPHA),
         "segments": segment_figure(certificates, requirement),
@@ -111,9 +111,10 @@ def _write(
 
 
 def _report(out: Console, certificates: list[Certificate], written: list[Path]) -> None:
+    from certify.report.rows import row_of
     from certify.report.table import verdict_table
 
-    out.print(verdict_table(certificates))
+    out.print(verdict_table([row_of(c) for c in certificates]))
     print_claims(out, certificates)
     for folder in dict.fromkeys(path.parent for path in written):
         names = [path.name for path in written if path.parent == folder]

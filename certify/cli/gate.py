@@ -20,7 +20,7 @@ from certify.evidence.sequential import ScoreRequirement, gate_plan
 from certify.measuring import Base
 from certify.measuring.checkpoint import Candidate
 from certify.measuring.trials import EngineChoice
-from certify.report.words import gate_lines
+from certify.report.words import document_lines
 
 
 def run_gate(
@@ -77,7 +77,7 @@ def run_gate(
         record = candidate.sequential(law, requirement, plan, engine=choice, user_seed=seed, run=run)
     if run.world.rank > 0:
         return record
-    for line in gate_lines(record):
+    for line in document_lines(record):
         out.print(line, markup=False)
     if output is not None:
         out.print(f"wrote {record.to_json(output)}", markup=False)

@@ -22,7 +22,7 @@ from certify.measuring import (
     sigma_grid,
     subspace_law,
 )
-from certify.measuring.base import check_plan
+from certify.measuring.at_base import check_plan
 from certify.measuring.pilot import allowed_drop
 from certify.measuring.plan import EngineName, duration
 from certify.measuring.replay import audit, audit_lines

@@ -10,7 +10,7 @@ from rich.console import Console
 from certify.certificate import DOCUMENTS, AnyDocument, read_as
 from certify.errors import CertificateMismatch, InvalidInput, InvalidPlan, UnsupportedSchema
 from certify.report.gates import Context, ReportType, Row, render, row_of, write_report
-from certify.report.record import read_report
+from certify.report.json_report import read_report
 from certify.verify import differences
 
 

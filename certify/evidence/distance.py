@@ -22,9 +22,11 @@ from certify.bounds import (
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import (
     NO_INTERVAL,
+    Deciding,
     Interval,
     Judgement,
     Requirement,
+    Shown,
     Verdict,
     down,
     percent,
@@ -33,6 +35,7 @@ from certify.evidence.judgement import (
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, POPULATION_PREMISE, Items
 from certify.evidence.point import above_chance_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS, DrawScores
+from certify.evidence.trials import RecordedRun, Subject
 from certify.laws import mahalanobis, strong_upper
 from certify.planning import Design, best_bound, largest_radius
 from certify.records import (
@@ -137,6 +140,15 @@ class BaseDraws(Record):
         """Return the best lower bound at distance r that n draws of this design could have given."""
         return best_bound(DESIGNS[self.design], self.n, alpha, r, self.eta)
 
+    def run(self, where: str, subject: Subject) -> RecordedRun:
+        """Return what was drawn, as ``verify`` and ``--replay`` look at it."""
+        if self.design == "table":
+            return RecordedRun.of(
+                where, "distance", subject, self.law, self.n, self.seed, self.engine, self.draws.scores
+            )
+        scores = [None if failed else s for s, failed in zip(self.draws.scores, self.draws.shares_failed, strict=True)]
+        return RecordedRun.of(where, "pairs", subject, self.law, self.n, self.seed, self.engine, scores)
+
     def _base_level(self, alpha: float) -> float:
         return max(0.0, clopper_pearson_lower(round(sum(self.draws.scores)), self.n, alpha) - self.eta)
 
@@ -157,6 +169,13 @@ class Displacement(Record):
     differences: tuple[str, ...] = ()
     delta_norm: NonNegative
     dimension: Annotated[int, Field(gt=0)]
+
+    def largest(self, count: int = 5) -> tuple[tuple[str, float], ...]:
+        """Return the tensors that moved most, each with its share of the squared distance."""
+        squares = {name: norm * norm for name, norm in self.norms.items() if norm > 0}
+        whole = sum(squares.values())
+        moved = sorted(squares.items(), key=lambda entry: (-entry[1], entry[0]))[:count]
+        return tuple((name, square / whole) for name, square in moved)
 
 
 class DistanceEvidence(Record):
@@ -349,21 +368,63 @@ class DistanceEvidence(Record):
         outcome = "enough for" if verdict is Verdict.CERTIFIED else "too little to decide"
         which = "every checkpoint of the subspace" if isinstance(d.law, SubspaceNoise) else "every checkpoint"
         where = f"the population behind {benchmark.name}" if population else benchmark.name
+        deciding = self._deciding(requirement, bound, interval)
+        bounded = {
+            "score": f"scores {deciding.side}",
+            "retention": f"keeps {deciding.side} of the base's score above chance",
+            "drop": f"scores {deciding.side} below the base without noise",
+        }
         return (
             f"With {percent(alpha)} confidence over {drawn}{' and the items' if population else ''}, {which} within "
-            f"{up(self.r)} sigma of it (this one included) {self._bounded(requirement, bound, interval)} on {where} on "
+            f"{up(self.r)} sigma of it (this one included) {bounded[deciding.quantity]} on {where} on "
             f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
         )
 
-    def _bounded(self, requirement: Requirement, bound: float, interval: Interval) -> str:
-        """Say the one bound that the verdict rests on; the others hold at the same confidence alone, not with it."""
-        if requirement.unit == "absence":
-            return f"scores at most {up(interval.upper)}"
+    def _deciding(self, requirement: Requirement, bound: float, interval: Interval) -> Deciding:
+        """Return the one bound that the verdict rests on; the others hold at the same confidence alone, not with it."""
+        if requirement.unit == "absence" or (requirement.unit == "drop" and self.items == "population"):
+            return Deciding(quantity=requirement.quantity, upper=interval.upper)
         if requirement.unit == "retention" and interval.lower is not None:
-            return f"keeps at least {down(interval.lower)} of the base's score above chance"
-        if requirement.unit == "drop" and self.items == "population":
-            return f"scores at most {up(interval.upper)} below the base without noise"
-        return f"scores at least {down(bound)}"
+            return Deciding(quantity="retention", lower=interval.lower)
+        return Deciding(quantity="score", lower=bound)
+
+    def shown(
+        self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
+    ) -> Shown:
+        """Return what a report says beside the judgement."""
+        q, d = judgement.quantities, self.draws
+        away = "infinitely far" if q["r"] is None else f"{up(q['r'], 1)} sigma away"
+        radius = "" if q["certified_radius"] is None else f", certified radius {down(q['certified_radius'])} sigma"
+        design = "one item each, Clopper-Pearson" if d.design == "pairs" else "all items each, rank-grid band"
+        return Shown.judged(
+            judgement,
+            bound=self._deciding(requirement, q["bound"] or 0.0, judgement.interval),
+            place=("r infinite" if q["r"] is None else f"r {up(q['r'], 2)} sigma",),
+            facts=f"{away}{radius}{' (vacuous)' if judgement.vacuous else ''}",
+            n=d.n,
+            of="draws",
+            items=self.items,
+            method=f"draws at the base, {design}",
+            layers=self.displacement.largest() if d.law.kind == "weights" else (),
+        )
+
+    @property
+    def unnoised(self) -> None:
+        """The base's own item scores: not kept."""
+        return
+
+    def runs(self, subject: Subject) -> tuple[RecordedRun, ...]:
+        """Return the recorded draws."""
+        return (self.draws.run("evidence.draws", subject),)
+
+    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
+        """Return what disagrees with the rest of the record."""
+        lines = []
+        if self.draws.alpha != alpha:
+            lines.append(f"alpha: recorded {alpha!r}, the draws declared {self.draws.alpha!r}")
+        if self.draws.design == "pairs" and benchmark.graded:
+            lines.append("evidence.draws: pairs of a graded benchmark have no valid bound")
+        return lines
 
 
 def best_rung(

@@ -108,6 +108,11 @@ class Judgement(Record):
     claim: str
     limits: tuple[str, ...]
 
+    @property
+    def interval(self) -> Interval:
+        """Estimate and bounds."""
+        return Interval(value=self.value, lower=self.lower, upper=self.upper)
+
     @classmethod
     def of(cls, requirement: Requirement, interval: Interval, verdict: Verdict, **rest: Any) -> Judgement:
         """Return the judgement of an interval in the requirement's unit."""
@@ -120,6 +125,74 @@ class Judgement(Record):
             need=requirement.limit,
             **rest,
         )
+
+
+class Deciding(Record):
+    """The bound that a verdict rests on, as its claim says it: one side where it decides, else what there is.
+
+    ``quantity`` is the claim's word for what is bounded. Claims and reports print this and nothing else as the bound.
+    """
+
+    quantity: str
+    lower: float | None = None
+    upper: float | None = None
+
+    @classmethod
+    def of(cls, requirement: Requirement, verdict: Verdict, interval: Interval) -> Deciding:
+        """Return the side of ``interval`` that the verdict rests on, both where neither decides."""
+        if verdict is Verdict.UNDECIDED:
+            return cls(quantity=requirement.quantity, lower=interval.lower, upper=interval.upper)
+        if (verdict is Verdict.CERTIFIED) == requirement.at_most:
+            return cls(quantity=requirement.quantity, upper=interval.upper)
+        return cls(quantity=requirement.quantity, lower=interval.lower)
+
+    @property
+    def side(self) -> str:
+        """The bound without its quantity, outward rounded; dashes where there is none."""
+        if (self.lower is None) == (self.upper is None):
+            return f"between {down(self.lower)} and {up(self.upper)}"
+        return f"at least {down(self.lower)}" if self.upper is None else f"at most {up(self.upper)}"
+
+    @property
+    def words(self) -> str:
+        """The bound in words."""
+        if self.lower is not None and self.upper is not None:
+            return f"{self.quantity} {down(self.lower)} to {up(self.upper)}"
+        none = self.lower is None and self.upper is None
+        return f"no bound on the {self.quantity}" if none else f"{self.quantity} {self.side}"
+
+    @property
+    def signs(self) -> str:
+        """The bound in signs, for tables."""
+        return self.words.replace("at least", ">=").replace("at most", "<=")
+
+
+class Shown(Record):
+    """What one kind of evidence puts into the one row that every report prints.
+
+    ``interval`` and ``need`` are in ``unit``, with the bounds that the verdict rests on. ``bound`` is as the claim says
+    it, ``place`` where the checkpoint lies (short), ``facts`` what was counted (a sentence part). ``n`` counts ``of``.
+    ``layers`` are the tensors that moved most, each with its share of the squared distance.
+    """
+
+    unit: Literal["drop", "retention", "absence", "score"]
+    need: float
+    interval: Interval
+    bound: Deciding | None
+    place: tuple[str, ...] = ()
+    facts: str = ""
+    n: int
+    of: Literal["items", "draws"]
+    items: Literal["population", "fixed"]
+    method: str
+    quantities: dict[str, float | None]
+    layers: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def judged(cls, judgement: Judgement, **rest: Any) -> Shown:
+        """Return what is shown of a judgement in the requirement's unit."""
+        own = {"unit": judgement.unit, "need": judgement.need, "quantities": judgement.quantities}
+        return cls(**{**own, "interval": judgement.interval, **rest})
 
 
 def decide_or_vacuous(
@@ -283,12 +356,3 @@ def _places(x: float) -> int:
 def percent(alpha: float) -> str:
     """Format a confidence of 1 - alpha as a percentage, never more than it is."""
     return f"{floor_to(100 * (1 - alpha), 4):g} %"
-
-
-def decisive(requirement: Requirement, verdict: Verdict, interval: Interval) -> str:
-    """Say the bound that a verdict rests on, or both where neither decides; outward rounded."""
-    if verdict is Verdict.UNDECIDED:
-        return f"between {down(interval.lower)} and {up(interval.upper)}"
-    if (verdict is Verdict.CERTIFIED) == requirement.at_most:
-        return f"at most {up(interval.upper)}"
-    return f"at least {down(interval.lower)}"

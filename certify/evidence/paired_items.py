@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from certify.bounds import (
     paired_difference_lower,
 )
 from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
-from certify.records import NonNegative, Record, Seed, Unit
+from certify.records import BenchmarkIdentity, NonNegative, Record, Seed, Unit, order_of
 
 Items = Literal["population", "fixed"]
 # None is an item without an answer (crash, NaN): 0 where something must be kept, 1 where it must be absent.
@@ -58,6 +59,32 @@ def order_words(graded: bool, order: Seed | None) -> str:
     return ", taken in an order drawn from a seed" if graded and order is not None else ""
 
 
+def paired_method(graded: bool) -> str:
+    """Return how paired items are bounded, in words."""
+    return f"items paired with the base, {'betting' if graded else 'exact one-pass'} bounds"
+
+
+def unlike_benchmark(benchmark: BenchmarkIdentity, counts: Iterable[int], graded: bool) -> list[str]:
+    """Return what item scores of these numbers contradict of the benchmark they are said to be of."""
+    lines = (
+        [] if graded == benchmark.graded else [f"evidence: graded is {graded}, the benchmark's is {benchmark.graded}"]
+    )
+    wrong = [count for count in counts if count != benchmark.items]
+    return lines + [f"evidence: {count} item scores, the benchmark has {benchmark.items} items" for count in wrong]
+
+
+def unlike_order(benchmark: BenchmarkIdentity, where: str, order: Seed | None) -> list[str]:
+    """Return whether graded items were taken in another order than the benchmark fixes."""
+    expected = order_of(benchmark)
+    if order == expected:
+        return []
+    return [f"{where}.order: recorded {_short(order)}, the benchmark gives {_short(expected)}"]
+
+
+def _short(order: Seed | None) -> str:
+    return "none" if order is None else f"{order.value[:16]}..."
+
+
 class PairedScores(Record):
     """Scores of the same items, in the same order, at the base and at one other set of weights.
 
@@ -86,6 +113,11 @@ class PairedScores(Record):
     def m(self) -> int:
         """Number of items."""
         return len(self.base)
+
+    @property
+    def method(self) -> str:
+        """How the scores are bounded, in words."""
+        return paired_method(self.graded)
 
     @property
     def losses(self) -> list[float]:

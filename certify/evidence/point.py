@@ -6,12 +6,13 @@ from typing import Literal
 
 from certify.evidence.judgement import (
     NO_INTERVAL,
+    Deciding,
     Interval,
     Judgement,
     Requirement,
+    Shown,
     Verdict,
     decide_or_vacuous,
-    decisive,
     nothing_claimed,
     percent,
     retention,
@@ -20,11 +21,15 @@ from certify.evidence.judgement import (
 from certify.evidence.paired_items import (
     DEPLOYMENT_LIMIT,
     Items,
+    ItemScores,
     PairedScores,
     items_premise,
     kept,
     order_words,
+    unlike_benchmark,
+    unlike_order,
 )
+from certify.evidence.trials import RecordedRun, Subject
 from certify.records import BenchmarkIdentity, Record
 
 
@@ -96,7 +101,7 @@ class PointEvidence(Record):
             return nothing_claimed(benchmark.name, requirement, benchmark.chance, counts)
         if self.items == "fixed":
             return f"On exactly these {s.m} items of {benchmark.name}: {counts} ({requirement.describe()} required)."
-        bound = decisive(requirement, verdict, interval)
+        bound = Deciding.of(requirement, verdict, interval).side
         if verdict is Verdict.UNDECIDED:
             return (
                 f"Undecided whether {requirement.describe()} holds for the checkpoint on {benchmark.name}: {counts}, "
@@ -107,3 +112,35 @@ class PointEvidence(Record):
             f"{requirement.quantity} on the population behind {benchmark.name} is {bound} "
             f"({counts}; {requirement.describe()} required)."
         )
+
+    def shown(
+        self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
+    ) -> Shown:
+        """Return what a report says beside the judgement."""
+        q, s = judgement.quantities, self.scores
+        return Shown.judged(
+            judgement,
+            bound=Deciding.of(requirement, judgement.verdict, judgement.interval),
+            facts=(
+                f"{s.lost} items lost, {s.gained} gained; score {q['base_score']:.3f} at the base, "
+                f"{q['checkpoint_score']:.3f} here, chance {benchmark.chance:.3g}"
+            ),
+            n=s.m,
+            of="items",
+            items=self.items,
+            method=s.method,
+        )
+
+    @property
+    def unnoised(self) -> ItemScores:
+        """The base's own item scores."""
+        return self.scores.base
+
+    def runs(self, subject: Subject) -> tuple[RecordedRun, ...]:
+        """Return the recorded draws: none."""
+        return ()
+
+    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
+        """Return what disagrees with the rest of the record; ``ordered`` where its version fixes the items' order."""
+        lines = unlike_benchmark(benchmark, [self.scores.m], self.scores.graded)
+        return lines + (unlike_order(benchmark, "evidence.scores", self.scores.order) if ordered else [])

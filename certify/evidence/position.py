@@ -10,9 +10,11 @@ from certify.evidence.distance import Displacement
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import (
     NO_INTERVAL,
+    Deciding,
     Interval,
     Judgement,
     Requirement,
+    Shown,
     Verdict,
     down,
     no_more_than,
@@ -29,8 +31,12 @@ from certify.evidence.paired_items import (
     PairedScores,
     kept,
     order_words,
+    paired_method,
+    unlike_benchmark,
+    unlike_order,
 )
 from certify.evidence.point import above_chance_note
+from certify.evidence.trials import RecordedRun, Subject
 from certify.laws import slice_position
 from certify.records import (
     ActivationIdentity,
@@ -137,6 +143,21 @@ class Basin(Record):
         """What the engine of the levels and the origin of the grid add to the limits of a claim."""
         engines = engine_limits([level.engine for level in self.levels], len(self.base) * len(self.levels))
         return (*engines, PILOT_LIMIT) if self.grid == "pilot" else engines
+
+    def runs(self, where: str, subject: Subject) -> tuple[RecordedRun, ...]:
+        """Return the draws of every level, as ``verify`` and ``--replay`` look at them."""
+        return tuple(
+            RecordedRun.of(
+                f"{where}.levels.{i}", "basin", subject, level.law, len(level.scores), level.seed, level.engine,
+                level.scores,
+            )
+            for i, level in enumerate(self.levels)
+        )  # fmt: skip
+
+    def contradictions(self, where: str, benchmark: BenchmarkIdentity, ordered: bool) -> list[str]:
+        """Return what disagrees with the benchmark that it is said to be of."""
+        lines = unlike_benchmark(benchmark, [len(self.base)], self.graded)
+        return lines + (unlike_order(benchmark, where, self.order) if ordered else [])
 
     @property
     def base_score(self) -> float:
@@ -321,6 +342,46 @@ class PositionEvidence(Record):
                 f"{requirement.quantity} of {segment} between {down(worst.lower)} and {up(worst.upper)})."
             )
         return text[0].upper() + text[1:]
+
+    def shown(
+        self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
+    ) -> Shown:
+        """Return what a report says beside the judgement.
+
+        A certificate rests on each point alone, at alpha; every other verdict on all of them at once, as the judgement.
+        """
+        interval = judgement.interval
+        if judgement.verdict is Verdict.CERTIFIED:
+            each = [self._point(p, requirement, alpha, benchmark.chance) for p in self.points]
+            interval = _worst(requirement, each)
+        q = judgement.quantities
+        place = (f"alpha* {up(q['alpha_star'], 4)}", f"sigma* {level_text(q['sigma_star'])}")
+        return Shown.judged(
+            judgement,
+            interval=interval,
+            bound=Deciding.of(requirement, judgement.verdict, interval),
+            place=place,
+            facts=", ".join(place),
+            n=len(self.basin.base),
+            of="items",
+            items=self.items,
+            method=f"{paired_method(self.basin.graded)}, at {len(self.points)} points of the segment",
+            layers=self.displacement.largest(),
+        )
+
+    @property
+    def unnoised(self) -> ItemScores:
+        """The base's own item scores."""
+        return self.basin.base
+
+    def runs(self, subject: Subject) -> tuple[RecordedRun, ...]:
+        """Return the recorded draws, those of the basin."""
+        return self.basin.runs("evidence.basin", subject)
+
+    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
+        """Return what disagrees with the rest of the record."""
+        lines = self.basin.contradictions("evidence.basin", benchmark, ordered)
+        return lines + unlike_benchmark(benchmark, [len(p.scores) for p in self.points], benchmark.graded)
 
 
 def _worst(requirement: Requirement, points: list[Interval]) -> Interval:

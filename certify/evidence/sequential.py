@@ -15,22 +15,21 @@ from pydantic import Field, model_validator
 
 from certify.errors import InvalidPlan
 from certify.evidence.engines import engine_limits
-from certify.evidence.judgement import Verdict, no_less_than, no_more_than, percent
+from certify.evidence.judgement import Deciding, Interval, Shown, Verdict, no_less_than, no_more_than, percent
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, kept
 from certify.evidence.point import own_settings_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS
+from certify.evidence.trials import RecordedRun, Subject
 from certify.gates import Decision, GatePlan
 from certify.planning import draws_for_power
 from certify.records import (
     ActivationIdentity,
     BenchmarkIdentity,
     EngineIdentity,
-    ModelIdentity,
     NoiseLaw,
     Record,
     Seed,
     Unit,
-    derive_seed,
 )
 
 CAP = 1.5  # of the fixed size with the same power (theory, "Gates")
@@ -124,22 +123,6 @@ def gate_plan(
     if least > cap:
         raise InvalidPlan(f"this gate cannot pass with {cap} draws: {least} are needed if all are right")
     return plan
-
-
-def gate_seed(
-    law: NoiseLaw,
-    benchmark: BenchmarkIdentity,
-    base: ModelIdentity,
-    checkpoint: ModelIdentity,
-    cap: int,
-    *,
-    user_seed: int = 0,
-    attempt: int = 0,
-) -> Seed:
-    """Return the seed of a gate's draws and items: fresh for each checkpoint, law, benchmark and cap."""
-    return derive_seed(
-        "sequential", law, benchmark, base, checkpoint=checkpoint, n=cap, user_seed=user_seed, attempt=attempt
-    )
 
 
 def decide_at(plan: GatePlan, eta: float, n: int, right: int, unclear: int = 0) -> Decision:
@@ -287,3 +270,56 @@ class SequentialEvidence(Record):
             more = least_to_pass(self.plan, self.eta, len(self.outcomes), right)
             notes += (f"{more} more right answers in a row would have passed",)
         return notes
+
+    def shown(
+        self, benchmark: BenchmarkIdentity, requirement: ScoreRequirement, alpha: float, judgement: GateJudgement
+    ) -> Shown:
+        """Return what a report says: the bound is the required score, and a stopped mean is no estimate."""
+        p0 = self.plan.p0
+        lower, upper = (p0 if judgement.verdict is v else None for v in (Verdict.CERTIFIED, Verdict.REFUTED))
+        unclear = f", {judgement.unclear} unclear" if judgement.unclear else ""
+        return Shown(
+            unit="score",
+            need=p0,
+            interval=Interval(value=None, lower=lower, upper=upper),
+            bound=Deciding(quantity="score", lower=lower, upper=upper),
+            facts=f"{judgement.right} of {judgement.drawn} trials right{unclear}",
+            n=judgement.drawn,
+            of="draws",
+            items="fixed",
+            method=f"one random item under each draw, sequential test ({judgement.decision.value})",
+            quantities={
+                "right": float(judgement.right),
+                "unclear": float(judgement.unclear),
+                "p1": self.plan.p1,
+                "cap": float(self.plan.cap),
+            },
+        )
+
+    @property
+    def unnoised(self) -> None:
+        """The base's own item scores: its draws lie at the checkpoint."""
+        return
+
+    def runs(self, subject: Subject) -> tuple[RecordedRun, ...]:
+        """Return the recorded draws, at the checkpoint; an item without an answer was recorded as wrong."""
+        return (
+            RecordedRun.of(
+                "evidence", "sequential", subject, self.law, self.plan.cap, self.seed, self.engine, self.scores, 0.0
+            ),
+        )
+
+    def contradictions(self, benchmark: BenchmarkIdentity, requirement: ScoreRequirement) -> list[str]:
+        """Return what disagrees with the rest of the record."""
+        lines, base, p0 = list[str](), requirement.base, self.plan.p0
+        if base is not None and len(base) != benchmark.items:
+            lines.append(f"requirement.base: {len(base)} scores, the benchmark has {benchmark.items} items")
+        if benchmark.graded:
+            lines.append("benchmark: is graded, so a gate on single items has no valid test")
+        try:
+            level = requirement.level(benchmark.chance)
+        except InvalidPlan as problem:
+            return [*lines, f"evidence: {problem}"]
+        if not math.isclose(p0, level, rel_tol=1e-9):
+            lines.append(f"evidence.plan.p0: recorded {p0!r}, recomputed {level!r}")
+        return lines

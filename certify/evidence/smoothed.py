@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from certify.bounds import betting_lower, betting_upper, clopper_pearson_interval, paired_difference_lower
 from certify.evidence.judgement import (
     NO_INTERVAL,
+    Deciding,
     Interval,
     Judgement,
     Requirement,
+    Shown,
     Verdict,
     decide_or_vacuous,
-    decisive,
     interval_in_unit,
     nothing_claimed,
     percent,
@@ -24,6 +25,7 @@ from certify.evidence.judgement import (
 )
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT
 from certify.evidence.point import above_chance_note, own_settings_note
+from certify.evidence.trials import RecordedRun, Subject
 from certify.records import BenchmarkIdentity, ExplicitIdentity, NoiseLaw, Record, Seed, Unit
 
 SMOOTHED_LIMITS = (
@@ -183,7 +185,7 @@ class SmoothedEvidence(Record):
         under = f"under {self.law.describe()} ({self.n} paired draws)"
         if vacuous:
             return nothing_claimed(benchmark.name, requirement, benchmark.chance, f"{means}, {under}")
-        bound = decisive(requirement, verdict, interval)
+        bound = Deciding.of(requirement, verdict, interval).side
         if verdict is Verdict.UNDECIDED:
             return (
                 f"Undecided whether {requirement.describe()} holds for the noise-averaged checkpoint on "
@@ -193,6 +195,35 @@ class SmoothedEvidence(Record):
             f"With {percent(alpha)} confidence over the draws, the noise-averaged {requirement.quantity} on "
             f"{benchmark.name} {under} is {bound} ({means}; {requirement.describe()} required)."
         )
+
+    def shown(
+        self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
+    ) -> Shown:
+        """Return what a report says beside the judgement."""
+        return Shown.judged(
+            judgement,
+            bound=Deciding.of(requirement, judgement.verdict, judgement.interval),
+            facts=f"noise-averaged score {self.base.mean:.3f} at the base, {self.checkpoint.mean:.3f} here",
+            n=self.n,
+            of="draws",
+            items="fixed",
+            method="draws paired by seed, betting bounds",
+        )
+
+    @property
+    def unnoised(self) -> None:
+        """The base's own item scores: not kept."""
+        return
+
+    def runs(self, subject: Subject) -> tuple[RecordedRun, ...]:
+        """Return the draws at the base; those at the checkpoint share their seed."""
+        return (
+            RecordedRun.of("evidence", "smoothed", subject, self.law, self.n, self.seed, self.engine, self.base.scores),
+        )
+
+    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
+        """Return what disagrees with the rest of the record: nothing can."""
+        return []
 
 
 def mean_of_draws(scores: Sequence[float], alpha: float, eta: float = 0.0) -> Interval:

@@ -18,15 +18,17 @@ from certify.evidence.judgement import (
     Interval,
     Requirement,
     RequirementUnit,
+    Shown,
     Verdict,
     no_less_than,
     percent,
     vacuous_note,
 )
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores
 from certify.evidence.point import above_chance_note
 from certify.evidence.position import POSITION_LIMITS, Basin, level_text
 from certify.evidence.smoothed import mean_of_draws
+from certify.evidence.trials import RecordedRun, Subject
 from certify.laws import slice_position
 from certify.records import BenchmarkIdentity, ModelIdentity, Record
 
@@ -246,6 +248,39 @@ class WidthEvidence(Record):
         return (
             f"{sure}, {what} is {asked} at every sigma of the grid up to sigma* = {level_text(width)} ({held}).{above}"
         )
+
+    def shown(
+        self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: WidthJudgement
+    ) -> Shown:
+        """Return what a report says beside the judgement: a width, which is no bound in the requirement's unit."""
+        beyond = judgement.refuted_from
+        above = "" if beyond is None else f", refuted from {no_less_than(beyond)}"
+        return Shown(
+            unit=judgement.unit,
+            need=judgement.need,
+            interval=NO_INTERVAL,
+            bound=None,
+            place=(f"sigma* {level_text(judgement.sigma_star)}{above}",),
+            n=len(self.basin.base),
+            of="items",
+            items="population",
+            method=f"one draw for each item, at {len(self.basin.levels)} sigmas in a fixed sequence",
+            quantities={"sigma_star": judgement.sigma_star, "refuted_from": beyond},
+        )
+
+    @property
+    def unnoised(self) -> ItemScores:
+        """The base's own item scores."""
+        return self.basin.base
+
+    def runs(self, subject: Subject) -> tuple[RecordedRun, ...]:
+        """Return the recorded draws: of the basin, and of whole benchmarks."""
+        whole = (draws.run(f"evidence.draws.{i}", subject) for i, draws in enumerate(self.draws))
+        return (*self.basin.runs("evidence.basin", subject), *whole)
+
+    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
+        """Return what disagrees with the rest of the record."""
+        return self.basin.contradictions("evidence.basin", benchmark, ordered)
 
 
 def _placed(place: Place, width: float | None) -> PlaceJudgement:

@@ -1,6 +1,7 @@
 """Measuring: draws -> engine -> scores -> records. No claim is made here."""
 
-from certify.measuring.base import Base, PlannedDraws, measure_base, subspace_law
+from certify.measuring.at_base import PlannedDraws, measure_base, subspace_law
+from certify.measuring.base import Base
 from certify.measuring.gate import certify, check
 from certify.measuring.pilot import pilot_sigma, sigma_grid
 from certify.measuring.plan import choose_engine

@@ -26,6 +26,7 @@ from certify.evidence.distance import Displacement, best_rung
 from certify.evidence.paired_items import Items, ItemScores, PairedScores
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement
+from certify.evidence.trials import Subject, Trials
 from certify.measuring.base import Base
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, item_scores, mean
@@ -33,7 +34,7 @@ from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, show
 from certify.measuring.trials import EXPLICIT, EngineChoice
 from certify.noise import Subspace, noised
 from certify.noise.walk import Span, Walk, towards
-from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, derive_seed, order_of
+from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, order_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,6 +67,11 @@ class Candidate:
         if not self._loaded:
             self._loaded.append(load_model(self.checkpoint, self.base.device))
         return self._loaded[0]
+
+    @property
+    def subject(self) -> Subject:
+        """What draws at it are of."""
+        return Subject(self.base.scorer.identity, self.base.checkpoint.identity, self.checkpoint.identity)
 
     @property
     def scores(self) -> ItemScores:
@@ -124,15 +130,7 @@ class Candidate:
         self._same_tokenizer("smoothed")
         _ = self._moved  # refuses another architecture or an inexact cast
         base, scorer = self.base, self.base.scorer
-        seed = derive_seed(
-            "smoothed",
-            law,
-            scorer.identity,
-            base.checkpoint.identity,
-            checkpoint=self.checkpoint.identity,
-            n=n,
-            user_seed=user_seed,
-        )
+        seed = Trials("smoothed", self.subject, law, n, user_seed).seed
         runs = []
         for model, weights in ((base.model, base.checkpoint.identity), (self.model, self.checkpoint.identity)):
             identity, label = base.run_identity(seed, weights), f"paired draws, {weights.name}"
@@ -166,11 +164,8 @@ class Candidate:
             ActivationRefused: the activation engine was asked for by name, and is not exact here.
         """
         self._same_tokenizer("sequential")
-        base, checkpoint = self.base.checkpoint, self.checkpoint
         _ = self._moved  # refuses another architecture or an inexact cast
-        gate = PlannedGate(
-            base.identity, checkpoint.identity, self.base.scorer.identity, law, requirement, plan, user_seed
-        )
+        gate = PlannedGate(self.subject, law, requirement, plan, user_seed)
         with self._gate_trials(gate, engine, subspace) as trials:
             return run_gate(gate, trials, differences=self.differences, run=run)
 
@@ -182,7 +177,7 @@ class Candidate:
             from certify.noise.activation import ActivationRefused
 
             try:
-                return nullcontext(shown_trials(gate, self._pairs(gate.law, gate.seed, choice.tokens_per_batch)))
+                return nullcontext(shown_trials(gate, self._pairs(gate.law, gate.trials.seed, choice.tokens_per_batch)))
             except ActivationRefused as refusal:
                 if choice.asked:
                     raise

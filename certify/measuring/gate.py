@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from certify.certificate import Certificate, Measurement, make_certificate
+from certify.certificate import Certificate, Measurement
 from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.errors import CertificateMismatch, InvalidPlan
 from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
@@ -62,7 +62,7 @@ def check(
             evidence = candidate.position(_needed(measurement, kind), items or "population")
         else:
             evidence = candidate.distance(_needed(measurement, kind), requirement, alpha, subspaces, items or "fixed")
-        yield make_certificate(
+        yield Certificate.make(
             base=base.checkpoint.identity,
             checkpoint=candidate.checkpoint.identity,
             benchmark=base.scorer.identity,

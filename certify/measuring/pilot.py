@@ -16,7 +16,7 @@ from certify.measuring.base import Base
 from certify.measuring.run import Track, silent
 from certify.measuring.scores import item_scores, mean
 from certify.noise import noised
-from certify.records import WeightNoise, derive_seed
+from certify.records import WeightNoise
 
 DRAWS = 8
 HALVINGS = 12
@@ -68,8 +68,7 @@ class Costs:
 def pilot_draws(base: Base, sigma: float, n: int = DRAWS, user_seed: int = 0) -> PilotDraws:
     """Return the base's scores under ``n`` pilot draws of noise of ``sigma`` on all weights."""
     law = base.weight_law(sigma)
-    seed = derive_seed("pilot", law, base.scorer.identity, base.checkpoint.identity, n=n, user_seed=user_seed)
-    with noised(base.model, law, seed, pilot=True) as engine:
+    with noised(base.model, law, base.trials("pilot", law, n, user_seed).seed, pilot=True) as engine:
         return PilotDraws(law, tuple(mean(item_scores(engine.at(i), base.scorer)) for i in range(n)))
 
 
@@ -110,8 +109,7 @@ def allowed_drop(base: Base, requirement: Requirement) -> float:
 def pilot_costs(base: Base, sigma: float | None = None) -> Costs:
     """Time a few pilot draws at the base, each without and with the benchmark; the scores are not looked at."""
     law = base.weight_law(faint_sigma(base) if sigma is None else sigma)
-    scorer = base.scorer
-    seed = derive_seed("pilot", law, scorer.identity, base.checkpoint.identity, n=TIMED)
+    scorer, seed = base.scorer, base.trials("pilot", law, TIMED).seed
     seconds: dict[str, list[float]] = {"draw": [], "item": [], "benchmark": []}
     with noised(base.model, law, seed, pilot=True) as engine:
         for i in range(TIMED + 1):

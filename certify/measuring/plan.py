@@ -15,14 +15,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from certify.measuring.base import Base, PlannedDraws, one_pass_trials, pair_trials
+from certify.evidence.trials import Trials
+from certify.measuring.at_base import PlannedDraws, planned_trials
+from certify.measuring.base import Base
 from certify.measuring.environment import environment
 from certify.measuring.pilot import wait_for_device
 from certify.measuring.run import Run
 from certify.measuring.scores import checked
-from certify.measuring.trials import EngineChoice, Trials
+from certify.measuring.trials import EngineChoice
 from certify.noise import noised
-from certify.records import WeightNoise, derive_seed, identity_key, items_key
+from certify.records import WeightNoise, identity_key, items_key
 
 EngineName = Literal["auto", "explicit", "activation"]
 DRAWS, ITEMS = 20, 20  # of the table that shows the correlation within a draw: the pilot's stated minimum
@@ -117,14 +119,14 @@ def choose_engine(
 def _faster(base: Base, planned: Sequence[PlannedDraws], grid: Sequence[float], user_seed: int) -> EngineChoice:
     from certify.noise.activation import ActivationRefused
 
-    runs = [one_pass_trials(base, sigma, user_seed) for sigma in grid]
-    runs += [pair_trials(base, plan, user_seed) for plan in planned if plan.design == "pairs" and not plan.subspace]
+    pairs = [plan for plan in planned if plan.design == "pairs" and not plan.subspace]
+    runs = planned_trials(base, grid, pairs, user_seed)
     law = base.weight_law(grid[len(grid) // 2])
     refused = _refusal(base, runs)
     if refused:
         return EngineChoice(reasons=(f"engine: explicit; {refused}",))
     written = time_writing(base, law, user_seed, whole=any(plan.design == "table" for plan in planned))
-    asked = Runs(law, len(runs), sum(len(trials.items) for trials in runs))
+    asked = Runs(law, len(runs), sum(trials.n for trials in runs))
     try:
         shown = time_showing(base, law, user_seed, allowance=SHARE * asked.trials * written.trial)
     except ActivationRefused as refusal:
@@ -177,7 +179,7 @@ def time_writing(base: Base, law: WeightNoise, user_seed: int = 0, *, whole: boo
     """
     scorer = base.scorer
     items = _spread(scorer.identity.items, ITEMS)
-    seed = derive_seed("pilot", law, scorer.identity, base.checkpoint.identity, n=DRAWS * ITEMS, user_seed=user_seed)
+    seed = base.trials("pilot", law, DRAWS * ITEMS, user_seed).seed
     written, together, alone, table = list[float](), list[float](), list[float](), list[list[float]]()
     with noised(base.model, law, seed, pilot=True) as engine:
         for i in range(DRAWS + 1):
@@ -220,8 +222,8 @@ def time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: fl
     """
     from certify.noise.activation import ActivationPairs
 
-    items, identity = base.questions, base.scorer.identity
-    seed = derive_seed("pilot", law, identity, base.checkpoint.identity, n=identity.items, user_seed=user_seed)
+    items = base.questions
+    seed = base.trials("pilot", law, len(items), user_seed).seed
     start = time.perf_counter()
     pairs = ActivationPairs(base.model, law, seed, items, pilot=True)
     proof, spent = time.perf_counter() - start, 0.0

@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from certify.certificate import AnyDocument, GateRecord, Measurement
+from certify.certificate import AnyDocument
 from certify.errors import InvalidPlan
-from certify.evidence import DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
-from certify.evidence.distance import BaseDraws
-from certify.evidence.position import Basin
-from certify.evidence.width import WidthEvidence
+from certify.evidence.trials import RecordedRun
 from certify.measuring.base import Base
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, checked, item_scores
-from certify.measuring.trials import Trials, open_in_activation_space, random_items
+from certify.measuring.trials import open_in_activation_space
 from certify.noise import Subspace, noised
-from certify.records import ActivationIdentity, EngineIdentity, NoiseLaw, Seed
+from certify.records import ActivationIdentity
 
 if TYPE_CHECKING:
     from certify.noise.activation import ActivationPairs, Audit
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Scores in a record that came from one seed and law; ``items[i]`` is draw i's only item, None: all.
-
-    ``unanswered`` is what an item without an answer was recorded as.
-    """
-
-    where: str
-    law: NoiseLaw
-    seed: Seed
-    engine: EngineIdentity
-    scores: Sequence[float | None]
-    items: Sequence[int] | None
-    unanswered: float | None = None
 
 
 def replay(document: AnyDocument, base: Base, draws: int, subspaces: Sequence[Subspace] = ()) -> list[str]:
@@ -54,11 +34,11 @@ def replay(document: AnyDocument, base: Base, draws: int, subspaces: Sequence[Su
         InvalidPlan: a run in a subspace whose basis was not given.
     """
     lines = []
-    unnoised = _unnoised(document)
+    unnoised = document.unnoised
     if unnoised is not None and tuple(unnoised) != (fresh := item_scores(base.model, base.scorer)):
         changed = sum(a != b for a, b in zip(unnoised, fresh, strict=True))
         lines.append(f"replay: {changed} of {len(fresh)} item scores of the base without noise differ")
-    for stored in _runs(document):
+    for stored in document.runs:
         again = _shown_again if isinstance(stored.engine, ActivationIdentity) else _written_again
         for i, fresh_score in again(stored, base, spread(len(stored.scores), draws), subspaces):
             recorded = stored.scores[i]
@@ -76,7 +56,7 @@ def audit(document: AnyDocument, base: Base, draws: int) -> dict[str, Audit]:
     """
     return {
         stored.where: _opened(stored, base).audit(_table(stored), min(draws, len(stored.scores)))
-        for stored in _runs(document)
+        for stored in document.runs
         if isinstance(stored.engine, ActivationIdentity)
     }
 
@@ -94,19 +74,20 @@ def audit_lines(found: Mapping[str, Audit], draws: int) -> Iterator[tuple[str, b
 
 
 def _written_again(
-    stored: Stored, base: Base, draws: Sequence[int], subspaces: Sequence[Subspace]
+    stored: RecordedRun, base: Base, draws: Sequence[int], subspaces: Sequence[Subspace]
 ) -> Iterator[tuple[int, float | None]]:
     """Yield the draws whose score by the explicit engine is not the recorded one."""
     subspace = None
-    if stored.law.kind == "subspace":
-        subspace = next((s for s in subspaces if s.digest == stored.law.basis), None)
+    law, items = stored.trials.law, stored.trials.items
+    if law.kind == "subspace":
+        subspace = next((s for s in subspaces if s.digest == law.basis), None)
         if subspace is None:
-            raise InvalidPlan(f"{stored.where} was drawn in the subspace {stored.law.basis}: name its basis file")
-    with noised(base.model, stored.law, stored.seed, subspace=subspace) as engine:
+            raise InvalidPlan(f"{stored.where} was drawn in the subspace {law.basis}: name its basis file")
+    with noised(base.model, law, stored.seed, subspace=subspace) as engine:
         for i in draws:
             fresh: float | None
-            if stored.items is not None:
-                asked = base.scorer.score(engine.at(i), [stored.items[i]])
+            if items is not None:
+                asked = base.scorer.score(engine.at(i), [items[i]])
                 fresh = checked(asked, 1, base.scorer.identity.graded)[0]
                 fresh = stored.unanswered if fresh is None else fresh
             else:
@@ -116,7 +97,7 @@ def _written_again(
 
 
 def _shown_again(
-    stored: Stored, base: Base, draws: Sequence[int], subspaces: Sequence[Subspace]
+    stored: RecordedRun, base: Base, draws: Sequence[int], subspaces: Sequence[Subspace]
 ) -> Iterator[tuple[int, float | None]]:
     """Yield the draws whose decision in activation space is not the recorded one, by the recorded guard."""
     assert isinstance(stored.engine, ActivationIdentity)
@@ -133,14 +114,14 @@ def _shown_again(
                 yield draws[entry], fresh
 
 
-def _opened(stored: Stored, base: Base) -> ActivationPairs:
+def _opened(stored: RecordedRun, base: Base) -> ActivationPairs:
     assert isinstance(stored.engine, ActivationIdentity)
-    trials = Trials("pairs", stored.law, stored.seed, tuple(stored.items or ()), stored.where)
-    return open_in_activation_space(base, trials, stored.engine.tokens_per_batch)
+    return open_in_activation_space(base, stored.trials, stored.engine.tokens_per_batch)
 
 
-def _table(stored: Stored) -> list[tuple[int, tuple[int]]]:
-    return [(draw, (item,)) for draw, item in enumerate(stored.items or ())]
+def _table(stored: RecordedRun) -> list[tuple[int, tuple[int]]]:
+    items = (stored.trials.items or ())[: len(stored.scores)]  # a gate may have stopped before its cap
+    return [(draw, (item,)) for draw, item in enumerate(items)]
 
 
 def spread(n: int, k: int) -> list[int]:
@@ -148,55 +129,3 @@ def spread(n: int, k: int) -> list[int]:
     if k >= n:
         return list(range(n))
     return sorted({round(j * (n - 1) / max(1, k - 1)) for j in range(k)})
-
-
-def _unnoised(document: AnyDocument) -> Sequence[float | None] | None:
-    if isinstance(document, Measurement):
-        return document.basin.base
-    if isinstance(document, GateRecord):
-        return None
-    if isinstance(document.evidence, PositionEvidence | WidthEvidence):
-        return document.evidence.basin.base
-    return document.evidence.scores.base if isinstance(document.evidence, PointEvidence) else None
-
-
-def _runs(document: AnyDocument) -> Iterator[Stored]:
-    """Yield every run at the base that the record stores, or the run of a gate at its checkpoint."""
-    m = document.benchmark.items
-    if isinstance(document, GateRecord):
-        gate = document.evidence
-        items = random_items(gate.seed, m, gate.plan.cap)[: len(gate.scores)]
-        yield Stored("evidence", gate.law, gate.seed, gate.engine, gate.scores, items, unanswered=0.0)
-        return
-    if isinstance(document, Measurement):
-        yield from _levels(document.basin)
-        for i, draws in enumerate(document.draws):
-            yield _draws(f"draws.{i}", draws, m)
-        return
-    evidence = document.evidence
-    if isinstance(evidence, PositionEvidence):
-        yield from _levels(evidence.basin)
-    elif isinstance(evidence, WidthEvidence):
-        yield from _levels(evidence.basin)
-        for i, draws in enumerate(evidence.draws):
-            yield _draws(f"evidence.draws.{i}", draws, m)
-    elif isinstance(evidence, DistanceEvidence):
-        yield _draws("evidence.draws", evidence.draws, m)
-    elif isinstance(evidence, SmoothedEvidence):
-        e = evidence
-        yield Stored("evidence.base", e.law, e.seed, e.engine, e.base.scores, None)
-
-
-def _levels(basin: Basin) -> Iterator[Stored]:
-    for level in basin.levels:
-        where = f"basin, sigma {level.sigma:g}"
-        yield Stored(where, level.law, level.seed, level.engine, level.scores, range(len(level.scores)))
-
-
-def _draws(where: str, draws: BaseDraws, m: int) -> Stored:
-    scores, items = draws.draws.scores, None
-    if draws.design == "pairs":
-        items = random_items(draws.seed, m, draws.n)
-        pairs = zip(scores, draws.draws.shares_failed, strict=True)
-        return Stored(where, draws.law, draws.seed, draws.engine, [None if f else s for s, f in pairs], items)
-    return Stored(where, draws.law, draws.seed, draws.engine, scores, items)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from certify.certificate import GateRecord, make_gate_record
+from certify.certificate import GateRecord
 from certify.errors import InvalidPlan
 from certify.evidence.sequential import (
     RIGHT,
@@ -22,24 +22,21 @@ from certify.evidence.sequential import (
     ScoreRequirement,
     SequentialEvidence,
     decide_at,
-    gate_seed,
     least_to_pass,
 )
+from certify.evidence.trials import Subject, Trials
 from certify.gates import Decision, GatePlan
 from certify.measuring.environment import environment
 from certify.measuring.ledger import Entry
 from certify.measuring.run import Run
 from certify.measuring.scores import checked
-from certify.measuring.trials import random_items
 from certify.noise import Subspace, noised
 from certify.records import (
     ActivationIdentity,
-    BenchmarkIdentity,
     EngineIdentity,
     ExplicitIdentity,
     ModelIdentity,
     NoiseLaw,
-    Seed,
     identity_key,
     items_key,
 )
@@ -62,9 +59,7 @@ class PlannedGate:
         InvalidPlan: a graded benchmark (Wald's test needs 0/1 items), or a plan for another score than is required.
     """
 
-    base: ModelIdentity
-    checkpoint: ModelIdentity
-    benchmark: BenchmarkIdentity
+    subject: Subject
     law: NoiseLaw
     requirement: ScoreRequirement
     plan: GatePlan
@@ -72,21 +67,28 @@ class PlannedGate:
 
     def __post_init__(self) -> None:
         """Check that this plan can test this requirement."""
-        if self.benchmark.graded:
-            raise InvalidPlan(f"{self.benchmark.name} is graded: a sequential gate needs items that are right or wrong")
-        level = self.requirement.level(self.benchmark.chance)
+        benchmark = self.subject.benchmark
+        if benchmark.graded:
+            raise InvalidPlan(f"{benchmark.name} is graded: a sequential gate needs items that are right or wrong")
+        level = self.requirement.level(benchmark.chance)
         if self.plan.p0 != level:
             raise InvalidPlan(f"the plan tests a score of {self.plan.p0!r}, but {level!r} is required")
 
     @cached_property
-    def seed(self) -> Seed:
-        """Where its draws and items come from."""
-        return gate_seed(self.law, self.benchmark, self.base, self.checkpoint, self.plan.cap, user_seed=self.user_seed)
+    def trials(self) -> Trials:
+        """Its draws and the item of each, up to the cap."""
+        return Trials("sequential", self.subject, self.law, self.plan.cap, self.user_seed)
+
+    @property
+    def checkpoint(self) -> ModelIdentity:
+        """What is gated."""
+        assert self.subject.checkpoint is not None
+        return self.subject.checkpoint
 
     @cached_property
     def items(self) -> tuple[int, ...]:
-        """The item of each trial up to the cap."""
-        return random_items(self.seed, self.benchmark.items, self.plan.cap)
+        """The item of each trial."""
+        return self.trials.items or ()
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,9 @@ def run_gate(
     decide_at(plan, eta, 1, 0)  # refuses a p1 that is not above p0 + eta before the first draw
     key: dict[str, Any] = {
         "design": "gate",
-        "seed": gate.seed.value,
+        "seed": gate.trials.seed.value,
         "weights": identity_key(gate.checkpoint),
-        "benchmark": items_key(gate.benchmark),
+        "benchmark": items_key(gate.subject.benchmark),
         "engine": trials.engine.model_dump(mode="json"),
         "environment": here.model_dump(mode="json"),
     }
@@ -144,15 +146,15 @@ def run_gate(
             counts = len(outcomes), outcomes.count(RIGHT), outcomes.count(UNCLEAR)
             if decide_at(plan, eta, *counts) is not Decision.CONTINUE:
                 break
-    return make_gate_record(
-        base=gate.base,
+    return GateRecord.make(
+        base=gate.subject.base,
         checkpoint=gate.checkpoint,
-        benchmark=gate.benchmark,
+        benchmark=gate.subject.benchmark,
         requirement=gate.requirement,
         evidence=SequentialEvidence(
             law=gate.law,
             engine=_with_guarded(trials.engine, guarded),
-            seed=gate.seed,
+            seed=gate.trials.seed,
             plan=plan,
             outcomes=outcomes,
             differences=tuple(differences),
@@ -169,7 +171,7 @@ def written_trials(
 
     An item without an answer is wrong, by definition of J.
     """
-    with noised(model, gate.law, gate.seed, subspace=subspace) as noise:
+    with noised(model, gate.law, gate.trials.seed, subspace=subspace) as noise:
 
         def score(draws: Sequence[int]) -> list[Entry]:
             found = (checked(scorer.score(noise.at(i), [gate.items[i]]), 1, graded=False) for i in draws)

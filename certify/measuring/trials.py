@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from certify.errors import CertifyWarning
+from certify.evidence.paired_items import ItemScores
+from certify.evidence.trials import Trials
+from certify.measuring.base import Base
 from certify.measuring.ledger import Entry
 from certify.measuring.run import Run
 from certify.measuring.scores import one_item_each
 from certify.noise import Subspace, noised
-from certify.records import EngineIdentity, NoiseLaw, Record, Seed, WeightNoise
+from certify.records import EngineIdentity, Record, WeightNoise
 
 if TYPE_CHECKING:
-    from certify.evidence.paired_items import ItemScores
-    from certify.measuring.base import Base
     from certify.noise.activation import ActivationPairs
 
 
@@ -44,23 +44,6 @@ EXPLICIT = EngineChoice()
 
 
 @dataclass(frozen=True)
-class Trials:
-    """One run: draw i scores item ``items[i]``. One-pass takes every item once; pairs take random ones."""
-
-    design: Literal["one-pass", "pairs"]
-    law: NoiseLaw
-    seed: Seed
-    items: tuple[int, ...]
-    label: str
-    subspace: Subspace | None = None
-
-
-def random_items(seed: Seed, items: int, n: int) -> tuple[int, ...]:
-    """Return the item of each of n pairs: uniform over the benchmark, from a generator keyed by the seed."""
-    return tuple(np.random.Generator(np.random.PCG64(seed.integer)).integers(items, size=n).tolist())
-
-
-@dataclass(frozen=True)
 class Tried:
     """The scores of a run in draw order (None: no answer, or a decision within the guard), and who scored them."""
 
@@ -68,8 +51,10 @@ class Tried:
     scores: ItemScores
 
 
-def carry_out_trials(base: Base, runs: Sequence[Trials], choice: EngineChoice, run: Run) -> list[Tried]:
-    """Score every run by the chosen engine, all of them by one.
+def carry_out_trials(
+    base: Base, runs: Sequence[Trials], choice: EngineChoice, run: Run, subspace: Subspace | None = None
+) -> list[Tried]:
+    """Score every run by the chosen engine, all of them by one; ``subspace`` is that of their law, if it has one.
 
     In activation space every run is proven exact before the first draw. A refusal then spends none, so the explicit
     engine may take over under the same seeds, with a warning that says why.
@@ -88,14 +73,19 @@ def carry_out_trials(base: Base, runs: Sequence[Trials], choice: EngineChoice, r
             warnings.warn(f"{refusal}, which takes over", CertifyWarning, stacklevel=2)
         else:
             return [activation_scores(base, *each, run) for each in zip(runs, opened, strict=True)]
-    return [explicit_scores(base, trials, run) for trials in runs]
+    return [explicit_scores(base, trials, run, subspace) for trials in runs]
 
 
-def explicit_scores(base: Base, trials: Trials, run: Run) -> Tried:
+def explicit_scores(base: Base, trials: Trials, run: Run, subspace: Subspace | None = None) -> Tried:
     """Score each trial under weights that were written for it."""
-    identity = {**base.run_identity(trials.seed), "design": trials.design}
-    with noised(base.model, trials.law, trials.seed, subspace=trials.subspace) as engine:
+    assert trials.items is not None
+    identity = {**base.run_identity(trials.seed), "design": _design(trials)}
+    with noised(base.model, trials.law, trials.seed, subspace=subspace) as engine:
         return Tried(base.engine, one_item_each(engine, base.scorer, trials.items, run, trials.label, identity))
+
+
+def _design(trials: Trials) -> str:
+    return "one-pass" if trials.purpose == "basin" else trials.purpose
 
 
 def open_in_activation_space(base: Base, trials: Trials, tokens_per_batch: int) -> ActivationPairs:
@@ -116,16 +106,17 @@ def activation_scores(base: Base, trials: Trials, pairs: ActivationPairs, run: R
 
     A ledger's second number is 1 here for a decision within the guard.
     """
-    table = [(draw, (item,)) for draw, item in enumerate(trials.items)]
+    items = trials.items or ()
+    table = [(draw, (item,)) for draw, item in enumerate(items)]
 
     def score(batch: Sequence[int]) -> list[Entry]:
         entries = []
         for draw, (margin,) in zip(batch, pairs.margins(table, batch), strict=True):
-            question = pairs.items[trials.items[draw]]
+            question = pairs.items[items[draw]]
             entries.append((question.decide(margin, pairs.guard), float(question.is_guarded(margin, pairs.guard))))
         return entries
 
-    identity = {**base.run_identity(trials.seed, engine=pairs.identity), "design": trials.design}
+    identity = {**base.run_identity(trials.seed, engine=pairs.identity), "design": _design(trials)}
     found = run.carry_out_batches(pairs.plan(table), score, trials.label, identity)
     entries = [found[draw] for draw in range(len(table))]
     guarded = sum(1 for _, inside in entries if inside)

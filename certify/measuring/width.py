@@ -15,7 +15,8 @@ from certify.evidence import Requirement
 from certify.evidence.feasibility import require_feasible
 from certify.evidence.position import GridOrigin
 from certify.evidence.width import Place, WidthEvidence
-from certify.measuring.base import Base, PlannedDraws, check_grid, draws_at_base, measure_basin
+from certify.measuring.at_base import PlannedDraws, check_grid, draws_at_base, measure_basin
+from certify.measuring.base import Base
 from certify.measuring.pilot import allowed_drop, pilot_sigma, sigma_grid
 from certify.measuring.run import Run, Track, silent
 from certify.measuring.trials import EXPLICIT, EngineChoice
@@ -72,14 +73,13 @@ def measure_width(
     planned = [PlannedDraws(level.law, draws) for level in basin.levels] if draws else []
     taken = tuple(draws_at_base(base, plan, alpha, len(planned), user_seed, run) for plan in planned)
     evidence = WidthEvidence(basin=basin, draws=taken, places=places)
-    return BasinRecord.seal(
+    return BasinRecord.make(
         base=base.checkpoint.identity,
         benchmark=base.scorer.identity,
         requirement=requirement,
         alpha=alpha,
         evidence=evidence,
         environment=base.environment,
-        judgement=evidence.judge(base.scorer.identity, requirement, alpha),
     )
 
 

@@ -56,6 +56,12 @@ def summary_lines(record: BasinRecord) -> Iterator[str]:
     yield f"{j.verdict.value.upper()}  basin of {record.base.name} on {record.benchmark.name}: {j.claim}"
     for note in j.notes:
         yield f"note: {note}"
+    yield from place_lines(record)
+
+
+def place_lines(record: BasinRecord) -> Iterator[str]:
+    """Yield where checkpoints lie."""
+    j = record.judgement
     for place in j.places:
         compared = "within" if place.within else "outside"
         where = "not comparable" if place.differences else f"{compared} sigma* = {level_text(j.sigma_star)}"
@@ -65,15 +71,10 @@ def summary_lines(record: BasinRecord) -> Iterator[str]:
         )
 
 
-def basin_lines(record: BasinRecord) -> Iterator[str]:
-    """Yield everything that the record says, in words."""
-    yield from summary_lines(record)
+def detail_lines(record: BasinRecord) -> Iterator[str]:
+    """Yield what was found at each sigma."""
     for level in record.judgement.levels:
         yield from _level_lines(level, record)
-    for limit in record.judgement.limits:
-        yield f"not covered: {limit}"
-    yield f"base: {record.base.name} {record.base.weights}"
-    yield f"benchmark: {record.benchmark.name}, {record.benchmark.items} items, {record.benchmark.digest}"
 
 
 def _level_lines(level: LevelJudgement, record: BasinRecord) -> Iterator[str]:

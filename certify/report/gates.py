@@ -7,11 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from certify.certificate import write_whole
+from certify.report.json_report import render_json
 from certify.report.markdown import LIMIT, render_markdown
 from certify.report.page import render_html
-from certify.report.record import render_json
-from certify.report.records import row_of
-from certify.report.rows import AnyContext, AnyRow, Context, Row
+from certify.report.rows import AnyContext, AnyRow, Context, Row, row_of
 
 __all__ = [
     "Context",

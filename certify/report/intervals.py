@@ -74,9 +74,8 @@ class Plot:
     def description(self) -> str:
         """The plot in words, for those who do not see it."""
         row = self.row
-        estimate = "" if row.value is None else f"estimate {row.estimate}, "
-        found = f"{estimate}bounds {row.interval}"
-        return f"{row.quantity.capitalize()}: {found}; required {row.required}; {row.verdict.value}."
+        estimate = "" if row.value is None else f", estimate of the {row.quantity} {row.estimate}"
+        return f"{row.found[0].upper()}{row.found[1:]}{estimate}; required {row.asked}; {row.verdict.value}."
 
 
 def axis_of(rows: Sequence[Row], margin: float = MARGIN) -> Axis:

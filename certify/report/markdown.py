@@ -11,8 +11,8 @@ from certify.report.rows import AnyContext, AnyRow, Context, Row, in_words, over
 LIMIT = 1024 * 1024
 """Bytes that a step summary may have; GitHub drops a summary above it as a whole."""
 SIGNS = {Verdict.CERTIFIED: "✅", Verdict.REFUTED: "❌", Verdict.UNDECIDED: "❔"}
-HEAD = "| verdict | gate | evidence | quantity | estimate | lower | upper | required | counted |"
-RULE = "|---|---|---|---|--:|--:|--:|---|---|"
+HEAD = "| verdict | gate | evidence | bound | required | estimate | counted |"
+RULE = "|---|---|---|---|---|--:|---|"
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
 UNLINKED = {"@": "&#64;", "://": "&#58;//", "www.": "www&#46;"}
 """What would turn text into a mention or a link, and what to write instead."""
@@ -86,8 +86,8 @@ def _table_row(row: Row) -> str:
     verdict = f"{SIGNS[row.verdict]} {row.verdict.value}{' (vacuous)' if row.vacuous else ''}"
     if row.against_baseline:
         verdict += f", {SIGNS[row.against_baseline]} baseline {row.against_baseline.value}"
-    gate = [verdict, escaped(row.item), escaped(row.evidence), row.quantity]
-    numbers = [row.estimate, row.low, row.high, row.required, escaped(row.trials)]
+    gate = [verdict, escaped(row.item), escaped(row.evidence)]
+    numbers = [escaped(row.found), row.asked, row.estimate, escaped(row.trials)]
     return f"| {' | '.join([*gate, *numbers])} |"
 
 

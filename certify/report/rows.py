@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from certify.certificate import AnyDocument, Judged
 from certify.errors import InvalidInput
-from certify.evidence.judgement import Verdict, down, percent, up
-from certify.records import Alpha
+from certify.evidence.judgement import Deciding, Verdict, down, percent, up
+from certify.records import Alpha, Seed
 
 WORST_FIRST = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.CERTIFIED)
 RowUnit = Literal["drop", "retention", "absence", "score"]
@@ -48,7 +49,8 @@ class Baseline(BaseModel):
 class Row(BaseModel):
     """One gate: what was asked, what was counted, what may be claimed, and how to see it again.
 
-    ``value``, ``lower``, ``upper`` and ``need`` are in the unit of the requirement; None where there is none.
+    ``value``, ``lower``, ``upper`` and ``need`` are in the unit of the requirement; None where there is none. ``bound``
+    is the one that the verdict rests on, in the words of the claim; ``place`` and ``facts`` are what stands under it.
     ``n`` counts what ``of`` names; 0 when nothing was measured. ``p`` is the p-value of the requirement. ``layers`` are
     (tensor, share of the squared distance). ``certificate`` is a path and ``replay`` a command; both empty where there
     is none.
@@ -69,6 +71,9 @@ class Row(BaseModel):
     lower: float | None = None
     upper: float | None = None
     need: float
+    bound: Deciding | None = None
+    place: tuple[str, ...] = ()
+    facts: str = ""
     n: Annotated[int, Field(ge=0)] = 0
     of: str = "items"
     items: Literal["", "population", "fixed"] = ""
@@ -99,9 +104,37 @@ class Row(BaseModel):
         return self.unit in ("drop", "absence")
 
     @property
+    def deciding(self) -> Deciding:
+        """The bound that the verdict rests on; of a row that does not say it, from its interval."""
+        if self.bound is not None:
+            return self.bound
+        met_below = (self.verdict is Verdict.CERTIFIED) == self.at_most
+        both = self.verdict is Verdict.UNDECIDED
+        lower, upper = (None if met_below and not both else self.lower), (self.upper if met_below or both else None)
+        return Deciding(quantity=self.quantity, lower=lower, upper=upper)
+
+    @property
+    def found(self) -> str:
+        """What was found, in words: the bound that the verdict rests on, or where something lies."""
+        d = self.deciding
+        return ", ".join(self.place) if self.place and d.lower is None and d.upper is None else d.words
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """The same in signs, line by line, for a table's cell; a vacuous bound is not repeated."""
+        d = self.deciding
+        bounded = d.lower is not None or d.upper is not None or not self.place
+        return ("vacuous" if self.vacuous else d.signs, *self.place) if bounded else self.place
+
+    @property
     def required(self) -> str:
         """The requirement without its quantity."""
         return f"at {'most' if self.at_most else 'least'} {self.need:g}"
+
+    @property
+    def asked(self) -> str:
+        """The requirement."""
+        return f"{self.quantity} {self.required}"
 
     @property
     def estimate(self) -> str:
@@ -117,15 +150,6 @@ class Row(BaseModel):
     def high(self) -> str:
         """The upper bound rounded up, or a dash."""
         return up(self.upper)
-
-    @property
-    def interval(self) -> str:
-        """The bounds in words: lower rounded down, upper rounded up."""
-        if self.lower is not None and self.upper is not None:
-            return f"{self.low} to {self.high}"
-        if self.upper is not None:
-            return f"at most {self.high}"
-        return "no bound" if self.lower is None else f"at least {self.low}"
 
     @property
     def trials(self) -> str:
@@ -153,6 +177,53 @@ class Row(BaseModel):
     def failing(self) -> bool:
         """Whether the gate or its baseline is not certified."""
         return {self.verdict, self.against_baseline} - {Verdict.CERTIFIED, None} != set()
+
+
+def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
+    """Return the row of a judged record. ``more`` sets what the record does not hold (replay, settings ...).
+
+    Raises:
+        InvalidInput: the document is a measurement, which judges nothing.
+    """
+    if not isinstance(document, Judged):
+        raise InvalidInput(
+            f"{file or 'the document'} is a measurement, which makes no claim: `certify show` says it in words"
+        )
+    judgement, benchmark, checkpoint, shown = document.judgement, document.benchmark, document.about, document.shown()
+    basin = f"basin of {document.base.name}[{benchmark.name}]"
+    own: dict[str, Any] = {
+        **dict(shown),
+        **shown.interval.model_dump(),
+        "item": f"{checkpoint.name}[{benchmark.name}]" if checkpoint else basin,
+        "base": document.base.name,
+        "checkpoint": checkpoint.name if checkpoint else "",
+        "benchmark": benchmark.name,
+        "evidence": document.evidence.kind,
+        "verdict": judgement.verdict,
+        "vacuous": getattr(judgement, "vacuous", False),
+        "alpha": document.failure_probability,
+        "claim": judgement.claim,
+        "limits": judgement.limits,
+        "notes": judgement.notes,
+        "seeds": {run.where: _seed(run.seed) for run in document.runs},
+        "digests": {
+            document.schema_name.rpartition("/")[2]: document.digest,
+            "base": document.base.weights,
+            **({"checkpoint": checkpoint.weights} if checkpoint else {}),
+            "benchmark": benchmark.digest,
+            "tokens": benchmark.tokens,
+        },
+        "certificate": file,
+        "replay": f"certify verify {file}" if file else "",
+    }
+    return Row(**{**own, **more})
+
+
+def _seed(seed: Seed) -> str:
+    """Return the seed, and what the user chose of it: a seed of one's own and a repetition are never silent."""
+    chosen = [f"user seed {seed.user_seed}"] if seed.user_seed else []
+    chosen += [f"attempt {seed.attempt}"] if seed.attempt else []
+    return f"{seed.value} ({', '.join(chosen)})" if chosen else seed.value
 
 
 class Context(BaseModel):

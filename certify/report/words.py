@@ -4,60 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecord, Measurement
+from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecord, Judged, Measurement
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.paired_items import kept
-from certify.report.basin import basin_lines
+from certify.report.basin import detail_lines, place_lines
+from certify.report.rows import Row, row_of
 
 
 def document_lines(document: AnyDocument) -> Iterator[str]:
-    """Yield what any record says."""
-    if isinstance(document, Certificate):
-        return certificate_lines(document)
-    if isinstance(document, BasinRecord):
-        return basin_lines(document)
-    return gate_lines(document) if isinstance(document, GateRecord) else measurement_lines(document)
-
-
-def certificate_lines(certificate: Certificate) -> Iterator[str]:
-    """Yield what the certificate says: verdict, claim, numbers, limits, identities."""
-    c, j = certificate, certificate.judgement
-    yield f"{j.verdict.value.upper()}  {c.evidence.kind} evidence on {c.benchmark.name}, checkpoint {c.checkpoint.name}"
-    yield f"claim: {j.claim}"
-    yield (
-        f"{j.unit}: estimate {'-' if j.value is None else format(j.value, '.3f')}, bounds {down(j.lower)} and "
-        f"{up(j.upper)} ({percent(c.alpha)} one-sided each), required: {c.requirement.describe()}"
-    )
-    for note in j.notes:
+    """Yield what any record says: verdict, claim, numbers, limits, identities."""
+    if not isinstance(document, Judged):
+        yield from measurement_lines(document)
+        return
+    row, b = row_of(document), document.benchmark
+    yield f"{row.verdict.value.upper()}  {_about(document, row)}"
+    yield f"claim: {row.claim}"
+    yield from _numbers(document, row)
+    for note in row.notes:
         yield f"note: {note}"
-    for name, value in j.quantities.items():
-        yield f"{name.replace('_', ' ')}: {'none' if value is None else format(value, '.6g')}"
-    for limit in j.limits:
+    if isinstance(document, Certificate):
+        for name, value in row.quantities.items():
+            yield f"{name.replace('_', ' ')}: {'none' if value is None else format(value, '.6g')}"
+    if isinstance(document, BasinRecord):
+        yield from detail_lines(document)
+    for limit in row.limits:
         yield f"not covered: {limit}"
-    yield f"base: {c.base.name} {c.base.weights}"
-    yield f"checkpoint: {c.checkpoint.name} {c.checkpoint.weights}"
-    b = c.benchmark
+    yield f"base: {document.base.name} {document.base.weights}"
+    if document.about:
+        yield f"checkpoint: {document.about.name} {document.about.weights}"
     yield f"benchmark: {b.name}, {b.items} items, {b.scoring}, chance {b.chance:g}, {b.digest}"
 
 
-def gate_lines(record: GateRecord) -> Iterator[str]:
-    """Yield what a gate decided: verdict, claim, plan, limits, identities."""
-    g, j, plan = record, record.judgement, record.evidence.plan
-    yield f"{j.verdict.value.upper()}  sequential gate on {g.benchmark.name}, checkpoint {g.checkpoint.name}"
-    yield f"claim: {j.claim}"
-    refuting = "" if plan.alpha_refute is None else f", refutes at {percent(plan.alpha_refute)}"
-    yield (
-        f"plan: passes at {percent(plan.alpha)}{refuting}, meant to pass at {plan.p1:g}, cap {plan.cap:,}; {j.drawn:,} "
-        f"trials drawn, each one item under a draw of its own"
-    )
-    for note in j.notes:
-        yield f"note: {note}"
-    for limit in j.limits:
-        yield f"not covered: {limit}"
-    yield f"base: {g.base.name} {g.base.weights}"
-    yield f"checkpoint: {g.checkpoint.name} {g.checkpoint.weights}"
-    yield f"benchmark: {g.benchmark.name}, {g.benchmark.items} items, {g.benchmark.scoring}, {g.benchmark.digest}"
+def _about(document: Judged, row: Row) -> str:
+    if document.about is None:
+        return f"basin of {row.base} on {row.benchmark}"
+    kind = "sequential gate" if row.evidence == "sequential" else f"{row.evidence} evidence"
+    return f"{kind} on {row.benchmark}, checkpoint {row.checkpoint}"
+
+
+def _numbers(document: Judged, row: Row) -> Iterator[str]:
+    """Yield the bound that the verdict rests on, or a gate's plan, or a basin's places."""
+    if isinstance(document, GateRecord):
+        plan = document.evidence.plan
+        refuting = "" if plan.alpha_refute is None else f", refutes at {percent(plan.alpha_refute)}"
+        yield (
+            f"plan: passes at {percent(plan.alpha)}{refuting}, meant to pass at {plan.p1:g}, cap {plan.cap:,}; "
+            f"{row.n:,} trials drawn, each one item under a draw of its own"
+        )
+    elif isinstance(document, BasinRecord):
+        yield from place_lines(document)
+    else:
+        sure = f" ({row.confidence})" if row.confidence else ""
+        estimate = "" if row.value is None else f", estimate of the {row.quantity} {row.estimate}"
+        yield f"{row.found}{sure}{estimate}; required: {row.quantity} {row.required}"
 
 
 def measurement_lines(measurement: Measurement) -> Iterator[str]:

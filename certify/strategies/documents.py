@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from certify.certificate import Certificate, Measurement, make_certificate
+from certify.certificate import Certificate, Measurement
 from certify.evidence import (
     KINDS,
     DistanceEvidence,
@@ -70,7 +70,7 @@ def certificates(
         "distance": lambda: _distance(draw, base, benchmark, alpha, max_draws),
     }
     evidence = make[draw(st.sampled_from(list(kinds)))]()
-    return make_certificate(
+    return Certificate.make(
         base=base,
         checkpoint=checkpoint,
         benchmark=benchmark,

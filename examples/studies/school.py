@@ -22,7 +22,7 @@ from certify.benchmarks import open_benchmark
 from certify.benchmarks.jsonl import JsonlBenchmark
 from certify.evidence.position import Basin
 from certify.measuring import Base
-from certify.measuring.base import measure_basin
+from certify.measuring.at_base import measure_basin
 
 OLD, NEW = "reversal", "shift"
 ITEMS = 300

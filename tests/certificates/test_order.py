@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from certify.certificate import Certificate, make_certificate
+from certify.certificate import Certificate
 from certify.evidence import PointEvidence
 from certify.records import Seed, order_of
 from certify.strategies import certificates
@@ -19,7 +19,7 @@ def with_order(certificate: Certificate, order: Seed | None) -> Certificate:
         evidence = evidence.model_copy(update={"scores": evidence.scores.model_copy(update={"order": order})})
     else:
         evidence = evidence.model_copy(update={"basin": evidence.basin.model_copy(update={"order": order})})
-    return make_certificate(
+    return Certificate.make(
         base=certificate.base, checkpoint=certificate.checkpoint, benchmark=certificate.benchmark,
         requirement=certificate.requirement, alpha=certificate.alpha, evidence=evidence,
         environment=certificate.environment,

@@ -17,8 +17,9 @@ from certify.evidence import Requirement
 from certify.evidence.judgement import down, up
 from certify.evidence.position import PILOT_LIMIT
 from certify.measuring import Base, Run, measure_width, pilot_grid
-from certify.report.basin import basin_lines, both_ends
+from certify.report.basin import both_ends
 from certify.report.basin_figure import basin_record_figure
+from certify.report.words import document_lines
 from certify.verify import differences
 
 GRID, SIGMAS = "1e-4,1e-3,2", (1e-4, 1e-3, 2.0)
@@ -214,7 +215,7 @@ def test_words_need_no_draws(record: BasinRecord) -> None:
     evidence = record.evidence.model_copy(update={"draws": ()})
     judgement = evidence.judge(record.benchmark, record.requirement, record.alpha)
     bare = record.model_copy(update={"evidence": evidence, "judgement": judgement})
-    assert "directions that lose nothing" not in "\n".join(basin_lines(bare))
+    assert "directions that lose nothing" not in "\n".join(document_lines(bare))
 
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -13,13 +13,14 @@ import pytest
 
 from certify.certificate import Measurement, read_document
 from certify.errors import InvalidPlan
+from certify.evidence.trials import Trials
 from certify.measuring import Base, EngineChoice, PlannedDraws, measure_base
-from certify.measuring.base import draws_at_base, measure_basin, one_pass_trials, pair_trials
+from certify.measuring.at_base import draws_at_base, measure_basin
 from certify.measuring.replay import audit, replay
 from certify.measuring.run import Run
-from certify.measuring.trials import explicit_scores, open_in_activation_space, random_items
+from certify.measuring.trials import explicit_scores, open_in_activation_space
 from certify.measuring.world import World
-from certify.records import ActivationIdentity, Seed
+from certify.records import ActivationIdentity
 from certify.verify import differences
 
 SHOWN = EngineChoice(engine="activation", asked=True, tokens_per_batch=96)
@@ -45,6 +46,10 @@ def one_pass_counts(base: Base, sigma: float, runs: int) -> tuple[int, int]:
     return sum(right(scores) for scores in found), runs * len(base.scores)
 
 
+def one_pass(base: Base, sigma: float, user_seed: int = 0) -> Trials:
+    return base.trials("basin", base.weight_law(sigma), len(base.scores), user_seed)
+
+
 def z_of(k: int, n: int, k2: int, n2: int) -> float:
     """Two-sample z of proportions; items occur equally often in both, so the pooled variance is an upper bound."""
     p = (k + k2) / (n + n2)
@@ -57,7 +62,7 @@ def test_levels_and_pairs_of_both_engines_have_one_mean(base: Base, runs: int) -
 
     720 trials an arm by default; 12,000 in the long run, where a difference of .03 would show.
     """
-    written = [explicit_scores(base, one_pass_trials(base, SIGMA, 100 + s), Run()).scores for s in range(runs)]
+    written = [explicit_scores(base, one_pass(base, SIGMA, 100 + s), Run()).scores for s in range(runs)]
     there = sum(right(scores) for scores in written)
     here, n = one_pass_counts(base, SIGMA, runs)
     assert 0.3 < there / n < 0.97
@@ -69,20 +74,24 @@ def test_levels_and_pairs_of_both_engines_have_one_mean(base: Base, runs: int) -
     assert abs(z_of(broken, n, there, n)) > 4.9, (broken, there)
 
 
-def test_items_of_pairs_are_uniform_and_fixed_by_the_seed() -> None:
-    """Every item equally often within 5.3 standard deviations (budget 1e-7 each); prefixes agree."""
-    found = random_items(Seed(value="7" * 64), 10, 20_000)
-    assert found[:50] == random_items(Seed(value="7" * 64), 10, 50) != random_items(Seed(value="8" * 64), 10, 50)
-    spread = math.sqrt(20_000 * 0.1 * 0.9)
-    assert all(abs(found.count(j) - 2000) <= 5.4 * spread for j in range(10))
+def test_items_of_pairs_are_uniform_and_fixed_by_the_seed(base: Base) -> None:
+    """Each of the 60 items equally often within 5.7 standard deviations (budget 1e-8 each); by seed."""
+
+    def drawn(seed: int) -> tuple[int, ...]:
+        return base.trials("pairs", base.weight_law(SIGMA), 60_000, seed).items or ()
+
+    found = drawn(7)
+    assert found == drawn(7) != drawn(8)
+    spread = math.sqrt(60_000 * (1 / 60) * (59 / 60))
+    assert all(abs(found.count(j) - 1000) <= 5.7 * spread for j in range(60))
 
 
 def test_pairs_have_seeds_of_their_own(base: Base) -> None:
     """Trying a table and pairs draws different noise: one's outcome says nothing about the other's."""
     law = base.weight_law(SIGMA)
-    pairs = pair_trials(base, PlannedDraws(law, 60, design="pairs"))
+    pairs = PlannedDraws(law, 60, design="pairs").trials(base)
     table = draws_at_base(base, PlannedDraws(law, 60), 0.05, 1)
-    assert len({pairs.seed.value, table.seed.value, one_pass_trials(base, SIGMA).seed.value}) == 3
+    assert len({pairs.seed.value, table.seed.value, one_pass(base, SIGMA).seed.value}) == 3
 
 
 def measured(base: Base, run: Run | None = None, **rest: Any) -> Measurement:
@@ -120,9 +129,9 @@ def test_a_replay_names_what_was_changed(base: Base) -> None:
         }
     )
     lines = replay(forged, base, 10_000)
-    assert [line.split(":")[1] for line in lines] == [f" basin, sigma {SIGMA:g}, draw 0", " draws.0, draw 0"]
+    assert [line.split(":")[1] for line in lines] == [" basin.levels.1, draw 0", " draws.0, draw 0"]
 
-    pairs_ = open_in_activation_space(base, one_pass_trials(base, SIGMA), 96)
+    pairs_ = open_in_activation_space(base, one_pass(base, SIGMA), 96)
     margins = pairs_.score(pairs_.one_pass()).margins
     edge = min(range(60), key=lambda j: abs(margins[j]))
     open_level = level.model_copy(
@@ -137,8 +146,8 @@ def test_a_replay_names_what_was_changed(base: Base) -> None:
 
 def test_no_batch_plan_depends_on_what_was_drawn(base: Base) -> None:
     """The batches of a run follow from lengths and settings: other scores, seeds of draws or machines change none."""
-    trials = one_pass_trials(base, SIGMA)
-    opened = [open_in_activation_space(base, one_pass_trials(base, s, u), 96) for s, u in ((SIGMA, 0), (SIGMA / 8, 3))]
+    trials = one_pass(base, SIGMA)
+    opened = [open_in_activation_space(base, one_pass(base, s, u), 96) for s, u in ((SIGMA, 0), (SIGMA / 8, 3))]
     plans = [pairs.plan([(j, (j,)) for j in trials.items]) for pairs in opened]
     assert plans[0] == plans[1] and len(plans[0]) > 3
 

@@ -23,6 +23,7 @@ from certify.certificate import GateRecord, read_document
 from certify.checkpoints import open_checkpoint
 from certify.errors import CertifyWarning, CheckpointError, InvalidInput, InvalidPlan
 from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan, least_to_pass
+from certify.evidence.trials import Subject
 from certify.gates import Decision, GatePlan
 from certify.measuring import Base, sequential
 from certify.measuring.checkpoint import Candidate
@@ -54,7 +55,9 @@ def moved(r: float) -> HalfSpace:
 
 def planned(plan: GatePlan, i: int = 1, user_seed: int = 0) -> PlannedGate:
     requirement = ScoreRequirement(unit="score", limit=plan.p0)
-    return PlannedGate(identity(0), identity(i), Thresholds(MARGINS).identity, law(), requirement, plan, user_seed)
+    return PlannedGate(
+        Subject(Thresholds(MARGINS).identity, identity(0), identity(i)), law(), requirement, plan, user_seed
+    )
 
 
 def gate(plan: GatePlan, r: float = 0.0, i: int = 1, user_seed: int = 0, run: Run | None = None) -> GateRecord:
@@ -252,7 +255,8 @@ def test_what_the_gate_cannot_test_is_refused() -> None:
     """A graded benchmark, and a p1 that eta has swallowed."""
     whole = planned(ANY_PLAN)
     with pytest.raises(InvalidPlan, match="half-spaces is graded"):
-        replace(whole, benchmark=whole.benchmark.model_copy(update={"graded": True}))
+        benchmark = whole.subject.benchmark.model_copy(update={"graded": True})
+        replace(whole, subject=replace(whole.subject, benchmark=benchmark))
     with pytest.raises(InvalidPlan, match=r"the plan tests a score of 0.6, but 0.61 is required"):
         replace(whole, requirement=ScoreRequirement(unit="score", limit=0.61))
     with pytest.raises(InvalidInput, match="must be above p0"):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from certify.bounds import drop_bounds
-from certify.certificate import make_certificate
+from certify.certificate import Certificate
 from certify.evidence import PointEvidence
 from certify.measuring.environment import environment
 from certify.records import BenchmarkIdentity, ModelIdentity, digest
@@ -22,7 +22,7 @@ def bound(unit="retention", limit=0.9, lost=20, items=400):
     """A gate on `items` items that the base answers all, of which the checkpoint lost some."""
     gate = Gate("arc", "point", unit, limit, 0.95, 200, {})
     scores = {"base": (1.0,) * items, "checkpoint": (0.0,) * lost + (1.0,) * (items - lost)}
-    certificate = make_certificate(
+    certificate = Certificate.make(
         base=MODEL,
         checkpoint=MODEL,
         benchmark=BenchmarkIdentity(

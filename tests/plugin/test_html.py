@@ -54,8 +54,7 @@ ROW = {
 def test_table_escapes_and_rounds_outwards():
     """No text becomes markup, and no bound is better than it is."""
     table = extras.table(ROW)
-    assert "<td>0.350</td>" in table
-    assert "<td>0.451</td>" in table
+    assert "<td>score at least 0.350</td>" in table
     assert "<td>score at most 0.3</td>" in table
     assert "<td>a &lt; b</td>" in table
     assert "<td>c &amp; d</td>" in table

@@ -19,7 +19,8 @@ def cases(project):
     }
 
 
-FIELDS = ["verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "certificate"]
+FIELDS = ["verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "certificate",
+          "bound"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

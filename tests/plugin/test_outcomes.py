@@ -178,4 +178,4 @@ def test_an_absent_capability_is_gated_from_above(project):
     project.run("broken", test=ABSENCE).assert_outcomes(passed=1)
     result = project.run("same", test=ABSENCE)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["E *REFUTED  score 0.9* to 1.000, at most 0.3 required*"])
+    result.stdout.fnmatch_lines(["E *REFUTED  score at least 0.9*, at most 0.3 required*"])

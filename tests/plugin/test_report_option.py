@@ -107,7 +107,7 @@ def test_not_written_without_gates(project):
 
 def test_term_prints_the_table_even_with_q(project):
     """Otherwise -q leaves one line."""
-    table = " item * evidence * drop *"
+    table = " item * evidence * bound *"
     project.run("same", "-q", test=BOTH).stdout.no_fnmatch_line(table)
     project.run("same", "-q", "--basin-report=term", test=BOTH).stdout.fnmatch_lines([table])
 

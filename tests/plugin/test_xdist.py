@@ -86,7 +86,8 @@ def outputs(folder):
 
 def table(result):
     """The lines of the table, without the time."""
-    lines = [line for line in result.outlines if re.match(r" (item|\w+\[digits\]) .* (need|CERTIFIED|UNDECIDED)", line)]
+    row = r" (item|\w+\[digits\]) .* (estimate|CERTIFIED|UNDECIDED)"
+    lines = [line for line in result.outlines if re.match(row, line)]
     return [re.sub(r"\s+(time|\d+\.\d s)$", "", line) for line in lines]
 
 

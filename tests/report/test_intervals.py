@@ -93,4 +93,5 @@ def test_a_known_number_has_an_axis_too() -> None:
 def test_the_plot_in_words() -> None:
     """What a screen reader says: estimate, bounds outwards, requirement, verdict."""
     described = plot(one(), axis_of([one()])).description
-    assert described == ("Retention: estimate 0.980, bounds 0.961 to 0.991; required at least 0.95; certified.")
+    estimated = "Retention at least 0.961, estimate of the retention 0.980"
+    assert described == f"{estimated}; required retention at least 0.95; certified."

@@ -9,10 +9,11 @@ from rich.console import Console
 from world import World
 
 from certify.evidence import KINDS, Requirement, Verdict
-from certify.evidence.judgement import Judgement
+from certify.evidence.judgement import Deciding, Interval
 from certify.report.figures import basin_figure, distance_figure, save, segment_figure
-from certify.report.table import decisive, headline, verdict_table
-from certify.report.words import certificate_lines, measurement_lines
+from certify.report.rows import row_of
+from certify.report.table import cell, verdict_table
+from certify.report.words import document_lines, measurement_lines
 
 
 def rendered(table: object) -> str:
@@ -24,7 +25,7 @@ def rendered(table: object) -> str:
 
 def test_the_table_has_a_row_per_checkpoint_and_a_column_per_kind(world: World) -> None:
     """Every verdict appears in it, and informational kinds are marked."""
-    text = rendered(verdict_table(list(world.certificates.values()), ["distance"]))
+    text = rendered(verdict_table([row_of(c) for c in world.certificates.values()], ["distance"]))
     assert all(kind in text for kind in KINDS)
     assert "tuned" in text
     assert "information" in text
@@ -44,23 +45,21 @@ def test_the_table_has_a_row_per_checkpoint_and_a_column_per_kind(world: World) 
 )
 def test_bounds_are_printed_outwards(unit: str, verdict: Verdict, text: str) -> None:
     """0.0123 and 0.0127 print as 0.012 below and 0.013 above: never closer than they are."""
-    judgement = Judgement(
-        verdict=verdict, unit=unit, value=None, lower=0.0127, upper=0.0123, need=0.05, quantities={}, notes=(),
-        claim="", limits=(),
-    )  # fmt: skip
-    assert decisive(judgement) == text
+    requirement = Requirement.model_validate({"unit": unit})
+    assert Deciding.of(requirement, verdict, Interval(value=None, lower=0.0127, upper=0.0123)).signs == text
 
 
 def test_a_vacuous_bound_is_called_so(world: World) -> None:
     """The word stands where the number would."""
-    judgement = world.certificates["distance"].judgement.model_copy(update={"vacuous": True})
-    assert headline("distance", judgement).startswith("vacuous\nr ")
+    row = row_of(world.certificates["distance"]).model_copy(update={"vacuous": True})
+    bound, where = cell(row).plain.splitlines()[1:]
+    assert (bound, where.split()[0]) == ("vacuous", "r")
 
 
 def test_words_hold_claim_limits_and_identities(world: World) -> None:
     """Nothing that limits a claim is left out when it is said in words."""
     for certificate in world.certificates.values():
-        text = "\n".join(certificate_lines(certificate))
+        text = "\n".join(document_lines(certificate))
         assert certificate.claim_text in text
         assert all(limit in text for limit in certificate.judgement.limits)
         assert certificate.checkpoint.weights in text

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import Phase, find, settings
 from point_certificates import BENCHMARK, identity
 
-from certify.certificate import BasinRecord, GateRecord, make_gate_record
+from certify.certificate import BasinRecord, GateRecord
 from certify.evidence import Requirement, Verdict
-from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan, gate_seed
+from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan
+from certify.evidence.trials import Subject, Trials
 from certify.evidence.width import WidthEvidence
 from certify.gates import Decision
 from certify.records import Environment, ExplicitIdentity, WeightNoise
@@ -28,9 +29,9 @@ def gate(outcome: str) -> GateRecord:
     outcomes = outcome
     while decide(plan, ENGINE.eta(LAW), outcomes) is Decision.CONTINUE:
         outcomes += outcome
-    seed = gate_seed(LAW, BENCHMARK, base, checkpoint, plan.cap, user_seed=7)
+    seed = Trials("sequential", Subject(BENCHMARK, base, checkpoint), LAW, plan.cap, user_seed=7).seed
     evidence = SequentialEvidence(law=LAW, engine=ENGINE, seed=seed, plan=plan, outcomes=outcomes)
-    return make_gate_record(
+    return GateRecord.make(
         base=base,
         checkpoint=checkpoint,
         benchmark=BENCHMARK,
@@ -55,7 +56,7 @@ def test_the_bound_of_a_sequential_gate_is_what_it_required(
     assert (row.n, row.of) == (len(record.evidence.outcomes), "draws")
     assert row.required == "at least 0.5"
     assert row.digests["gate"] == record.digest
-    assert row.seeds["draws"].endswith("(user seed 7)")
+    assert row.seeds["evidence"].endswith("(user seed 7)")
     assert record.claim_text in row.claim
     assert "final[own]" in render_html([row])
 
@@ -64,14 +65,13 @@ def test_a_basin_has_a_claim_and_no_interval() -> None:
     """Its width is one number of the grid, and it speaks of no checkpoint."""
     measurement = find(measurements(), lambda m: not m.benchmark.graded, settings=QUICK)
     evidence, requirement = WidthEvidence(basin=measurement.basin), Requirement(limit=0.1)
-    record = BasinRecord.seal(
+    record = BasinRecord.make(
         base=measurement.base,
         benchmark=measurement.benchmark,
         requirement=requirement,
         alpha=0.05,
         evidence=evidence,
         environment=ENVIRONMENT,
-        judgement=evidence.judge(measurement.benchmark, requirement, 0.05),
     )
     row = row_of(record, "basin.json")
     assert row.item == f"basin of {measurement.base.name}[{measurement.benchmark.name}]"

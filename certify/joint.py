@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from certify.evidence.judgement import Requirement, Verdict
+from certify.certificate import Certificate
+from certify.evidence import Evidence, Requirement, Verdict
 from certify.gates import holm
-
-if TYPE_CHECKING:
-    from certify.certificate import Certificate
-    from certify.evidence import Evidence
-    from certify.records import BenchmarkIdentity
+from certify.records import BenchmarkIdentity
 
 LARGEST = 0.25
 """The one-pass bounds hold up to here; p-values above it are reported as 1."""

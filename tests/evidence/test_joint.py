@@ -18,7 +18,7 @@ from certify.evidence.paired_items import PairedScores
 from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
-from certify.evidence.suite import LARGEST, PRECISION, SMALLEST, holm_certified, p_value
+from certify.joint import LARGEST, PRECISION, SMALLEST, holm_certified, p_value
 
 ABSENCE = Requirement(unit="absence", limit=0.1)
 LEVELS = [SMALLEST, 1e-7, 1e-5, 1e-3, 0.004, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, LARGEST]

@@ -1,0 +1,115 @@
+"""A run of draws before anything is scored: under which noise, which items each draw asks, from which seed.
+
+One object for every design. Planned, it says what to draw; rebuilt from a record, it says what that record's seeds and
+items must be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from certify.records import BenchmarkIdentity, EngineIdentity, ModelIdentity, NoiseLaw, Seed, derive_seed
+
+Purpose = Literal["basin", "pairs", "distance", "smoothed", "sequential", "pilot"]
+OF_A_CHECKPOINT = ("smoothed", "sequential")
+"""Purposes whose draws are fresh for each checkpoint; the others serve all of them."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose scores they are: items, base, and the checkpoint where one is judged."""
+
+    benchmark: BenchmarkIdentity
+    base: ModelIdentity
+    checkpoint: ModelIdentity | None = None
+
+
+@dataclass(frozen=True)
+class Trials:
+    """``n`` draws of one law for one purpose; seed and items follow from these fields and nothing else."""
+
+    purpose: Purpose
+    subject: Subject
+    law: NoiseLaw
+    n: int
+    user_seed: int = 0
+    attempt: int = 0
+
+    @cached_property
+    def seed(self) -> Seed:
+        """Where draws and items come from."""
+        return derive_seed(
+            self.purpose,
+            self.law,
+            self.subject.benchmark,
+            self.subject.base,
+            checkpoint=self.subject.checkpoint if self.purpose in OF_A_CHECKPOINT else None,
+            n=self.n,
+            user_seed=self.user_seed,
+            attempt=self.attempt,
+        )
+
+    @cached_property
+    def items(self) -> tuple[int, ...] | None:
+        """The only item that each draw asks: every item once in one pass, random ones in pairs; None: all of them."""
+        if self.purpose == "basin":
+            return tuple(range(self.n))
+        if self.purpose not in ("pairs", "sequential"):
+            return None
+        source = np.random.Generator(np.random.PCG64(self.seed.integer))
+        return tuple(source.integers(self.subject.benchmark.items, size=self.n).tolist())
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        if self.purpose == "basin":
+            sigma = max(self.law.sigma if self.law.kind == "subspace" else self.law.sigma.values())
+            return f"basin, sigma {sigma:g}"
+        return f"{self.purpose} draws, {self.law.kind}"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a record holds of one run: its trials, rebuilt from the record's identities, and what they scored.
+
+    ``where`` is the field. ``unanswered`` is what an item without an answer was recorded as.
+    """
+
+    where: str
+    trials: Trials
+    seed: Seed
+    engine: EngineIdentity
+    scores: Sequence[float | None]
+    unanswered: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        where: str,
+        purpose: Purpose,
+        subject: Subject,
+        law: NoiseLaw,
+        n: int,
+        seed: Seed,
+        engine: EngineIdentity,
+        scores: Sequence[float | None],
+        unanswered: float | None = None,
+    ) -> RecordedRun:
+        """Rebuild the trials from what was measured and from what the user chose of the seed."""
+        trials = Trials(purpose, subject, law, n, seed.user_seed, seed.attempt)
+        return cls(where, trials, seed, engine, scores, unanswered)
+
+    @property
+    def contradictions(self) -> list[str]:
+        """One line if the recorded seed is not the one that the measured identities give."""
+        expected = self.trials.seed.value
+        if self.seed.value == expected:
+            return []
+        return [
+            f"{self.where}.seed: recorded {self.seed.value[:16]}..., the measured identities give {expected[:16]}..."
+        ]
