@@ -73,8 +73,8 @@ def test_each_renderer_prints_the_bound_of_the_claim(kind: str, unit: str, data:
 
 def test_a_row_without_its_bound_falls_back_to_its_interval() -> None:
     """Rows of other tools, and reports from before: the side of the verdict, both where none decides."""
-    row = Row(item="a", benchmark="b", evidence="point", verdict=Verdict.CERTIFIED, unit="absence", lower=0.0105, upper=0.0836,
-              need=0.1)  # fmt: skip
+    bounds = {"lower": 0.0105, "upper": 0.0836}
+    row = Row(item="a", benchmark="b", evidence="point", verdict=Verdict.CERTIFIED, unit="absence", need=0.1, **bounds)
     assert row.found == "score at most 0.084"
     assert row.model_copy(update={"verdict": Verdict.REFUTED}).found == "score at least 0.010"
     assert row.model_copy(update={"verdict": Verdict.UNDECIDED}).found == "score 0.010 to 0.084"
