@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certify.evidence.judgement import Interval
+from certify.evidence.judgement import Interval, finite
 from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
 from certify.rounding import round_down, round_up
 
@@ -47,7 +47,7 @@ def change_in_retention(change: Interval, base: Interval, chance: float) -> Inte
     assert change.upper is not None
     least, most = base.lower - chance, base.upper - chance
     return Interval(
-        value=change.value / (base.value - chance),
-        lower=round_down(change.lower / (least if change.lower <= 0 else most)),
-        upper=round_up(change.upper / (most if change.upper <= 0 else least)),
+        value=finite(change.value / (base.value - chance)),
+        lower=finite(round_down(change.lower / (least if change.lower <= 0 else most))),
+        upper=finite(round_up(change.upper / (most if change.upper <= 0 else least))),
     )

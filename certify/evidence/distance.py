@@ -29,6 +29,7 @@ from certify.evidence.judgement import (
     Shown,
     Verdict,
     down,
+    finite,
     percent,
     up,
 )
@@ -455,4 +456,4 @@ def at_most(x: float) -> Interval:
 
 def _retention(bound: float, base: float, chance: float) -> float | None:
     """Return the bound as a chance-corrected share of the base's own score, where that has a meaning."""
-    return chance_corrected_retention(bound, base, chance) if base > chance else None
+    return finite(chance_corrected_retention(bound, base, chance)) if base > chance else None

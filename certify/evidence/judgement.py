@@ -281,11 +281,11 @@ def interval_in_unit(requirement: Requirement, bounds: ScoreBounds, alpha: float
     drop, base = bounds.drop(2 * alpha / 3), bounds.base_score(alpha / 3)
     if base.lower is None or base.lower <= chance:
         return None
-    value = None if drop.value is None or base.value is None else 1.0 - drop.value / (base.value - chance)
-    lower = None if drop.upper is None else 1.0 - round_up(max(drop.upper, 0.0) / (base.lower - chance))
+    value = None if drop.value is None or base.value is None else finite(1.0 - drop.value / (base.value - chance))
+    lower = None if drop.upper is None else finite(1.0 - round_up(max(drop.upper, 0.0) / (base.lower - chance)))
     upper = None
     if drop.lower is not None and base.upper is not None:
-        upper = 1.0 - round_down(drop.lower / ((base.upper if drop.lower >= 0 else base.lower) - chance))
+        upper = finite(1.0 - round_down(drop.lower / ((base.upper if drop.lower >= 0 else base.lower) - chance)))
     return Interval(value=value, lower=lower, upper=upper)
 
 
@@ -324,8 +324,13 @@ def alpha_of(confidence: float) -> float:
 
 
 def retention(base: float, score: float, chance: float) -> float | None:
-    """Return the plain chance-corrected share (s - c)/(s0 - c), or None for a base at or below chance."""
-    return (score - chance) / (base - chance) if base > chance else None
+    """Return the plain chance-corrected share (s - c)/(s0 - c), or None for a base at, below or a hair above chance."""
+    return finite((score - chance) / (base - chance)) if base > chance else None
+
+
+def finite(x: float) -> float | None:
+    """Return ``x``, or None (no estimate, no bound) where a base a hair above chance made a quotient overflow."""
+    return x if math.isfinite(x) else None
 
 
 def down(x: float | None, digits: int = 3) -> str:

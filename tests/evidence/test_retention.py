@@ -13,12 +13,16 @@ from certify import bounds
 from certify.evidence import Requirement
 from certify.evidence.judgement import interval_in_unit
 from certify.evidence.paired_items import PairedScores
+from certify.evidence.point import PointEvidence
+from certify.records import BenchmarkIdentity
 
 M, CHANCE = 14, 0.25
 CELLS = np.array([c for c in itertools.product(range(M + 1), repeat=3) if sum(c) <= M])  # lost, gained, both right
 LEVELS = (0.0, 0.02, 0.1, 0.3, 0.6), (0.0, 0.02, 0.1, 0.3), (0.0, 0.3, 0.6, 0.95)
 TRUTHS = [truth for truth in itertools.product(*LEVELS) if sum(truth) <= 1.0]
 RETENTION = Requirement(unit="retention", limit=0.9)
+BENCH = BenchmarkIdentity(name="graded", items=8, scoring="own", graded=True, chance=0.0, digest="sha256:" + "0" * 64,
+                          tokens="sha256:" + "0" * 64)  # fmt: skip
 
 
 def retention(lost, gained, both, m, chance, alpha):
@@ -112,3 +116,14 @@ def test_an_unchanged_checkpoint_is_not_proved_to_retain_everything():
 def test_a_base_at_chance_has_no_retention():
     """Abstain, however well the checkpoint does."""
     assert retention(0, 60, 25, 100, 0.25, 0.05) is None
+
+
+@pytest.mark.parametrize("items", ["population", "fixed"])
+@pytest.mark.parametrize("unit", ["drop", "retention", "absence"])
+def test_a_base_a_hair_above_chance_has_no_share_that_overflows(unit, items):
+    """A graded base of 5e-324 above chance 0: quotients that overflow are no estimate and no bound, and no crash."""
+    scores = PairedScores(graded=True, base=(5e-324,) * 8, checkpoint=(1.0,) * 8)
+    evidence = PointEvidence(items=items, scores=scores)
+    judged = evidence.judge(BENCH, Requirement(unit=unit, limit=0.5), 0.05)
+    assert judged.quantities["retention"] is None
+    assert all(x is None or math.isfinite(x) for x in (judged.value, judged.lower, judged.upper))
