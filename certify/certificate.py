@@ -100,7 +100,7 @@ class Measurement(Document):
 class Judged(Document):
     """A document that makes a claim: what was asked, what was counted, and the judgement that follows from both.
 
-    Its subclasses declare fields and nothing else.
+    Its subclasses declare the fields; what a gate was asked stands in its plan, so it is judged and checked by that.
     """
 
     if TYPE_CHECKING:  # declared by each, so that files keep their order
@@ -115,6 +115,11 @@ class Judged(Document):
         """Judge the evidence and seal the result with everything it rests on."""
         judgement = evidence.judge(benchmark, requirement, *([fields["alpha"]] if "alpha" in fields else []))
         return cls.seal(evidence=evidence, requirement=requirement, benchmark=benchmark, judgement=judgement, **fields)
+
+    def under(self, requirement: Any) -> Self:
+        """Return what the same evidence says about another requirement."""
+        kept = set(type(self).model_fields) - {"schema_name", "version", "digest", "judgement", "requirement"}
+        return type(self).make(requirement=requirement, **{name: getattr(self, name) for name in kept})
 
     def judged_again(self) -> Record:
         """Return the judgement that the recorded counts give now."""

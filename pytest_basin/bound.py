@@ -95,10 +95,7 @@ class Bound:
             return self.certificate
         from certify.evidence import Requirement
 
-        fields = {name: getattr(self.certificate, name) for name in type(self.certificate).model_fields}
-        asked = Requirement(unit=self.gate.unit, limit=limit)
-        kept = {k: v for k, v in fields.items() if k not in ("version", "schema_name", "digest", "judgement")}
-        return type(self.certificate).make(**{**kept, "requirement": asked})
+        return self.certificate.under(Requirement(unit=self.gate.unit, limit=limit))
 
     def verdict_at(self, limit: float) -> str:
         """Return the verdict about another limit."""

@@ -57,7 +57,7 @@ def _of_bound(session: Session, bound: Bound, head: str, limit: float) -> list[s
         details.append(advice(bound, judgement))
     details.append(_moved(session, bound))
     details[1:1] = bound.notes
-    details += judgement.notes
+    details += row.notes
     if bound.file:
         details.append(f"certificate: {session.sources.shown(bound.file)}")
     return fit(session, head, verdict, [d for d in details if d])

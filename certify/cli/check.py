@@ -17,7 +17,7 @@ from certify.joint import holm_certified
 from certify.measuring import Base
 from certify.measuring import check as check_checkpoint
 from certify.noise import open_subspace
-from certify.report.rows import row_of
+from certify.report.rows import Row, row_of
 from certify.report.table import verdict_table
 
 
@@ -66,8 +66,9 @@ def run_check(
         )
     if run.world.rank > 0:
         return certificates
-    out.print(verdict_table([row_of(c) for c in certificates], informational))
-    print_claims(out, certificates)
+    rows = [row_of(c) for c in certificates]
+    out.print(verdict_table(rows, informational))
+    print_claims(out, rows)
     if verbose:
         for line in spelling_differences(opened.checkpoint, judged) or ["nothing"]:
             out.print(f"spelled differently beside the weights: {line}", markup=False)
@@ -80,11 +81,11 @@ def run_check(
     return certificates
 
 
-def print_claims(out: Console, certificates: Sequence[Certificate]) -> None:
+def print_claims(out: Console, rows: Sequence[Row]) -> None:
     """Print one sentence for each verdict, and its notes."""
-    for c in certificates:
-        out.print(f"{c.checkpoint.name}, {c.evidence.kind}: {c.claim_text}", markup=False)
-        for note in c.judgement.notes:
+    for row in rows:
+        out.print(f"{row.checkpoint}, {row.evidence}: {row.claim}", markup=False)
+        for note in row.notes:
             out.print(f"    {note}", markup=False)
 
 

@@ -114,8 +114,9 @@ def _report(out: Console, certificates: list[Certificate], written: list[Path]) 
     from certify.report.rows import row_of
     from certify.report.table import verdict_table
 
-    out.print(verdict_table([row_of(c) for c in certificates]))
-    print_claims(out, certificates)
+    rows = [row_of(c) for c in certificates]
+    out.print(verdict_table(rows))
+    print_claims(out, rows)
     for folder in dict.fromkeys(path.parent for path in written):
         names = [path.name for path in written if path.parent == folder]
         many = f"{len(names)} certificates" if folder.name == "certificates" else ", ".join(names)

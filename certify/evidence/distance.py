@@ -173,7 +173,8 @@ class Displacement(Record):
 
     def largest(self, count: int = 5) -> tuple[tuple[str, float], ...]:
         """Return the tensors that moved most, each with its share of the squared distance."""
-        squares = {name: norm * norm for name, norm in self.norms.items() if norm > 0}
+        longest = max(self.norms.values(), default=0.0)  # in units of it no square underflows to nothing or overflows
+        squares = {name: (norm / longest) ** 2 for name, norm in self.norms.items() if norm > 0}
         whole = sum(squares.values())
         moved = sorted(squares.items(), key=lambda entry: (-entry[1], entry[0]))[:count]
         return tuple((name, square / whole) for name, square in moved)
@@ -381,7 +382,7 @@ class DistanceEvidence(Record):
             f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
         )
 
-    def _deciding(self, requirement: Requirement, bound: float, interval: Interval) -> Deciding:
+    def _deciding(self, requirement: Requirement, bound: float | None, interval: Interval) -> Deciding:
         """Return the one bound that the verdict rests on; the others hold at the same confidence alone, not with it."""
         if requirement.unit == "absence" or (requirement.unit == "drop" and self.items == "population"):
             return Deciding(quantity=requirement.quantity, upper=interval.upper)
@@ -393,14 +394,15 @@ class DistanceEvidence(Record):
         self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
     ) -> Shown:
         """Return what a report says beside the judgement."""
-        q, d = judgement.quantities, self.draws
-        away = "infinitely far" if q["r"] is None else f"{up(q['r'], 1)} sigma away"
-        radius = "" if q["certified_radius"] is None else f", certified radius {down(q['certified_radius'])} sigma"
+        d, r = self.draws, self.r
+        within, bound = judgement.quantities.get("certified_radius"), judgement.quantities.get("bound")
+        away = "infinitely far" if r == float("inf") else f"{up(r, 1)} sigma away"
+        radius = "" if within is None else f", certified radius {down(within)} sigma"
         design = "one item each, Clopper-Pearson" if d.design == "pairs" else "all items each, rank-grid band"
         return Shown.judged(
             judgement,
-            bound=self._deciding(requirement, q["bound"] or 0.0, judgement.interval),
-            place=("r infinite" if q["r"] is None else f"r {up(q['r'], 2)} sigma",),
+            bound=self._deciding(requirement, bound, judgement.interval),
+            place=("r infinite" if r == float("inf") else f"r {up(r, 2)} sigma",),
             facts=f"{away}{radius}{' (vacuous)' if judgement.vacuous else ''}",
             n=d.n,
             of="draws",

@@ -186,13 +186,14 @@ class Shown(Record):
     items: Literal["population", "fixed"]
     method: str
     quantities: dict[str, float | None]
+    notes: tuple[str, ...]
     layers: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def judged(cls, judgement: Judgement, **rest: Any) -> Shown:
         """Return what is shown of a judgement in the requirement's unit."""
-        own = {"unit": judgement.unit, "need": judgement.need, "quantities": judgement.quantities}
-        return cls(**{**own, "interval": judgement.interval, **rest})
+        own = {name: getattr(judgement, name) for name in ("unit", "need", "quantities", "notes", "interval")}
+        return cls(**{**own, **rest})
 
 
 def decide_or_vacuous(

@@ -117,13 +117,14 @@ class PointEvidence(Record):
         self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
     ) -> Shown:
         """Return what a report says beside the judgement."""
-        q, s = judgement.quantities, self.scores
+        s = self.scores
+        base, here = (sum(kept(scores)) / s.m for scores in (s.base, s.checkpoint))
         return Shown.judged(
             judgement,
             bound=Deciding.of(requirement, judgement.verdict, judgement.interval),
             facts=(
-                f"{s.lost} items lost, {s.gained} gained; score {q['base_score']:.3f} at the base, "
-                f"{q['checkpoint_score']:.3f} here, chance {benchmark.chance:.3g}"
+                f"{s.lost} items lost, {s.gained} gained; score {base:.3f} at the base, {here:.3f} here, "
+                f"chance {benchmark.chance:.3g}"
             ),
             n=s.m,
             of="items",

@@ -232,6 +232,10 @@ class PositionEvidence(Record):
         """Betting needs trials of one law: items of a population, or 0/1 scores by the one-pass rule instead."""
         return self.items == "fixed" and self.basin.graded
 
+    @property
+    def _of_all_points(self) -> str:
+        return f"printed bounds hold for all {len(self.points)} points at once; the verdict needs each point alone"
+
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Judge whether the checkpoint lies in the measured basin.
 
@@ -303,9 +307,7 @@ class PositionEvidence(Record):
         elif width == self.basin.levels[-1].sigma:
             notes.append("sigma* is the last sigma of the grid; the basin may be wider")
         if verdict is Verdict.CERTIFIED and requirement.decide(worst.lower, worst.upper) is not verdict:
-            notes.append(
-                f"printed bounds hold for all {len(self.points)} points at once; the verdict needs each point alone"
-            )
+            notes.append(self._of_all_points)
         return tuple(notes)
 
     def _claim(
@@ -348,17 +350,21 @@ class PositionEvidence(Record):
     ) -> Shown:
         """Return what a report says beside the judgement.
 
-        A certificate rests on each point alone, at alpha; every other verdict on all of them at once, as the judgement.
+        A certificate rests on each point alone, at alpha: the worst of these bounds holds for the worst point,
+        whichever that is, at alpha too. The other side, and every other verdict, need all points at once, as in the
+        judgement.
         """
-        interval = judgement.interval
+        interval, notes = judgement.interval, judgement.notes
         if judgement.verdict is Verdict.CERTIFIED:
-            each = [self._point(p, requirement, alpha, benchmark.chance) for p in self.points]
-            interval = _worst(requirement, each)
-        q = judgement.quantities
-        place = (f"alpha* {up(q['alpha_star'], 4)}", f"sigma* {level_text(q['sigma_star'])}")
+            alone = _worst(requirement, [self._point(p, requirement, alpha, benchmark.chance) for p in self.points])
+            side = "upper" if requirement.at_most else "lower"
+            interval = interval.model_copy(update={side: getattr(alone, side)})
+            notes = tuple(note for note in notes if note != self._of_all_points)  # it speaks of the record's own bounds
+        place = (f"alpha* {up(self.alpha_star, 4)}", f"sigma* {level_text(judgement.quantities.get('sigma_star'))}")
         return Shown.judged(
             judgement,
             interval=interval,
+            notes=notes,
             bound=Deciding.of(requirement, judgement.verdict, interval),
             place=place,
             facts=", ".join(place),

@@ -294,6 +294,7 @@ class SequentialEvidence(Record):
                 "p1": self.plan.p1,
                 "cap": float(self.plan.cap),
             },
+            notes=judgement.notes,
         )
 
     @property

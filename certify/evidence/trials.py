@@ -66,11 +66,12 @@ class Trials:
 
     @property
     def label(self) -> str:
-        """What progress calls it."""
+        """What progress and errors call it."""
         if self.purpose == "basin":
             sigma = max(self.law.sigma if self.law.kind == "subspace" else self.law.sigma.values())
             return f"basin, sigma {sigma:g}"
-        return f"{self.purpose} draws, {self.law.kind}"
+        kind = {"pairs": "pairs at the base", "distance": "draws at the base"}.get(self.purpose, self.purpose)
+        return f"{kind}, {self.law.kind}"
 
 
 @dataclass(frozen=True)

@@ -266,6 +266,7 @@ class WidthEvidence(Record):
             items="population",
             method=f"one draw for each item, at {len(self.basin.levels)} sigmas in a fixed sequence",
             quantities={"sigma_star": judgement.sigma_star, "refuted_from": beyond},
+            notes=judgement.notes,
         )
 
     @property

@@ -204,7 +204,6 @@ def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
         "alpha": document.failure_probability,
         "claim": judgement.claim,
         "limits": judgement.limits,
-        "notes": judgement.notes,
         "seeds": {run.where: _seed(run.seed) for run in document.runs},
         "digests": {
             document.schema_name.rpartition("/")[2]: document.digest,
