@@ -1,19 +1,24 @@
 """Both engines on an accelerator: `python benchmarks/gpu.py --json benchmarks/results/gpu.json`.
 
-Measures copy bandwidth first (the floor: every draw reads the base and writes the copy once), then the time of one draw
-for 0.5 and 7 billion bf16 weights with both samplers, as a multiple of that floor, and the pairs (one draw, one item)
-per second against the plain forward: of the explicit engine in bf16 with 1 and 64 items per draw, and of both engines
-in float32 with a draw for each item, since activation space computes in no 16-bit type. Refuses to run without an
-accelerator: there is nothing to measure.
+First the bits: a backend that differs from the numpy text in one element is refused, and a draw at the demo's base has
+the same digest on the device and on the CPU. Then copy bandwidth (the floor: every draw reads the base and writes the
+copy once), the time of one draw for 0.5 and 7 billion bf16 weights with both samplers, as a multiple of that floor, and
+the pairs (one draw, one item) per second against the plain forward: of the explicit engine in bf16 with 1 and 64 items
+per draw, and of both engines in float32 with a draw for each item, since activation space computes in no 16-bit type.
+Last the product: the demo's benchmarks scored and one gate, on the device and on the CPU, with the answers that differ.
+A few minutes. Refuses to run without an accelerator: there is nothing to measure.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +27,9 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from certify.certificate import GateRecord
+from certify.demo import DATA
+from certify.measuring import Base
 from certify.noise import NormalStream, noised, weight_noise
 from certify.noise.activation import ActivationEngine, Layout
 from certify.noise.backend import Noise, Place, backend_for
@@ -32,6 +40,8 @@ from certify.records import Seed, WeightNoise
 SIGMA = 1e-3
 SEED = Seed(value=f"{7:064x}")
 SIZES = {"0.5 B": 500_000_000, "7 B": 7_000_000_000}
+BENCHMARKS = ("addition", "prose")
+GATE = ("--sigma", "0.03", "--min-retention", "0.95", "--p1", "0.98", "--confidence", "0.99")
 REPEATS = 7
 
 
@@ -135,6 +145,60 @@ def all_pairs(device: torch.device, rows: int = 64, **size: int) -> Iterator[dic
             yield activation_pairs(wide, tokens, rows)
 
 
+def checked_bits(device: torch.device) -> dict[str, Any]:
+    """Hold every sampler and dtype to the contract (refused otherwise), and one draw's digest to the CPU's."""
+    backends = {
+        f"{sampler}, {str(dtype).removeprefix('torch.')}": backend_for(device, dtype, sampler).name  # type: ignore[arg-type]
+        for sampler in ("strict", "fast")
+        for dtype in (torch.float32, torch.bfloat16, torch.float16)
+    }
+    digests = {place: digest_of_draw(place) for place in ("cpu", str(device))}
+    return {"backends": backends, "digests_of_draw_3": digests, "equal": len(set(digests.values())) == 1}
+
+
+def digest_of_draw(device: str) -> str:
+    """Return the SHA-256 of all weights of the demo's base under draw 3 of the strict sampler."""
+    base = Base.open(DATA / "base", DATA / "benchmarks" / "addition.jsonl", device)
+    digest = hashlib.sha256()
+    with noised(base.model, base.weight_law(SIGMA), SEED) as engine:
+        for _, weight in sorted(engine.at(3).named_parameters()):
+            digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def demo_scores(name: str, device: torch.device) -> dict[str, Any]:
+    """Score one of the demo's benchmarks at the base here and on the CPU."""
+    rows = {}
+    for place in ("cpu", str(device)):
+        base = Base.open(DATA / "base", DATA / "benchmarks" / f"{name}.jsonl", place)
+        taken = seconds(lambda base=base: base.scorer.score(base.model), repeats=3)  # type: ignore[misc]
+        rows[place] = (list(base.scorer.score(base.model)), taken)
+    (cpu, slow), (there, fast) = rows.values()
+    differ = sum(a != b for a, b in zip(cpu, there, strict=True))
+    return {
+        "benchmark": name, "items": len(cpu), "cpu_items_per_second": len(cpu) / slow,
+        "items_per_second": len(cpu) / fast, "answers_that_differ": differ,
+    }  # fmt: skip
+
+
+def demo_gate(device: torch.device) -> dict[str, Any]:
+    """Run one sequential gate as a user does, here and on the CPU: seconds with start and loading, draws, verdict."""
+    paths = ["--base", str(DATA / "base"), "--benchmark", str(DATA / "benchmarks" / "addition.jsonl")]
+    figures: dict[str, Any] = {"command": " ".join(("certify gate benign", *GATE))}
+    with tempfile.TemporaryDirectory() as folder:
+        for place in ("cpu", str(device)):
+            file, drawn = Path(folder, f"{place}.json".replace(":", "-")), str(Path(folder, f"draws-{place}"))
+            kept = ["--draws-dir", drawn, "--device", place, "--output", str(file)]
+            checkpoint = str(DATA / "checkpoints" / "benign")
+            command = [sys.executable, "-m", "certify", "gate", checkpoint, *paths, *GATE, *kept]
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            record = GateRecord.model_validate_json(file.read_text())
+            figures[place] = {"seconds": time.perf_counter() - start, "verdict": record.judgement.verdict,
+                              "draws": len(record.evidence.scores)}  # fmt: skip
+    return figures
+
+
 def main() -> None:
     """Run everything that fits on the device, print it, and write the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -150,10 +214,13 @@ def main() -> None:
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "bits": checked_bits(device),
         "copy_bytes_per_second": bandwidth,
         "draws": {},
         "pairs": [],
+        "scoring": [],
     }
+    print(f"bits of a draw as on the CPU: {figures['bits']['equal']}, {figures['bits']['backends']}")
     for name, size in SIZES.items():
         if 4 * size > 0.9 * torch.cuda.mem_get_info()[0]:
             print(f"{name}: does not fit twice into this device's memory")
@@ -170,6 +237,11 @@ def main() -> None:
             f"draw, batch {row['batch']}: {row['pairs_per_second']:.1f} pairs/s, "
             f"plain {row['plain_items_per_second']:.1f}/s, noise share {100 * row['noise_share']:.1f} %"
         )
+    for name in BENCHMARKS:
+        figures["scoring"].append(demo_scores(name, device))
+        print(figures["scoring"][-1])
+    figures["gate"] = demo_gate(device)
+    print(figures["gate"])
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
