@@ -1,8 +1,8 @@
 """The cost model of a measurement, and its check against a measured small case: `python benchmarks/scale.py`.
 
 Time per draw = bytes moved / bandwidth (or normals / rate, whichever is larger) + items * tokens * 2 * parameters /
-flops. Every rate is printed with the figure that it gives; the rates of this machine are measured, those of an
-accelerator are assumptions, named as such.
+flops. Every rate is printed with the figure that it gives; the rates of this machine are measured, those of the
+accelerator are read from the record of `benchmarks/gpu.py`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,18 @@ def this_machine(folder: Path, benchmark: Path) -> tuple[Machine, Job, float]:
     return machine, Job("demo base, 300 items", d, 4, identity.items, round(tokens)), whole
 
 
-H200 = Machine("one H200 (assumed rates)", 4.3e12, 5e11, 3.95e14)
+def recorded_accelerator(record: Path = Path(__file__).with_name("results") / "gpu.json") -> Machine:
+    """Return the rates of the recorded device: its copy, 7 billion strict normals, its fastest plain bf16 forward."""
+    figures = json.loads(record.read_text(encoding="utf-8"))
+    normals = 7e9 / figures["draws"]["7 B, bf16, strict"]["seconds"]
+    flops = max(
+        2 * pair["parameters"] * pair["tokens"] * pair["plain_items_per_second"]
+        for pair in figures["pairs"]
+        if pair["dtype"] == "torch.bfloat16"
+    )
+    return Machine(f"one {figures['device']}", figures["copy_bytes_per_second"], normals, flops)
+
+
 JOBS = (
     Job("0.5 B, bf16, 1000 items x 256 tokens", 0.5e9, 2, 1000, 256),
     Job("7 B, bf16, 1000 items x 256 tokens", 7e9, 2, 1000, 256),
@@ -115,8 +126,9 @@ def main() -> None:
     from certify.demo import DATA
 
     machine, job, whole = this_machine(DATA / "base", DATA / "benchmarks" / "addition.jsonl")
+    accelerator = recorded_accelerator()
     predicted = noise_seconds(job, machine) + forward_seconds(job, machine)
-    rows = [row(job, machine, 1000), *(row(j, H200, 1000) for j in JOBS)]
+    rows = [row(job, machine, 1000), *(row(j, accelerator, 1000) for j in JOBS)]
     for r in rows:
         print(
             f"{r['job']:40} {r['machine']:26} {r['memory_gib']:8.2f} GiB  noise {1e3 * float(r['noise_s']):9.2f} ms  "

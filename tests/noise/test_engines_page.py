@@ -36,3 +36,15 @@ def test_first_use_is_the_records() -> None:
     first = json.loads(RECORD.read_text(encoding="utf-8"))["first use, s"]
     text = " ".join(PAGE.read_text(encoding="utf-8").split())
     assert f"{first['empty kernel cache']:.1f} s with an empty cache, {first['full kernel cache']:.1f} s" in text
+
+
+def test_the_gpu_table_is_the_records() -> None:
+    """Time of a draw and its multiple of a copy, for every row of the record; and its bits were right."""
+    record = json.loads(RECORD.with_name("gpu.json").read_text(encoding="utf-8"))
+    assert record["bits"]["equal"] is True
+    page = PAGE.read_text(encoding="utf-8")
+    expected = {
+        f"| {name} | {1e3 * row['seconds']:.2f} | {row['times_floor']:.2f} |" for name, row in record["draws"].items()
+    }
+    assert set(re.findall(r"^\| .* B, bf16, .* \|$", page, re.MULTILINE)) == expected
+    assert f"{record['copy_bytes_per_second'] / 1e12:.2f} TB/s" in page
