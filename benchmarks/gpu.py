@@ -32,7 +32,8 @@ from certify.demo import DATA
 from certify.measuring import Base
 from certify.noise import NormalStream, noised, weight_noise
 from certify.noise.activation import ActivationEngine, Layout
-from certify.noise.backend import Noise, Place, backend_for
+from certify.noise.backend import backend_for
+from certify.noise.contract import Noise, Place
 from certify.noise.law import lattice_pitch
 from certify.noise.philox import noise_key
 from certify.records import Seed, WeightNoise

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 GIB = 2.0**30
+RECORD = Path(__file__).with_name("results") / "gpu.json"
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def this_machine(folder: Path, benchmark: Path) -> tuple[Machine, Job, float]:
     return machine, Job("demo base, 300 items", d, 4, identity.items, round(tokens)), whole
 
 
-def recorded_accelerator(record: Path = Path(__file__).with_name("results") / "gpu.json") -> Machine:
+def recorded_accelerator() -> Machine:
     """Return the rates of the recorded device: its copy, 7 billion strict normals, its fastest plain bf16 forward."""
-    figures = json.loads(record.read_text(encoding="utf-8"))
+    figures = json.loads(RECORD.read_text(encoding="utf-8"))
     normals = 7e9 / figures["draws"]["7 B, bf16, strict"]["seconds"]
     flops = max(
         2 * pair["parameters"] * pair["tokens"] * pair["plain_items_per_second"]

@@ -36,5 +36,14 @@ class UnsupportedSchema(CertifyError, ValueError):  # noqa: N818  # a state, nam
     """A file has a schema or version that this release does not read."""
 
 
+class ActivationRefused(CertifyError, ValueError):  # noqa: N818  # a state, named as such
+    """The activation engine is not exact for this model, design or run; the explicit engine is."""
+
+    def __init__(self, reasons: tuple[str, ...] | str) -> None:
+        self.reasons = (reasons,) if isinstance(reasons, str) else tuple(reasons)
+        more = f" (and {len(self.reasons) - 3} more)" if len(self.reasons) > 3 else ""
+        super().__init__(f"not exact in activation space: {'; '.join(self.reasons[:3])}{more}; use the explicit engine")
+
+
 class CertifyWarning(UserWarning):
     """Base of every warning that certify emits."""

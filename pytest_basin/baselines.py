@@ -96,8 +96,8 @@ class Baselines:
         assert new is not None
         for metric, margin in self._metrics(bound.gate):
             found = _state(COMPARED, file) | {"metric": metric, "margin": margin, "since": old.checkpoint.name}
-            yield found | loss_since(old, new, metric, margin, bound.gate.alpha)
-        if differences := machine_differences(old, new):
+            yield found | _loss_since(old, new, metric, margin, bound.gate.alpha)
+        if differences := _machine_differences(old, new):
             item.warn(BasinWarning(f"{bound.name}: since its baseline the machine changed: {'; '.join(differences)}"))
 
     def _metrics(self, gate: Gate) -> list[tuple[Any, float | None]]:
@@ -108,7 +108,7 @@ class Baselines:
         return asked or [(gate.unit, None)]
 
 
-def loss_since(old: Certificate, new: Certificate, metric: str, margin: float | None, alpha: float) -> dict[str, Any]:
+def _loss_since(old: Certificate, new: Certificate, metric: str, margin: float | None, alpha: float) -> dict[str, Any]:
     """Return what was lost from one checkpoint to the next, and whether it is shown to be small.
 
     ``drop``: the score; ``retention``: that, as a share of the base's score above chance; ``absence``: how much of an
@@ -142,7 +142,7 @@ def _change(old: Certificate, new: Certificate, metric: str, alpha: float) -> tu
     return found.change, {"lost": found.lost, "gained": found.gained, "note": "; ".join(found.notes)}
 
 
-def machine_differences(old: Certificate, new: Certificate) -> list[str]:
+def _machine_differences(old: Certificate, new: Certificate) -> list[str]:
     """Return what else differs: it should not change a score, and may."""
     then, now = old.environment, new.environment
     versions = {name: (then.packages[name], now.packages.get(name, "absent")) for name in then.packages}

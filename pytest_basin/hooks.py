@@ -27,7 +27,7 @@ def activate(config: pytest.Config) -> Session:
     return session
 
 
-class UndecidedBaseline(pytest.fail.Exception):  # type: ignore[name-defined, misc]
+class _UndecidedBaseline(pytest.fail.Exception):  # type: ignore[name-defined, misc]
     """A test whose assertions hold is undecided by its baseline."""
 
 
@@ -71,7 +71,7 @@ class Hooks:
         if objections := item.stash.get(OBJECTIONS, []):
             undecided, lines = min(objections)  # what is refuted or missing before what is undecided
             text = brief(self.session, lines)
-            raise UndecidedBaseline(text, pytrace=False) if undecided else pytest.fail.Exception(text, pytrace=False)
+            raise _UndecidedBaseline(text, pytrace=False) if undecided else pytest.fail.Exception(text, pytrace=False)
         return result
 
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
@@ -177,7 +177,7 @@ def _undecided(item: pytest.Item, call: pytest.CallInfo[None]) -> bool:
     """Whether the test failed in the very assertion that an undecided gate explained, or by an undecided baseline."""
     explained = item.stash.get(EXPLAINED, "")
     raised = call.excinfo.value if call.excinfo else None
-    if isinstance(raised, UndecidedBaseline):
+    if isinstance(raised, _UndecidedBaseline):
         return True
     return bool(explained) and isinstance(raised, AssertionError) and f"assert {explained}\n" in str(raised)
 

@@ -62,12 +62,12 @@ def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
         percent(gate.alpha),
         "-" if n is None else f"{n} {counted(gate.evidence)}",
         "more than a million" if floor is None else f"{floor} {counted(gate.evidence)}",
-        may_lose(gate, items, chance),
+        _may_lose(gate, items, chance),
         cost(gate, items),
     ]
 
 
-def may_lose(gate: Gate, items: int | None, chance: float) -> str:
+def _may_lose(gate: Gate, items: int | None, chance: float) -> str:
     """Return with how many lost items a gate on items is still certified; position allows it at each of its points."""
     from certify.evidence.judgement import Verdict, interval_in_unit
     from certify.evidence.paired_items import PairedScores

@@ -39,7 +39,7 @@ def summary_lines(rows: Sequence[Row], verbosity: int) -> list[str]:
     """
     lines = list[str]()
     if verbosity >= 0:
-        lines += [*table(rows), *since_table(rows)]
+        lines += [*table(rows), *_since_table(rows)]
     if verbosity > 0:
         for r in rows:
             lines += [f" {r['item']}: {r['claim']}", f"   {r['settings']}", *(f"   {note}" for note in r["notes"])]
@@ -60,7 +60,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     return aligned(cells)
 
 
-def since_table(rows: Sequence[Row]) -> list[str]:
+def _since_table(rows: Sequence[Row]) -> list[str]:
     """Return what each gate lost since its baseline, where one was compared."""
     from certify.evidence.judgement import down, up
 

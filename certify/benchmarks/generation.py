@@ -15,7 +15,7 @@ import torch
 
 from certify.benchmarks.answerable import refuse_outside, refuse_repeated, refuse_unknown
 from certify.benchmarks.encoding import Encoder
-from certify.benchmarks.items import ExactMatchItem, Item
+from certify.benchmarks.items import ExactMatchItem, Generation, Item, Items
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.scoring import require_evaluation
 from certify.checkpoints.probes import rows_independent
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from certify.benchmarks.jsonl import Generation, JsonlBenchmark
 
 ROWS_PER_BATCH = 64
 
@@ -39,7 +38,7 @@ class GenerationScorer:
 
     def __init__(
         self,
-        benchmark: JsonlBenchmark,
+        benchmark: Items,
         generation: Generation,
         tokenizer: PreTrainedTokenizerBase,
         device: str,
@@ -60,7 +59,7 @@ class GenerationScorer:
             scoring=f"generated answer, greedy, at most {generation.max_new_tokens} tokens",
             chance=benchmark.chance,
             digest=benchmark.digest,
-            tokens=digest([self._prompts, how_it_decodes(tokenizer)]),
+            tokens=digest([self._prompts, _how_it_decodes(tokenizer)]),
         )
 
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
@@ -138,7 +137,7 @@ class GenerationScorer:
         return str(self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def how_it_decodes(tokenizer: PreTrainedTokenizerBase) -> str:
+def _how_it_decodes(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return a digest of how ids become text: of every id alone, after another one, and of which are special."""
     ids = range(len(tokenizer))
     alone = tokenizer.batch_decode([[i] for i in ids], clean_up_tokenization_spaces=False)

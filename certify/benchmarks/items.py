@@ -1,11 +1,13 @@
-"""The two kinds of items, and what a line of JSONL must hold to be one."""
+"""The two kinds of items, what a line of JSONL must hold to be one, and how all of a benchmark's are asked."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from certify.benchmarks.answerable import pattern_problem
 from certify.records import Record, digest
 
 Text = Annotated[str, Field(min_length=1)]
@@ -14,7 +16,7 @@ Text = Annotated[str, Field(min_length=1)]
 Label = str | int | None
 
 
-class Labelled(Record):
+class _Labelled(Record):
     """What an item may say of itself beside what it asks; no part of its identity."""
 
     id: Label = None
@@ -22,7 +24,7 @@ class Labelled(Record):
     cluster: Label = None
 
 
-class MultipleChoiceItem(Labelled):
+class MultipleChoiceItem(_Labelled):
     """Right when the choice at index ``answer`` has strictly the highest log-likelihood after ``prompt``."""
 
     prompt: Text
@@ -40,7 +42,7 @@ class MultipleChoiceItem(Labelled):
         return self
 
 
-class ExactMatchItem(Labelled):
+class ExactMatchItem(_Labelled):
     """Right when greedy decoding after ``prompt`` begins with ``target``."""
 
     prompt: Text
@@ -52,4 +54,54 @@ Item = MultipleChoiceItem | ExactMatchItem
 
 def item_digest(item: Item) -> str:
     """Return the identity of one item: the digest of the canonical JSON of what it asks."""
-    return digest(item.model_dump(mode="json", exclude=set(Labelled.model_fields)))
+    return digest(item.model_dump(mode="json", exclude=set(_Labelled.model_fields)))
+
+
+Boundary = Literal["written", "lm-eval"]
+"""Where a prompt ends: as it is written, or by lm-eval's convention, which counts space at the border to the answer."""
+
+
+class Generation(Record):
+    """How an answer is generated and cut out: the TOML table ``[generation]``.
+
+    Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given, which may be the
+    text of a special token; the answer is the last match of the regular expression ``pattern`` (its first group if it
+    has one), or the whole text.
+    """
+
+    max_new_tokens: Annotated[int, Field(gt=0)]
+    stop: str = ""
+    pattern: str | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        problem = None if pattern is None else pattern_problem(pattern)
+        if problem:
+            raise ValueError(problem)
+        return pattern
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items of one kind, and how they are asked."""
+
+    name: str
+    items: tuple[Item, ...]
+    chance: float
+    length_normalised: bool
+    generation: Generation | None = None
+    boundary: Boundary = "written"
+
+    @property
+    def digest(self) -> str:
+        """Digest over items in order, chance and settings."""
+        return digest(
+            {
+                "items": [item_digest(item) for item in self.items],
+                "chance": self.chance,
+                "length_normalised": self.length_normalised,
+                **({"generation": self.generation.model_dump()} if self.generation else {}),
+                **({"boundary": self.boundary} if self.boundary != "written" else {}),
+            }
+        )

@@ -6,17 +6,15 @@ import json
 import tomllib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
-from certify.benchmarks.answerable import pattern_problem
-from certify.benchmarks.items import ExactMatchItem, Item, MultipleChoiceItem, item_digest
+from certify.benchmarks.items import Boundary, ExactMatchItem, Generation, Item, Items, MultipleChoiceItem, item_digest
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.errors import BenchmarkError, CertifyWarning
-from certify.records import Record, digest
+from certify.records import Record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,31 +23,6 @@ if TYPE_CHECKING:
 
 KNOWN = {*MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields}
 EXPECTED = 'expected {"prompt", "choices", "answer"} or {"prompt", "target"}'
-
-
-Boundary = Literal["written", "lm-eval"]
-"""Where a prompt ends: as it is written, or by lm-eval's convention, which counts space at the border to the answer."""
-
-
-class Generation(Record):
-    """How an answer is generated and cut out: the TOML table ``[generation]``.
-
-    Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given, which may be the
-    text of a special token; the answer is the last match of the regular expression ``pattern`` (its first group if it
-    has one), or the whole text.
-    """
-
-    max_new_tokens: Annotated[int, Field(gt=0)]
-    stop: str = ""
-    pattern: str | None = None
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        problem = None if pattern is None else pattern_problem(pattern)
-        if problem:
-            raise ValueError(problem)
-        return pattern
 
 
 class Settings(Record):
@@ -62,29 +35,8 @@ class Settings(Record):
     generation: Generation | None = None
 
 
-@dataclass(frozen=True)
-class JsonlBenchmark:
-    """Items of one kind read from a JSONL file."""
-
-    name: str
-    items: tuple[Item, ...]
-    chance: float
-    length_normalised: bool
-    generation: Generation | None = None
-    boundary: Boundary = "written"
-
-    @property
-    def digest(self) -> str:
-        """Digest over items in order, chance and settings."""
-        return digest(
-            {
-                "items": [item_digest(item) for item in self.items],
-                "chance": self.chance,
-                "length_normalised": self.length_normalised,
-                **({"generation": self.generation.model_dump()} if self.generation else {}),
-                **({"boundary": self.boundary} if self.boundary != "written" else {}),
-            }
-        )
+class JsonlBenchmark(Items):
+    """Items read from a JSONL file, with the scorer of their kind."""
 
     def encode(
         self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu", limits: ModelLimits = NO_LIMITS

@@ -16,7 +16,7 @@ import torch
 
 from certify.benchmarks.answerable import refuse_alike, refuse_outside, refuse_repeated, refuse_unknown
 from certify.benchmarks.encoding import Encoder
-from certify.benchmarks.items import MultipleChoiceItem
+from certify.benchmarks.items import Items, MultipleChoiceItem
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.checkpoints.probes import rows_independent
 from certify.errors import InvalidInput
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from certify.benchmarks.jsonl import JsonlBenchmark
 
 TOKENS_PER_BATCH = 8192
 
@@ -42,7 +41,7 @@ class Continuation:
 
 
 @dataclass(frozen=True)
-class Batch:
+class _Batch:
     """Right-padded rows and the places whose next-token logits are scored.
 
     ``row``, ``column`` and ``target`` list the scored places; ``columns`` are the distinct columns among them and
@@ -71,7 +70,7 @@ class LikelihoodScorer:
 
     def __init__(
         self,
-        benchmark: JsonlBenchmark,
+        benchmark: Items,
         tokenizer: PreTrainedTokenizerBase,
         device: str,
         limits: ModelLimits = NO_LIMITS,
@@ -115,7 +114,7 @@ class LikelihoodScorer:
                 self._run(model, batch, totals)
         return [self._right(item, totals) for item in wanted]
 
-    def _plan(self, items: Sequence[int], budget: int) -> list[Batch]:
+    def _plan(self, items: Sequence[int], budget: int) -> list[_Batch]:
         """Group continuations of similar length under a budget of tokens; the order is fixed by the items."""
         chosen = [i for item in items for i in self._of_item[item]]
         chosen.sort(key=lambda i: (len(self.continuations[i].ids), i))
@@ -128,7 +127,7 @@ class LikelihoodScorer:
             group.append(i)
         return [*batches, self._batch(group)] if group else batches
 
-    def _batch(self, group: Sequence[int]) -> Batch:
+    def _batch(self, group: Sequence[int]) -> _Batch:
         width = max(len(self.continuations[i].ids) for i in group) - 1  # the last token is never an input
         rows, places = [], []
         for r, i in enumerate(group):
@@ -139,9 +138,9 @@ class LikelihoodScorer:
         row, column, target = torch.tensor(places, device=self.device).unbind(1)
         columns, at = torch.unique(column, return_inverse=True)
         owner = torch.tensor(group, device=self.device)
-        return Batch(torch.tensor(rows, device=self.device), row, column, columns, at, target, owner)
+        return _Batch(torch.tensor(rows, device=self.device), row, column, columns, at, target, owner)
 
-    def _run(self, model: nn.Module, batch: Batch, totals: torch.Tensor) -> None:
+    def _run(self, model: nn.Module, batch: _Batch, totals: torch.Tensor) -> None:
         """Add up each continuation's log-likelihood (multiple choice) or its greedily right tokens (exact match).
 
         One float64 sum per continuation, token by token in order, whatever the batch; NaN stays NaN.
@@ -184,7 +183,7 @@ def require_evaluation(model: nn.Module, device: str) -> None:
         raise InvalidInput(f"autocast is on for {kind}, so layers would compute in a dtype of their own: leave it")
 
 
-def _scored_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
+def _scored_logits(model: nn.Module, batch: _Batch) -> torch.Tensor:
     """Return next-token logits at the scored places only, shape (places, vocabulary)."""
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         logits = model(input_ids=batch.ids, logits_to_keep=batch.columns, use_cache=False).logits
@@ -196,7 +195,7 @@ def _scored_logits(model: nn.Module, batch: Batch) -> torch.Tensor:
 
 
 def _encode(
-    benchmark: JsonlBenchmark, tokenizer: PreTrainedTokenizerBase, limits: ModelLimits
+    benchmark: Items, tokenizer: PreTrainedTokenizerBase, limits: ModelLimits
 ) -> Iterator[Continuation]:
     """Yield what is scored, item by item; refuse what cannot be answered or told apart."""
     encoder, seen = Encoder(benchmark.name, tokenizer, [item.prompt for item in benchmark.items]), []
@@ -218,7 +217,7 @@ def _encode(
     refuse_repeated(benchmark.name, seen)
 
 
-def _scoring_name(benchmark: JsonlBenchmark) -> str:
+def _scoring_name(benchmark: Items) -> str:
     boundary = ", lm-eval boundary" if benchmark.boundary == "lm-eval" else ""
     if not isinstance(benchmark.items[0], MultipleChoiceItem):
         return f"exact match, greedy, teacher-forced{boundary}"

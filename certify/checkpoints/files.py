@@ -48,7 +48,7 @@ class TensorInfo:
         return math.prod(self.shape)
 
 
-def weight_files(folder: Path) -> list[Path]:
+def _weight_files(folder: Path) -> list[Path]:
     """Return the files that hold the weights of ``folder``: one file, or the shards of an index.
 
     Raises:
@@ -140,7 +140,7 @@ def folder_tensors(folder: Path) -> dict[str, TensorInfo]:
         CheckpointError: as :func:`weight_files` and :func:`file_tensors`; an index that lists other tensors than its
             shards hold.
     """
-    seen = file_tensors(weight_files(folder))
+    seen = file_tensors(_weight_files(folder))
     if (folder / INDEX).is_file():
         listed = read_json(folder / INDEX)["weight_map"]
         wrong = sorted(n for n in {*listed, *seen} if n not in seen or listed.get(n) != seen[n].file.name)

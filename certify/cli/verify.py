@@ -9,7 +9,7 @@ from rich.console import Console
 
 from certify.certificate import AnyDocument, Certificate, GateRecord, Measurement, read_document
 from certify.cli.exits import Exit, of_error
-from certify.errors import CertificateMismatch, InvalidPlan
+from certify.errors import ActivationRefused, CertificateMismatch, InvalidPlan
 from certify.records import same_model
 from certify.verify import PROOF_LIMIT, differences
 
@@ -71,7 +71,6 @@ def _drawn_again(document: AnyDocument, others: OtherFiles, replayed: int, audit
     from certify.measuring import Base
     from certify.measuring.replay import audit, audit_lines, replay
     from certify.noise import open_subspace
-    from certify.noise.activation import ActivationRefused
 
     weights = others.checkpoint if isinstance(document, GateRecord) else others.base
     assert weights is not None

@@ -16,7 +16,7 @@ import torch
 from certify import ranges
 from certify.errors import InvalidInput
 from certify.landscape.record import FilterNormalised, MostCase, SftCase
-from certify.noise.backend import Place
+from certify.noise.contract import Place
 from certify.noise.walk import Normals, Span, Way, stored, towards
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ class Surrogate(Protocol):
         ...
 
 
-class RightAnswers:
+class _RightAnswers:
     """Negative log-likelihood of the right answers: nats for each answer, mean over items, teacher-forced."""
 
     name = "negative log-likelihood of the right answer, nats, mean over items"
@@ -62,7 +62,7 @@ def surrogate_of(benchmark: Benchmark, scorer: Scorer) -> Surrogate | None:
         if seen[continuation.item] == (item.answer if isinstance(item, MultipleChoiceItem) else 0):
             right.append(continuation)
         seen[continuation.item] += 1
-    return RightAnswers(right, scorer.device)
+    return _RightAnswers(right, scorer.device)
 
 
 def loss_of(surrogate: Surrogate, model: nn.Module) -> float | None:

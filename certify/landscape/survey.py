@@ -83,7 +83,7 @@ def explore(
     """
     run, settings, terrain = run or Run(), settings or Settings(), Terrain.of(base, user_seed)
     chosen = _cases(cases, len(checkpoints), terrain.surrogate is not None)
-    targets = [Target.open(base, path) for path in checkpoints]
+    targets = [_Target.open(base, path) for path in checkpoints]
     if settings.span is None:
         pilot = pilot_sigma(base, settings.tau, user_seed, run.track)
         settings = replace(settings, span=float(f"{SPAN * pilot:.2g}"))  # checks attack_at against it
@@ -114,7 +114,7 @@ def explore(
 
 
 @dataclass(frozen=True)
-class Target:
+class _Target:
     """A checkpoint that a slice or a plane goes to."""
 
     checkpoint: Checkpoint
@@ -122,7 +122,7 @@ class Target:
     record: SftCase
 
     @classmethod
-    def open(cls, base: Base, path: str | Path) -> Target:
+    def open(cls, base: Base, path: str | Path) -> _Target:
         """Compare the files with the base's.
 
         Raises:
@@ -169,7 +169,7 @@ class Survey:
         """Look along random directions."""
         return self._slice(most_case(self.terrain, self.settings.directions), self._even())
 
-    def sft(self, target: Target) -> Slice:
+    def sft(self, target: _Target) -> Slice:
         """Look along the direction to a checkpoint, at the checkpoint itself and beyond it."""
         grid = through(target.record.alpha_star, self.span, self.settings.points)
         return self._slice(sft_case(self.terrain, target.load(), target.record), grid)
@@ -189,7 +189,7 @@ class Survey:
         norm = max(d.norm for d in lines.directions if isinstance(d, FilterNormalised))
         return self._slice(lines, self._even(math.sqrt(self.terrain.dimension) / norm))
 
-    def plane(self, targets: Sequence[Target] = ()) -> Plane:
+    def plane(self, targets: Sequence[_Target] = ()) -> Plane:
         """Look at the plane through two checkpoints, or at that of two random directions where there are none."""
         side, run = self.settings.side, self.run
         if not targets:

@@ -97,7 +97,7 @@ def token_distances(
     ranges.positive("rho", rho)
     used = np.array(sorted(embedding.texts) or range(embedding.rows))
     ranges.require(len(used) >= 2, "tokens", len(used), "must be at least 2")
-    step = block_rows(embedding.width, memory)
+    step = _block_rows(embedding.width, memory)
     blocks = [part for i in range(0, embedding.rows, step) if (part := used[(used >= i) & (used < i + step)]).size]
     squares = [np.square(_rows(embedding, block)).sum(axis=1) for block in blocks]
     largest = np.sort(np.concatenate(squares))[-2:]
@@ -123,7 +123,7 @@ def token_distances(
     )
 
 
-def block_rows(width: int, memory: int) -> int:
+def _block_rows(width: int, memory: int) -> int:
     """Return the rows of a block, so that blocks and everything computed from a pair of them fit into ``memory``.
 
     Six arrays of (rows, width) and ten of (rows, rows), 8 bytes each.

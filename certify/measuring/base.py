@@ -12,7 +12,7 @@ from certify.benchmarks import Benchmark, ModelLimits, Scorer, open_benchmark
 from certify.checkpoints import Checkpoint, load_model, load_tokenizer, open_checkpoint
 from certify.checkpoints.model import AUTO
 from certify.checkpoints.probes import rows_independent
-from certify.errors import InvalidInput
+from certify.errors import ActivationRefused, InvalidInput
 from certify.evidence.paired_items import ItemScores
 from certify.evidence.trials import Purpose, Subject, Trials
 from certify.measuring.environment import ONE_ROW, environment
@@ -48,7 +48,7 @@ class Base:
     def open(cls, base: str | Path, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
         """Open a base folder and a benchmark (a JSONL file, or an object of your own)."""
         items: Benchmark = open_benchmark(benchmark) if isinstance(benchmark, str | Path) else benchmark
-        return cls(open_checkpoint(base), items, checked_device(device))
+        return cls(open_checkpoint(base), items, _checked_device(device))
 
     def on(self, benchmark: Benchmark) -> Base:
         """Return the same base, loaded once for both, with another benchmark."""
@@ -104,7 +104,7 @@ class Base:
                 their batch.
         """
         from certify.benchmarks.scoring import LikelihoodScorer
-        from certify.noise.activation import ActivationRefused, questions
+        from certify.noise.activation import questions
 
         if not rows_independent(self.model):
             raise ActivationRefused("scores of this model depend on the other rows of a batch")
@@ -140,7 +140,7 @@ class Base:
         return weight_noise(self.sizes, sigma)
 
 
-def checked_device(device: str) -> str:
+def _checked_device(device: str) -> str:
     """Return ``device`` if torch knows it and it is there (or it is ``auto``).
 
     Raises:

@@ -13,7 +13,7 @@ from certify.certificate import GateRecord, Measurement
 from certify.checkpoints import Checkpoint, difference, load_model
 from certify.checkpoints.compare import companion_differences
 from certify.checkpoints.files import COORDINATES
-from certify.errors import CertifyWarning, CheckpointError, InvalidPlan
+from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, InvalidPlan
 from certify.evidence import (
     DistanceEvidence,
     PointEvidence,
@@ -33,6 +33,7 @@ from certify.measuring.scores import all_items, item_scores, mean
 from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, shown_trials, written_trials
 from certify.measuring.trials import EXPLICIT, EngineChoice
 from certify.noise import Subspace, noised
+from certify.noise.subspace import displacement_in
 from certify.noise.walk import Span, Walk, towards
 from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, order_of
 
@@ -174,7 +175,6 @@ class Candidate:
     ) -> AbstractContextManager[GateTrials]:
         """Return what scores a gate's trials. A refusal spends no draw of it, so the explicit engine may take over."""
         if choice.engine == "activation":
-            from certify.noise.activation import ActivationRefused
 
             try:
                 return nullcontext(shown_trials(gate, self._pairs(gate.law, gate.trials.seed, choice.tokens_per_batch)))
@@ -185,7 +185,7 @@ class Candidate:
         return written_trials(gate, self.model, self.base.scorer, self.base.engine, subspace)
 
     def _pairs(self, law: NoiseLaw, seed: Seed, tokens_per_batch: int) -> ActivationPairs:
-        from certify.noise.activation import ActivationPairs, ActivationRefused
+        from certify.noise.activation import ActivationPairs
 
         if not isinstance(law, WeightNoise):
             raise ActivationRefused("noise in a subspace is written, not shown")
@@ -222,7 +222,7 @@ class Candidate:
         own = [s for s in subspaces if s.digest == law.basis]
         if not own:
             raise InvalidPlan(f"the measurement holds draws in the subspace {law.basis}: name its basis file")
-        return self._complete(own[0].displacement(self.base.checkpoint, self.checkpoint))
+        return self._complete(displacement_in(own[0], self.base.checkpoint, self.checkpoint))
 
     @cached_property
     def _apart(self) -> Displacement:

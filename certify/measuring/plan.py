@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from certify.errors import ActivationRefused
 from certify.evidence.trials import Trials
 from certify.measuring.at_base import PlannedDraws, planned_trials
 from certify.measuring.base import Base
@@ -35,7 +36,7 @@ LEAST_CORRELATION = 0.005  # what 20 draws cannot tell from none
 
 
 @dataclass(frozen=True)
-class Writing:
+class _Writing:
     """The explicit engine in seconds: one draw written (c_p), one item alone, one item among ``items`` (c_e).
 
     ``correlation`` of two items' correctness under one draw, not below what the pilot can see. ``whole``: all items of
@@ -70,7 +71,7 @@ class Writing:
 
 
 @dataclass(frozen=True)
-class Showing:
+class _Showing:
     """The activation engine in seconds: one pair at the benchmark's lengths in batches of so many tokens, one proof."""
 
     pair: float
@@ -117,7 +118,6 @@ def choose_engine(
 
 
 def _faster(base: Base, planned: Sequence[PlannedDraws], grid: Sequence[float], user_seed: int) -> EngineChoice:
-    from certify.noise.activation import ActivationRefused
 
     pairs = [plan for plan in planned if plan.design == "pairs" and not plan.subspace]
     runs = planned_trials(base, grid, pairs, user_seed)
@@ -125,16 +125,18 @@ def _faster(base: Base, planned: Sequence[PlannedDraws], grid: Sequence[float], 
     refused = _refusal(base, runs)
     if refused:
         return EngineChoice(reasons=(f"engine: explicit; {refused}",))
-    written = time_writing(base, law, user_seed, whole=any(plan.design == "table" for plan in planned))
+    written = _time_writing(base, law, user_seed, whole=any(plan.design == "table" for plan in planned))
     asked = Runs(law, len(runs), sum(trials.n for trials in runs))
     try:
-        shown = time_showing(base, law, user_seed, allowance=SHARE * asked.trials * written.trial)
+        shown = _time_showing(base, law, user_seed, allowance=SHARE * asked.trials * written.trial)
     except ActivationRefused as refusal:
         return EngineChoice(reasons=(f"engine: explicit; {refusal}",))
     return _decide(base, planned, written, shown, asked)
 
 
-def _decide(base: Base, planned: Sequence[PlannedDraws], written: Writing, shown: Showing, runs: Runs) -> EngineChoice:
+def _decide(
+    base: Base, planned: Sequence[PlannedDraws], written: _Writing, shown: _Showing, runs: Runs
+) -> EngineChoice:
     explicit = runs.trials * written.trial
     activation = runs.trials * shown.pair + runs.count * shown.proof
     engine: Literal["explicit", "activation"] = "activation" if activation < explicit else "explicit"
@@ -160,7 +162,7 @@ def _decide(base: Base, planned: Sequence[PlannedDraws], written: Writing, shown
 
 def _refusal(base: Base, runs: Sequence[Trials]) -> str:
     """Return why activation space cannot serve these runs, as far as reading the model and the benchmark shows."""
-    from certify.noise.activation import ActivationRefused, refusals
+    from certify.noise.activation import refusals
 
     try:
         _ = base.questions
@@ -172,7 +174,7 @@ def _refusal(base: Base, runs: Sequence[Trials]) -> str:
     return ""
 
 
-def time_writing(base: Base, law: WeightNoise, user_seed: int = 0, *, whole: bool = False) -> Writing:
+def _time_writing(base: Base, law: WeightNoise, user_seed: int = 0, *, whole: bool = False) -> _Writing:
     """Time the explicit engine on 20 pilot draws with 20 items each, after one that warms up, and on items alone.
 
     ``whole``: on all items together, too, once.
@@ -201,17 +203,17 @@ def time_writing(base: Base, law: WeightNoise, user_seed: int = 0, *, whole: boo
         if whole:
             scorer.score(model)
         all_together = time.perf_counter() - start
-    return Writing(
+    return _Writing(
         draw=float(np.median(written)),
         alone=float(np.mean(alone)),
         together=float(np.median(together)),
         items=len(items),
-        correlation=max(LEAST_CORRELATION, within_draw_correlation(np.array(table))),
+        correlation=max(LEAST_CORRELATION, _within_draw_correlation(np.array(table))),
         whole=all_together if whole else 0.0,
     )
 
 
-def time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: float = 0.0) -> Showing:
+def _time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: float = 0.0) -> _Showing:
     """Time the activation engine on pilot pairs, in growing batches for as long as ``allowance`` seconds last.
 
     One batch at least is timed: the one of median length, after a first that warms up.
@@ -245,10 +247,10 @@ def time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: fl
         seen += [(item, margin) for item, (margin,) in zip(plan[middle], margins, strict=True)]
     pairs.judged(seen).require_clear()
     best = min(found, key=found.__getitem__)
-    return Showing(found[best], best, proof)
+    return _Showing(found[best], best, proof)
 
 
-def within_draw_correlation(table: NDArray[np.float64]) -> float:
+def _within_draw_correlation(table: NDArray[np.float64]) -> float:
     """Return the one-way ANOVA estimate of the correlation of two items under one draw; 0 where nothing varies.
 
     (MSB - MSW) / (MSB + (m - 1) MSW), shape (draws, items). It chooses work and enters no bound.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from certify.errors import CertifyWarning
+from certify.errors import ActivationRefused, CertifyWarning
 from certify.evidence.paired_items import ItemScores
 from certify.evidence.trials import Trials
 from certify.measuring.base import Base
@@ -44,7 +44,7 @@ EXPLICIT = EngineChoice()
 
 
 @dataclass(frozen=True)
-class Tried:
+class _Tried:
     """The scores of a run in draw order (None: no answer, or a decision within the guard), and who scored them."""
 
     engine: EngineIdentity
@@ -53,7 +53,7 @@ class Tried:
 
 def carry_out_trials(
     base: Base, runs: Sequence[Trials], choice: EngineChoice, run: Run, subspace: Subspace | None = None
-) -> list[Tried]:
+) -> list[_Tried]:
     """Score every run by the chosen engine, all of them by one; ``subspace`` is that of their law, if it has one.
 
     In activation space every run is proven exact before the first draw. A refusal then spends none, so the explicit
@@ -63,7 +63,6 @@ def carry_out_trials(
         ActivationRefused: the activation engine was asked for by name.
     """
     if choice.engine == "activation":
-        from certify.noise.activation import ActivationRefused
 
         try:
             opened = [open_in_activation_space(base, trials, choice.tokens_per_batch) for trials in runs]
@@ -72,16 +71,16 @@ def carry_out_trials(
                 raise
             warnings.warn(f"{refusal}, which takes over", CertifyWarning, stacklevel=2)
         else:
-            return [activation_scores(base, *each, run) for each in zip(runs, opened, strict=True)]
-    return [explicit_scores(base, trials, run, subspace) for trials in runs]
+            return [_activation_scores(base, *each, run) for each in zip(runs, opened, strict=True)]
+    return [_explicit_scores(base, trials, run, subspace) for trials in runs]
 
 
-def explicit_scores(base: Base, trials: Trials, run: Run, subspace: Subspace | None = None) -> Tried:
+def _explicit_scores(base: Base, trials: Trials, run: Run, subspace: Subspace | None = None) -> _Tried:
     """Score each trial under weights that were written for it."""
     assert trials.items is not None
     identity = {**base.run_identity(trials.seed), "design": _design(trials)}
     with noised(base.model, trials.law, trials.seed, subspace=subspace) as engine:
-        return Tried(base.engine, one_item_each(engine, base.scorer, trials.items, run, trials.label, identity))
+        return _Tried(base.engine, one_item_each(engine, base.scorer, trials.items, run, trials.label, identity))
 
 
 def _design(trials: Trials) -> str:
@@ -94,14 +93,14 @@ def open_in_activation_space(base: Base, trials: Trials, tokens_per_batch: int) 
     Raises:
         ActivationRefused: naming what it cannot show exactly. No certifying draw was spent.
     """
-    from certify.noise.activation import ActivationPairs, ActivationRefused
+    from certify.noise.activation import ActivationPairs
 
     if not isinstance(trials.law, WeightNoise):
         raise ActivationRefused("noise in a subspace is written, not shown")
     return ActivationPairs(base.model, trials.law, trials.seed, base.questions, tokens_per_batch=tokens_per_batch)
 
 
-def activation_scores(base: Base, trials: Trials, pairs: ActivationPairs, run: Run) -> Tried:
+def _activation_scores(base: Base, trials: Trials, pairs: ActivationPairs, run: Run) -> _Tried:
     """Score the trials in activation space, in batches that depend on the items' lengths and the settings alone.
 
     A ledger's second number is 1 here for a decision within the guard.
@@ -120,4 +119,4 @@ def activation_scores(base: Base, trials: Trials, pairs: ActivationPairs, run: R
     found = run.carry_out_batches(pairs.plan(table), score, trials.label, identity)
     entries = [found[draw] for draw in range(len(table))]
     guarded = sum(1 for _, inside in entries if inside)
-    return Tried(pairs.identity.model_copy(update={"guarded": guarded}), tuple(s for s, _ in entries))
+    return _Tried(pairs.identity.model_copy(update={"guarded": guarded}), tuple(s for s, _ in entries))

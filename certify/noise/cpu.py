@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from certify.noise import kernels
-from certify.noise.backend import Move, Noise, Place, Write
+from certify.noise.contract import Move, Noise, Place, Write
 
 # A thread's start costs about 0.1 ms, which is 2^16 weights; below this many per thread one thread is as good.
 ELEMENTS_PER_THREAD = 1 << 19

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from certify.errors import CertifyWarning, InvalidInput
-from certify.noise.backend import Place, Write
+from certify.noise.contract import Place, Write
 from certify.noise.holdings import Holdings
 from certify.noise.perturbation import Perturbation, WeightPerturbation
 

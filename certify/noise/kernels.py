@@ -40,7 +40,7 @@ def compiled(function: F) -> F:
         return cast(F, _njit(function, **SETTINGS))
 
 
-def inlined(function: F) -> F:
+def _inlined(function: F) -> F:
     """Inline at numba's own level: left to LLVM, the strict loop stays scalar (7.0 against 1.7 ns per normal)."""
     return cast(F, _njit(function, inline="always", **SETTINGS))
 
@@ -59,7 +59,7 @@ def _words(t: NDArray[Any], first: int, draw: int, tensor: int, k0: int, k1: int
         t[0, i], t[1, i], t[2, i], t[3, i] = c0, c1, c2, c3
 
 
-@inlined
+@_inlined
 def _log(u: np.float64) -> np.float64:
     """Natural logarithm on (0, 1] (fdlibm e_log.c)."""
     h = f64(u).view(i64) + i64((0x3FF00000 - 0x3FE6A09E) << 32)
@@ -76,7 +76,7 @@ def _log(u: np.float64) -> np.float64:
     return s * (hf + (t2 + t1)) + k * 1.90821492927058770002e-10 - hf + f + k * 6.93147180369123816490e-01
 
 
-@inlined
+@_inlined
 def _sin(x: np.float64) -> np.float64:
     """Sine on [-pi/4, pi/4] (fdlibm k_sin.c)."""
     z = x * x
@@ -89,7 +89,7 @@ def _sin(x: np.float64) -> np.float64:
     return x + z * x * (-1.66666666666666324348e-01 + z * r)
 
 
-@inlined
+@_inlined
 def _cos(x: np.float64) -> np.float64:
     """Cosine on [-pi/4, pi/4] (fdlibm k_cos.c)."""
     z = x * x
@@ -101,7 +101,7 @@ def _cos(x: np.float64) -> np.float64:
     return v + (((1.0 - v) - 0.5 * z) + z * r)
 
 
-@inlined
+@_inlined
 def _strict_pair(w0: np.uint32, w1: np.uint32, w2: np.uint32, w3: np.uint32) -> tuple[np.float64, np.float64]:
     """Two float64 normals of four words (philox.strict_pair)."""
     a = i64(((u64(w1) << S32) | u64(w0)) >> S11)
@@ -166,7 +166,7 @@ def strict_chunk(
 
 
 @compiled
-def fast_chunk(z: NDArray[Any], t: NDArray[Any], chunk: int, draw: int, tensor: int, k0: int, k1: int, n: int) -> None:
+def _fast_chunk(z: NDArray[Any], t: NDArray[Any], chunk: int, draw: int, tensor: int, k0: int, k1: int, n: int) -> None:
     """Fill ``z`` with the first ``n`` float32 normals of one chunk of four lanes."""
     blocks = min(n, LANE)
     _words(t, chunk * LANE, draw, tensor, k0, k1, blocks)
@@ -175,7 +175,7 @@ def fast_chunk(z: NDArray[Any], t: NDArray[Any], chunk: int, draw: int, tensor: 
         z[2 * LANE + i], z[3 * LANE + i] = _fast_pair(t[2, i], t[3, i])
 
 
-@inlined
+@_inlined
 def _to_bfloat16(x: np.float32) -> np.uint32:
     """Nearest-even, as torch converts; NaN becomes the quiet NaN (torch itself gives two different ones)."""
     bits = f32(x).view(u32)
@@ -183,7 +183,7 @@ def _to_bfloat16(x: np.float32) -> np.uint32:
     return u32(0x7FC0) if x != x else u32(rounded)
 
 
-@inlined
+@_inlined
 def _to_float16(x: np.float32) -> np.uint32:
     """Nearest-even with subnormals and overflow to infinity, in integers (after F. Giesen's float_to_half)."""
     bits = f32(x).view(u32)
@@ -197,7 +197,7 @@ def _to_float16(x: np.float32) -> np.uint32:
     return u32(half | (sign >> u32(16)))
 
 
-@inlined
+@_inlined
 def _from_float16(h: np.uint16) -> np.float32:
     sign, size = u32(u32(h & u16(0x8000)) << u32(16)), u32(h & u16(0x7FFF))
     bits = u32((size << u32(13)) + u32(112 << 23))
@@ -286,7 +286,7 @@ def perturb_fast(
     for chunk in range(first, last):
         start = chunk * FAST_CHUNK
         end = min(start + FAST_CHUNK, out.size)
-        fast_chunk(z, t, chunk, draw, tensor, k0, k1, end - start)
+        _fast_chunk(z, t, chunk, draw, tensor, k0, k1, end - start)
         _add_fast(out[start:end], base[start:end], z, sigma)
 
 
@@ -300,7 +300,7 @@ def perturb_fast_half(
     for chunk in range(first, last):
         start = chunk * FAST_CHUNK
         end = min(start + FAST_CHUNK, out.size)
-        fast_chunk(z, t, chunk, draw, tensor, k0, k1, end - start)
+        _fast_chunk(z, t, chunk, draw, tensor, k0, k1, end - start)
         w = wide[: end - start]
         widen(w, base[start:end], brain)
         _add_fast(w, w, z, sigma)

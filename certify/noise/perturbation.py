@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from certify.errors import InvalidInput
-from certify.noise.backend import Backend, Move, Noise, Place, Write, backend_for, check_backend
+from certify.noise.backend import backend_for
+from certify.noise.contract import Backend, Move, Noise, Place, Write, check_backend
 from certify.noise.law import lattice_pitch
 from certify.noise.philox import NormalStream, Sampler, noise_key
 from certify.records import SubspaceNoise, WeightNoise

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from certify.errors import InvalidInput
-from certify.noise.backend import Place, Write
+from certify.noise.contract import Place, Write
 from certify.noise.explicit import DRAWS_BETWEEN_SUMS, aligned, check_draw, place, unmoved, warn_if_still
 from certify.noise.holdings import Holdings
 from certify.noise.perturbation import Perturbation, WeightPerturbation

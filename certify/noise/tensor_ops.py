@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certify.noise.backend import Move, Noise, Place, Write
+from certify.noise.contract import Move, Noise, Place, Write
 from certify.noise.philox import LANE, Sampler
 
 SLAB = 1 << 20  # elements at a time: scratch of some 100 MB, whatever the tensor's size
@@ -91,13 +91,13 @@ def _philox(block: torch.Tensor, draw: int, tensor: int, key: tuple[int, int]) -
 def strict_pair(w0: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor, w3: torch.Tensor) -> Two:
     """Two float64 normals of four words (philox.strict_pair)."""
     a, b = (w1 << 21) | (w0 >> 11), (w3 << 21) | (w2 >> 11)
-    radius = square_root(_log((a.to(torch.float64) + 1.0) * 2.0**-53) * -2.0)
+    radius = _square_root(_log((a.to(torch.float64) + 1.0) * 2.0**-53) * -2.0)
     quarter = (b + (1 << 50)) >> 51
     x = (b - (quarter << 51)).to(torch.float64) * (6.283185307179586 * 2.0**-53)
     return _turned(radius, _cos(x), _sin(x), quarter)
 
 
-def square_root(x: torch.Tensor) -> torch.Tensor:
+def _square_root(x: torch.Tensor) -> torch.Tensor:
     """Correctly rounded float64 square root of x >= 0.
 
     torch's own is not, on CPUs: MKL's vector routine missed the nearest float64 in 1.2 % of 10^7 cases, the nearest
@@ -158,7 +158,7 @@ def _cos(x: torch.Tensor) -> torch.Tensor:
 
 def fast_pair(x: torch.Tensor, y: torch.Tensor) -> Two:
     """Two float32 normals of two words (fast.fast_pair)."""
-    radius = square_root((_logf((x.to(torch.float32) + 0.5) * 2.0**-32) * -2.0).to(torch.float64)).to(torch.float32)
+    radius = _square_root((_logf((x.to(torch.float32) + 0.5) * 2.0**-32) * -2.0).to(torch.float64)).to(torch.float32)
     signed = y - ((y >> 31) << 32)
     t = signed.to(torch.float32) * 2.0**-31
     j = torch.floor(t * 2.0 + 0.5)

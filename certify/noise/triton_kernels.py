@@ -25,7 +25,7 @@ import torch
 import triton
 import triton.language as tl
 
-from certify.noise.backend import Move, Noise, Place, Write
+from certify.noise.contract import Move, Noise, Place, Write
 from certify.noise.tensor_ops import TensorBackend
 
 LANE = tl.constexpr(1024)
@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _jit: Any = triton.jit
 
 
-def jitted(function: F) -> F:
+def _jitted(function: F) -> F:
     """triton.jit, with the function's type kept for checkers."""
     return cast(F, _jit(function, do_not_specialize=SCALARS))
 
@@ -75,7 +75,7 @@ def _write(launches: Sequence[Write], draw: int) -> None:
         launch(draw)
 
 
-@jitted
+@_jitted
 def words(chunk, draw, tensor, k0, k1):
     """Philox4x32-10 words of one chunk's 1024 blocks."""
     block = chunk.to(tl.int64) * LANE + tl.arange(0, LANE)
@@ -84,8 +84,8 @@ def words(chunk, draw, tensor, k0, k1):
     return tl.philox(seed, c0, c1, c0 * 0 + draw.to(tl.uint32), c0 * 0 + tensor.to(tl.uint32))
 
 
-@jitted
-def log64(u):
+@_jitted
+def _log64(u):
     """Natural logarithm on (0, 1] (fdlibm e_log.c)."""
     h = u.to(tl.int64, bitcast=True) + 0x95F6200000000
     k = ((h >> 52) - 1023).to(tl.float64)
@@ -100,8 +100,8 @@ def log64(u):
     return s * (hf + (t2 + t1)) + k * 1.90821492927058770002e-10 - hf + f + k * 6.93147180369123816490e-01
 
 
-@jitted
-def sin64(x):
+@_jitted
+def _sin64(x):
     """Sine on [-pi/4, pi/4] (fdlibm k_sin.c)."""
     z = x * x
     w = z * z
@@ -110,8 +110,8 @@ def sin64(x):
     return x + z * x * (-1.66666666666666324348e-01 + z * r)
 
 
-@jitted
-def cos64(x):
+@_jitted
+def _cos64(x):
     """Cosine on [-pi/4, pi/4] (fdlibm k_cos.c)."""
     z = x * x
     w = z * z
@@ -122,7 +122,7 @@ def cos64(x):
     return v + (((1.0 - v) - 0.5 * z) + z * r)
 
 
-@jitted
+@_jitted
 def turned(radius, c, s, quarter):
     """Radius times cosine and sine of an angle that lies ``quarter`` right angles further on."""
     odd = (quarter & 1) != 0
@@ -132,19 +132,19 @@ def turned(radius, c, s, quarter):
     return radius * first, radius * second
 
 
-@jitted
+@_jitted
 def strict_pair(w0, w1, w2, w3):
     """Two float64 normals of four words (philox.strict_pair)."""
     a = (((w1.to(tl.uint64) << 32) | w0.to(tl.uint64)) >> 11).to(tl.int64)
     b = (((w3.to(tl.uint64) << 32) | w2.to(tl.uint64)) >> 11).to(tl.int64)
-    radius = tl.sqrt(-2.0 * log64((a.to(tl.float64) + 1.0) * 1.1102230246251565e-16))
+    radius = tl.sqrt(-2.0 * _log64((a.to(tl.float64) + 1.0) * 1.1102230246251565e-16))
     quarter = (b + 0x4000000000000) >> 51
     x = (b - (quarter << 51)).to(tl.float64) * 6.975736996017264e-16
-    return turned(radius, cos64(x), sin64(x), quarter)
+    return turned(radius, _cos64(x), _sin64(x), quarter)
 
 
-@jitted
-def log32(u):
+@_jitted
+def _log32(u):
     """Natural logarithm on (0, 1] in float32 (Cephes logf)."""
     bits = u.to(tl.int32, bitcast=True)
     e = ((bits >> 23) - 126).to(tl.float32)
@@ -167,10 +167,10 @@ def log32(u):
     return m + p + e * 0.693359375
 
 
-@jitted
+@_jitted
 def fast_pair(x, y):
     """Two float32 normals of two words (fast.fast_pair)."""
-    radius = tl.sqrt_rn(-2.0 * log32((x.to(tl.float32) + 0.5) * 2.3283064365386963e-10))
+    radius = tl.sqrt_rn(-2.0 * _log32((x.to(tl.float32) + 0.5) * 2.3283064365386963e-10))
     t = y.to(tl.int32, bitcast=True).to(tl.float32) * 4.656612873077393e-10
     j = tl.floor(t * 2.0 + 0.5)
     r = (t - j * 0.5) * 3.14159265358979
@@ -180,7 +180,7 @@ def fast_pair(x, y):
     return turned(radius, c, s, j.to(tl.int32))
 
 
-@jitted
+@_jitted
 def load(base, at, size, brain: tl.constexpr):
     """Base values; bfloat16 comes as bits."""
     value = tl.load(base + at, mask=at < size, other=0)
@@ -189,7 +189,7 @@ def load(base, at, size, brain: tl.constexpr):
     return value
 
 
-@jitted
+@_jitted
 def store(work, at, size, value, brain: tl.constexpr):
     """Round to nearest float32, then to the storage dtype (float64 storage: as it is)."""
     if brain:
@@ -203,8 +203,8 @@ def store(work, at, size, value, brain: tl.constexpr):
         tl.store(work + at, value.to(work.dtype.element_ty), mask=at < size)
 
 
-@jitted
-def strict_lane(work, base, at, size, z, sigma, inverse, pitch, brain: tl.constexpr):
+@_jitted
+def _strict_lane(work, base, at, size, z, sigma, inverse, pitch, brain: tl.constexpr):
     """One lane: float64(base) + pitch * rint(sigma z / pitch). A zero keeps the sign that rint would give it."""
     steps = sigma * z * inverse
     whole = (steps + ROUNDER) - ROUNDER
@@ -212,8 +212,8 @@ def strict_lane(work, base, at, size, z, sigma, inverse, pitch, brain: tl.conste
     store(work, at, size, load(base, at, size, brain).to(tl.float64) + whole * pitch, brain)
 
 
-@jitted
-def fast_lane(work, base, at, size, z, sigma, brain: tl.constexpr):
+@_jitted
+def _fast_lane(work, base, at, size, z, sigma, brain: tl.constexpr):
     """One lane: base + float32(sigma) * z, in float32 (float64 for float64 storage)."""
     value = load(base, at, size, brain)
     if work.dtype.element_ty == tl.float64:
@@ -222,7 +222,7 @@ def fast_lane(work, base, at, size, z, sigma, brain: tl.constexpr):
         store(work, at, size, value.to(tl.float32) + sigma * z, brain)
 
 
-@jitted
+@_jitted
 def perturb_strict(work, base, scales, size, draw, tensor, k0, k1, brain: tl.constexpr):
     """One chunk of 2048 elements. ``scales``: float64 sigma, 1/pitch, pitch (a scalar argument would be float32)."""
     chunk = tl.program_id(0)
@@ -230,11 +230,11 @@ def perturb_strict(work, base, scales, size, draw, tensor, k0, k1, brain: tl.con
     first, second = strict_pair(w0, w1, w2, w3)
     sigma, inverse, pitch = tl.load(scales), tl.load(scales + 1), tl.load(scales + 2)
     at = chunk.to(tl.int64) * (2 * LANE) + tl.arange(0, LANE)
-    strict_lane(work, base, at, size, first, sigma, inverse, pitch, brain)
-    strict_lane(work, base, at + LANE, size, second, sigma, inverse, pitch, brain)
+    _strict_lane(work, base, at, size, first, sigma, inverse, pitch, brain)
+    _strict_lane(work, base, at + LANE, size, second, sigma, inverse, pitch, brain)
 
 
-@jitted
+@_jitted
 def perturb_fast(work, base, scales, size, draw, tensor, k0, k1, brain: tl.constexpr):
     """One chunk of 4096 elements, four lanes."""
     chunk = tl.program_id(0)
@@ -242,8 +242,8 @@ def perturb_fast(work, base, scales, size, draw, tensor, k0, k1, brain: tl.const
     sigma = tl.load(scales).to(tl.float32)
     at = chunk.to(tl.int64) * (4 * LANE) + tl.arange(0, LANE)
     first, second = fast_pair(w0, w1)
-    fast_lane(work, base, at, size, first, sigma, brain)
-    fast_lane(work, base, at + LANE, size, second, sigma, brain)
+    _fast_lane(work, base, at, size, first, sigma, brain)
+    _fast_lane(work, base, at + LANE, size, second, sigma, brain)
     first, second = fast_pair(w2, w3)
-    fast_lane(work, base, at + 2 * LANE, size, first, sigma, brain)
-    fast_lane(work, base, at + 3 * LANE, size, second, sigma, brain)
+    _fast_lane(work, base, at + 2 * LANE, size, first, sigma, brain)
+    _fast_lane(work, base, at + 3 * LANE, size, second, sigma, brain)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, Literal, Protocol, Self, TypeVar
 
 import torch
 
-from certify.noise.backend import Place, Write
+from certify.noise.contract import Place, Write
 from certify.noise.explicit import ExplicitEngine
 from certify.noise.perturbation import WeightPerturbation
 from certify.records import WeightNoise

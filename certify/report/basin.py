@@ -31,23 +31,23 @@ def basin_table(record: BasinRecord) -> Table:
     table.add_column("alone")
     for level in record.judgement.levels:
         bound = up(level.bounds.upper) if requirement.at_most else down(level.bounds.lower)
-        row = [f"{level.sigma:g}", f"{level.lost}", f"{level.gained}", bound, both_ends(level.two_sided)]
+        row = [f"{level.sigma:g}", f"{level.lost}", f"{level.gained}", bound, _both_ends(level.two_sided)]
         if level.strict is not None and level.change is not None:
             row += [f"{level.strict.clean}/{level.strict.draws}", down(level.strict.lower), up(level.change.upper)]
         table.add_row(*row, Text(level.verdict.value, style=STYLES[level.verdict]))
     return table
 
 
-def both_ends(interval: Interval) -> str:
+def _both_ends(interval: Interval) -> str:
     """Return the two bounds of an interval, rounded outwards."""
     return f"{down(interval.lower)} to {up(interval.upper)}"
 
 
-def share_text(share: StrictShare | None) -> str:
+def _share_text(share: StrictShare | None) -> str:
     """Return a share of directions with its bounds."""
     if share is None:
         return "-"
-    return f"{share.clean} of {share.draws}: >= {down(share.lower)}, {both_ends(share.two_sided)}"
+    return f"{share.clean} of {share.draws}: >= {down(share.lower)}, {_both_ends(share.two_sided)}"
 
 
 def summary_lines(record: BasinRecord) -> Iterator[str]:
@@ -81,11 +81,11 @@ def _level_lines(level: LevelJudgement, record: BasinRecord) -> Iterator[str]:
     sure = percent(record.alpha)
     yield (
         f"sigma {level.sigma:g}: {level.lost} of {record.benchmark.items} items lost, {level.gained} gained; "
-        f"{record.requirement.quantity} {both_ends(level.bounds)} ({sure} one-sided each), "
-        f"{both_ends(level.two_sided)} (two-sided): {level.verdict.value} alone"
+        f"{record.requirement.quantity} {_both_ends(level.bounds)} ({sure} one-sided each), "
+        f"{_both_ends(level.two_sided)} (two-sided): {level.verdict.value} alone"
     )
     if level.strict is not None and level.change is not None:
         yield (
-            f"    directions that lose nothing: {share_text(level.strict)} ({sure} one-sided, then two-sided); mean "
+            f"    directions that lose nothing: {_share_text(level.strict)} ({sure} one-sided, then two-sided); mean "
             f"|change| of the score at most {up(level.change.upper)}"
         )

@@ -52,7 +52,7 @@ def basin_figure(
         final = evidence.points[-1].scores
         axes.plot(
             evidence.alpha_star,
-            mean_score(final),
+            _mean_score(final),
             MARKERS[i % len(MARKERS)],
             color=PALETTE[i % len(PALETTE)],
             ms=8,
@@ -73,7 +73,7 @@ def basin_figure(
 
 def draw_basin(axes: Axes, basin: Basin, width: float | None, requirement: Requirement, alpha: float) -> None:
     """Draw the score under noise against sigma with its bounds, the width sigma* and the allowed drop."""
-    score = mean_score(basin.base)
+    score = _mean_score(basin.base)
     sigmas = [level.sigma for level in basin.levels]
     drops = [basin.drop_at(level).drop(alpha) for level in basin.levels]
     means = np.array([score - (d.value or 0.0) for d in drops])
@@ -178,7 +178,7 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
     return figure
 
 
-def mean_score(scores: ItemScores) -> float:
+def _mean_score(scores: ItemScores) -> float:
     """Return the mean over items, failures as 0."""
     return sum(kept(scores)) / len(scores)
 

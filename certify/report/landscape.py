@@ -33,17 +33,17 @@ def landscape_figures(landscape: Landscape) -> dict[str, Figure]:
     figures = {}
     for case, name in (("most", "most-case"), ("filter", "filter-normalised")):
         for found in landscape.of_case(case):  # type: ignore[arg-type]  # both are cases
-            figures[name] = spread_figure(landscape, found)
+            figures[name] = _spread_figure(landscape, found)
     if landscape.of_case("worst"):
-        figures["worst-case"] = worst_case_figure(landscape)
+        figures["worst-case"] = _worst_case_figure(landscape)
     if landscape.of_case("sft"):
-        figures["sft-case"] = sft_case_figure(landscape)
+        figures["sft-case"] = _sft_case_figure(landscape)
     for plane in landscape.planes:
-        figures[f"plane-{plane.kind}"] = plane_figure(landscape, plane)
+        figures[f"plane-{plane.kind}"] = _plane_figure(landscape, plane)
     return figures
 
 
-def spread_figure(landscape: Landscape, found: Slice) -> Figure:
+def _spread_figure(landscape: Landscape, found: Slice) -> Figure:
     """All directions of one case: score, the paper's T and likelihood against a; thin curves, median and range."""
     figure, panels = _panels(landscape, transform=True)
     _spread(panels[0], found.a, found.scores, BLUE, found.case)
@@ -60,7 +60,7 @@ def spread_figure(landscape: Landscape, found: Slice) -> Figure:
     return figure
 
 
-def worst_case_figure(landscape: Landscape) -> Figure:
+def _worst_case_figure(landscape: Landscape) -> Figure:
     """Each attack's direction, outward from the base, against random directions of the same norm."""
     slices = landscape.of_case("worst")
     figure, panels = _panels(landscape)
@@ -85,7 +85,7 @@ def worst_case_figure(landscape: Landscape) -> Figure:
     return figure
 
 
-def sft_case_figure(landscape: Landscape) -> Figure:
+def _sft_case_figure(landscape: Landscape) -> Figure:
     """The slice through each checkpoint, which lies at its alpha* (star), before the spread of random directions."""
     slices = landscape.of_case("sft")
     figure, panels = _panels(landscape)
@@ -107,7 +107,7 @@ def sft_case_figure(landscape: Landscape) -> Figure:
     return figure
 
 
-def plane_figure(landscape: Landscape, plane: Plane) -> Figure:
+def _plane_figure(landscape: Landscape, plane: Plane) -> Figure:
     """Contours of score and likelihood in a plane; the base is the star, checkpoints are named."""
     likelihood = np.isfinite(plane.nll).any()
     with mpl.rc_context(STYLE):

@@ -49,7 +49,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Overview:
+class _Overview:
     """The gates of one unit on one axis."""
 
     quantity: str
@@ -81,10 +81,10 @@ def _gates(rows: list[Row]) -> list[Gate]:
     ]
 
 
-def _overviews(gates: list[Gate]) -> list[Overview]:
+def _overviews(gates: list[Gate]) -> list[_Overview]:
     units = dict.fromkeys(gate.row.unit for gate in gates)
     own = [[gate for gate in gates if gate.row.unit == unit] for unit in units]
-    return [Overview(some[0].row.quantity, some[0].among.axis, some) for some in own]
+    return [_Overview(some[0].row.quantity, some[0].among.axis, some) for some in own]
 
 
 @cache

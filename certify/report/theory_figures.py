@@ -25,7 +25,7 @@ ALPHA = 0.01  # confidence of 99 %, at which the legend counts draws
 
 
 @dataclass(frozen=True)
-class LawCurves:
+class _LawCurves:
     """Lower bounds of a score after a move of the weights: one row for each curve.
 
     ``distance``: ||delta|| in weight units, shape (points,). ``bound``: h_r(p) at r = distance / sigma, shape
@@ -39,7 +39,7 @@ class LawCurves:
     bound: FloatArray
 
     @classmethod
-    def on(cls, title: str, exponents: float, curves: tuple[tuple[float, float], ...]) -> LawCurves:
+    def on(cls, title: str, exponents: float, curves: tuple[tuple[float, float], ...]) -> _LawCurves:
         """Return the curves for (p, sigma) pairs at distances 2^e / 1000, e = 0 (0.25) ``exponents``."""
         distance = 2.0 ** np.arange(0.0, exponents + 0.125, 0.25) / 1000
         p, sigma = zip(*curves, strict=True)
@@ -47,18 +47,18 @@ class LawCurves:
         return cls(title, distance, p, sigma, bound)
 
 
-def figure_4a() -> LawCurves:
+def figure_4a() -> _LawCurves:
     """Return Fig. 4a: sigma = 0.003, five base probabilities, distances 2^e / 1000 with e = 0 (0.25) 7."""
     pairs = tuple((p, 0.003) for p in (0.9, 0.99, 0.999, 0.9999, 0.99999))
-    return LawCurves.on("Fig. 4a: five base probabilities, sigma = 0.003", 7.0, pairs)
+    return _LawCurves.on("Fig. 4a: five base probabilities, sigma = 0.003", 7.0, pairs)
 
 
-def figure_4b() -> LawCurves:
+def figure_4b() -> _LawCurves:
     """Return Fig. 4b: p = 0.9, four sigmas, distances 2^e / 1000 with e = 0 (0.25) 15."""
-    return LawCurves.on("Fig. 4b: four sigmas, p = 0.9", 15.0, tuple((0.9, s) for s in (0.003, 0.03, 0.3, 3.0)))
+    return _LawCurves.on("Fig. 4b: four sigmas, p = 0.9", 15.0, tuple((0.9, s) for s in (0.003, 0.03, 0.3, 3.0)))
 
 
-def law_figure(curves: LawCurves) -> Figure:
+def law_figure(curves: _LawCurves) -> Figure:
     """Draw the curves against distance on a logarithmic axis.
 
     Where the curves differ in p, the legend says how many draws it takes to show that p with 99 % confidence

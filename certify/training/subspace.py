@@ -11,7 +11,8 @@ from torch import nn
 from certify.checkpoints import Checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise import Subspace
-from certify.noise.backend import Place, backend_for
+from certify.noise.backend import backend_for
+from certify.noise.contract import Place
 from certify.noise.subspace import save_member
 
 

@@ -17,7 +17,7 @@ from certify.evidence import Requirement
 from certify.evidence.judgement import down, up
 from certify.evidence.position import PILOT_LIMIT
 from certify.measuring import Base, Run, measure_width, pilot_grid
-from certify.report.basin import both_ends
+from certify.report.basin import _both_ends
 from certify.report.basin_figure import basin_record_figure
 from certify.report.words import document_lines
 from certify.verify import differences
@@ -233,8 +233,8 @@ def test_the_page_quotes_the_record_that_is_beside_it() -> None:
         share = level.strict
         assert share is not None and level.change is not None and level.gained == 0
         cells = (
-            f"{level.sigma:g}", f"{level.lost}", up(level.bounds.upper), both_ends(level.two_sided),
-            f"{share.clean} of {share.draws}", down(share.lower), both_ends(share.two_sided), up(level.change.upper),
+            f"{level.sigma:g}", f"{level.lost}", up(level.bounds.upper), _both_ends(level.two_sided),
+            f"{share.clean} of {share.draws}", down(share.lower), _both_ends(share.two_sided), up(level.change.upper),
             level.verdict.value,
         )  # fmt: skip
         rows.append("| " + " | ".join(cells) + " |")

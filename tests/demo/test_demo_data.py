@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from certify.benchmarks import open_benchmark
 from certify.checkpoints import open_checkpoint
-from certify.noise.subspace import open_subspace
+from certify.noise.subspace import displacement_in, open_subspace
 
 DATA = Path(__file__).parents[2] / "certify" / "demo" / "data"
 BASE = DATA / "base"
@@ -159,7 +159,7 @@ def test_certify_finds_the_subspace_checkpoint_and_no_other_inside_the_subspace(
     inside = {
         name
         for name in CHECKPOINTS
-        if not subspace.displacement(base, open_checkpoint(DATA / "checkpoints" / name)).differences
+        if not displacement_in(subspace, base, open_checkpoint(DATA / "checkpoints" / name)).differences
     }
     assert inside == {"subspace"}
 

@@ -19,7 +19,7 @@ from certify.landscape.directions import along, gaussian, norm_of
 from certify.landscape.grid import even
 from certify.landscape.record import attack_succeeded
 from certify.landscape.slices import slice_along
-from certify.landscape.surrogate import Gradient, RightAnswers, gradient_of, loss_of, surrogate_of
+from certify.landscape.surrogate import Gradient, _RightAnswers, gradient_of, loss_of, surrogate_of
 from certify.landscape.terrain import Terrain
 from certify.measuring import Base, Run
 from certify.noise.walk import Normals, Walk
@@ -183,7 +183,7 @@ class TestRightAnswers:
         """Along a random direction, in float64; the model's flags stay as they were."""
         model = base.model.double()
         surrogate = surrogate_of(base.benchmark, base.scorer)
-        assert isinstance(surrogate, RightAnswers)
+        assert isinstance(surrogate, _RightAnswers)
         _, gradient = gradient_of(surrogate, model)
         assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
         generator, h = torch.Generator().manual_seed(1), 1e-3

@@ -18,7 +18,7 @@ from certify.landscape import Landscape, Settings, Survey, Terrain, explore, rea
 from certify.landscape.record import SftCase, WorstCase
 from certify.measuring import Base, PlannedDraws, Run, measure_base
 from certify.measuring.checkpoint import Candidate
-from certify.report.figures import mean_score, save
+from certify.report.figures import _mean_score, save
 from certify.report.landscape import landscape_figures
 from certify.report.landscape_table import landscape_table
 
@@ -89,7 +89,7 @@ def test_position_evidence_looks_at_points_of_the_same_slice(landscape: Landscap
     evidence = Candidate(base, open_checkpoint(folder / "far")).position(measured)
     found = landscape.of_case("sft")[1]
     there = [float(found.at(p.fraction * evidence.alpha_star)[0]) for p in evidence.points]
-    assert there == [mean_score(p.scores) for p in evidence.points]
+    assert there == [_mean_score(p.scores) for p in evidence.points]
     assert len(set(there)) > 1
 
 

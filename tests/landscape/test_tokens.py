@@ -19,7 +19,7 @@ from scipy.special import ndtr
 from certify.checkpoints import Checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.landscape.embedding import Embedding, open_embedding
-from certify.landscape.tokens import BINS, TokenDistances, block_rows, token_distances
+from certify.landscape.tokens import BINS, TokenDistances, _block_rows, token_distances
 from certify.laws import mahalanobis, strong_lower
 
 VECTORS = {
@@ -56,7 +56,7 @@ def test_streamed_distances_are_those_of_brute_force(tmp_path: Path, dtype: torc
     truth = brute_force(rows)
     rho = sorted(truth.values())[60] + 1e-9
     found = token_distances(weights_file(tmp_path, rows), tensor="embed.weight", rho=rho, listed=40, memory=SMALL)
-    assert block_rows(12, SMALL) == 24
+    assert _block_rows(12, SMALL) == 24
     assert (found.tokens, found.unused, found.width, found.pairs) == (137, 0, 12, 137 * 136 // 2)
     counts, _ = np.histogram(list(truth.values()), bins=np.array(found.edges))
     assert found.counts == tuple(counts)
@@ -119,7 +119,7 @@ def test_memory_stays_below_its_bound(rho: float) -> None:
     found = token_distances(embedding, rho=rho, memory=memory)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert Generated.asked == block_rows(32, memory) == 152
+    assert Generated.asked == _block_rows(32, memory) == 152
     assert peak <= memory + 32 * 4000
     assert found.below == (found.pairs if rho > 1 else 0)
 
@@ -127,10 +127,10 @@ def test_memory_stays_below_its_bound(rho: float) -> None:
 def test_blocks_fit_what_is_kept_of_them() -> None:
     """Six arrays of (rows, width) and ten of (rows, rows) fit, and one more row would not."""
     for width, memory in ((12, 10**5), (4096, 2**28), (64, 2**21)):
-        rows = block_rows(width, memory)
+        rows = _block_rows(width, memory)
         assert 8 * (6 * rows * width + 10 * rows**2) <= memory < 8 * (6 * (rows + 1) * width + 10 * (rows + 1) ** 2)
     with pytest.raises(InvalidInput, match="memory = 1000 bytes"):
-        block_rows(64, 1000)
+        _block_rows(64, 1000)
 
 
 def test_only_the_embedding_is_read_and_unused_rows_are_left_out(

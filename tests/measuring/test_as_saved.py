@@ -13,10 +13,9 @@ import transformers as tr
 
 from certify.benchmarks import open_benchmark
 from certify.checkpoints import probes
-from certify.errors import CheckpointError
+from certify.errors import ActivationRefused, CheckpointError
 from certify.measuring import Base, PlannedDraws, check, measure_base
 from certify.measuring.environment import ONE_ROW
-from certify.noise.activation import ActivationRefused
 
 KINDS = ("point", "smoothed", "position", "distance")
 

@@ -30,7 +30,7 @@ from certify.measuring import subspace_law
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, one_item_each
 from certify.noise import Subspace, noised, weight_noise
-from certify.noise.subspace import save_basis, save_member
+from certify.noise.subspace import displacement_in, save_basis, save_member
 from certify.records import BenchmarkIdentity, ExplicitIdentity, NoiseLaw, Seed
 
 ALPHA, REPEATS, DRAWS = 0.05, 80, 60
@@ -288,7 +288,7 @@ def test_a_subspace_law_and_its_members(space: tuple[Path, Checkpoint, Subspace]
     for r in (0.0, 0.5, 1.0, 2.0):
         each = -r * SUBSPACE_SIGMA / 2**0.5
         member = save_member(where / f"member{r}", base, subspace, [each, each])
-        places.append((subspace.displacement(base, member), float(ndtr(MARGIN - r))))
+        places.append((displacement_in(subspace, base, member), float(ndtr(MARGIN - r))))
         assert not places[-1][0].differences
 
     def leave(tensors: dict[str, torch.Tensor]) -> None:
@@ -296,7 +296,7 @@ def test_a_subspace_law_and_its_members(space: tuple[Path, Checkpoint, Subspace]
 
     stranger = open_checkpoint(models.variant(where / "member0.5", where / "stranger", leave))
     assert in_the_plane(load_model(stranger)) == [0.0]
-    off = (subspace.displacement(base, stranger), 0.0)  # the noise never brings the lost weight back
+    off = (displacement_in(subspace, base, stranger), 0.0)  # the noise never brings the lost weight back
     found = misses(runs, certified, [*places, off])
     assert found <= MOST, f"n={REPEATS} k={found} alpha={ALPHA} allowed={MOST}"
 

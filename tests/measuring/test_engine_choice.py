@@ -12,15 +12,14 @@ import pytest
 import torch
 from transformers import GraniteConfig, GraniteForCausalLM
 
-from certify.errors import CertifyWarning, InvalidPlan
+from certify.errors import ActivationRefused, CertifyWarning, InvalidPlan
 from certify.measuring import Base, EngineChoice, PlannedDraws, choose_engine, measure_base, plan
-from certify.measuring.plan import Showing, Writing, duration, time_showing, time_writing, within_draw_correlation
+from certify.measuring.plan import _Showing, _time_showing, _time_writing, _within_draw_correlation, _Writing, duration
 from certify.measuring.run import Run
 from certify.measuring.world import World
-from certify.noise.activation import ActivationRefused
 
 SHOWN = EngineChoice(engine="activation", asked=True)
-SLOW_TO_WRITE = Writing(draw=0.5, alone=0.1, together=0.05, items=20, correlation=0.1, whole=1.5)
+SLOW_TO_WRITE = _Writing(draw=0.5, alone=0.1, together=0.05, items=20, correlation=0.1, whole=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +35,10 @@ def asked(base: Base, n: int = 100, **rest: Any) -> EngineChoice:
     return choose_engine(base, planned, (0.02, 0.05), **rest)
 
 
-def timings(monkeypatch: pytest.MonkeyPatch, writing: Writing, showing: Showing | ActivationRefused) -> None:
+def timings(monkeypatch: pytest.MonkeyPatch, writing: _Writing, showing: _Showing | ActivationRefused) -> None:
     """Let the pilot find these."""
 
-    def shown(*_: Any, **__: Any) -> Showing:
+    def shown(*_: Any, **__: Any) -> _Showing:
         if isinstance(showing, ActivationRefused):
             raise showing
         return showing
@@ -50,7 +49,7 @@ def timings(monkeypatch: pytest.MonkeyPatch, writing: Writing, showing: Showing 
 
 def test_the_faster_engine_is_taken_and_the_numbers_are_said(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """180 trials in 3 runs: the sums of the stated unit costs, with the share of noise and the alternative."""
-    timings(monkeypatch, SLOW_TO_WRITE, Showing(pair=0.2, tokens_per_batch=2048, proof=3.0))
+    timings(monkeypatch, SLOW_TO_WRITE, _Showing(pair=0.2, tokens_per_batch=2048, proof=3.0))
     choice = asked(base)
     assert (choice.engine, choice.tokens_per_batch, choice.asked) == ("activation", 2048, False)
     first, second, third = choice.reasons
@@ -63,7 +62,7 @@ def test_the_faster_engine_is_taken_and_the_numbers_are_said(base: Base, monkeyp
     assert third.startswith("items per draw: 1, for which alone a record has a bound; with 8 the explicit engine")
     table = 1.5 + 7 * (0.5 + 1.5)
     assert choice.seconds == pytest.approx(shown + table)
-    timings(monkeypatch, SLOW_TO_WRITE, Showing(pair=0.2, tokens_per_batch=2048, proof=30.0))
+    timings(monkeypatch, SLOW_TO_WRITE, _Showing(pair=0.2, tokens_per_batch=2048, proof=30.0))
     choice = asked(base)
     assert choice.engine == "explicit" and choice.seconds == pytest.approx(written + table)
 
@@ -83,22 +82,22 @@ def test_the_correlation_within_a_draw_is_found() -> None:
     generator = np.random.default_rng(3)
     shared, own = generator.random((4000, 1)) < 0.5, generator.random((4000, 20)) < 0.5
     mixed = np.where(generator.random((4000, 20)) < 0.5, shared, own).astype(float)  # each pair shares with 1/4
-    assert within_draw_correlation(mixed) == pytest.approx(0.25, abs=0.05)
-    assert abs(within_draw_correlation(own.astype(float))) < 0.01
-    assert within_draw_correlation(np.ones((20, 20))) == 0.0
-    assert within_draw_correlation(np.ones((20, 1))) == 0.0
+    assert _within_draw_correlation(mixed) == pytest.approx(0.25, abs=0.05)
+    assert abs(_within_draw_correlation(own.astype(float))) < 0.01
+    assert _within_draw_correlation(np.ones((20, 20))) == 0.0
+    assert _within_draw_correlation(np.ones((20, 1))) == 0.0
 
 
 def test_a_real_pilot_times_both_and_leaves_the_weights_alone(base: Base) -> None:
     """Every cost is positive, the correlation not below what can be seen; bigger batches only within the allowance."""
     before = [p.detach().clone() for p in base.model.parameters()]
     law = base.weight_law(0.05)
-    written = time_writing(base, law)
+    written = _time_writing(base, law)
     assert min(written.draw, written.alone, written.together) > 0 == written.whole and written.items == 20
-    assert time_writing(base, law, whole=True).whole > 0
+    assert _time_writing(base, law, whole=True).whole > 0
     assert 0.005 <= written.correlation < 1
-    assert time_showing(base, law).tokens_per_batch == 512
-    shown = time_showing(base, law, allowance=60.0)
+    assert _time_showing(base, law).tokens_per_batch == 512
+    shown = _time_showing(base, law, allowance=60.0)
     assert shown.pair > 0 and shown.proof > 0
     assert all(torch.equal(a, b) for a, b in zip(before, base.model.parameters(), strict=True))
 
@@ -125,10 +124,10 @@ def test_guarded_decisions_of_the_run_itself_count_against_it(base: Base, monkey
 
 def test_a_choice_is_kept_with_the_draws(base: Base, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A run that resumes on a busier machine keeps its engine; another plan is another choice; ranks share one."""
-    fast = Showing(pair=0.001, tokens_per_batch=2048, proof=0.0)
+    fast = _Showing(pair=0.001, tokens_per_batch=2048, proof=0.0)
     timings(monkeypatch, SLOW_TO_WRITE, fast)
     first = asked(base, run=Run(ledgers=tmp_path))
-    timings(monkeypatch, SLOW_TO_WRITE, Showing(pair=9.0, tokens_per_batch=512, proof=9.0))
+    timings(monkeypatch, SLOW_TO_WRITE, _Showing(pair=9.0, tokens_per_batch=512, proof=9.0))
     assert asked(base, run=Run(ledgers=tmp_path)) == first
     assert asked(base, run=Run(ledgers=tmp_path, world=_Alone(1, 2))) == first
     assert asked(base, n=101, run=Run(ledgers=tmp_path)).engine == "explicit" != first.engine

@@ -18,7 +18,7 @@ from certify.measuring import Base, EngineChoice, PlannedDraws, measure_base
 from certify.measuring.at_base import draws_at_base, measure_basin
 from certify.measuring.replay import audit, replay
 from certify.measuring.run import Run
-from certify.measuring.trials import explicit_scores, open_in_activation_space
+from certify.measuring.trials import _explicit_scores, open_in_activation_space
 from certify.measuring.world import World
 from certify.records import ActivationIdentity
 from certify.verify import differences
@@ -62,7 +62,7 @@ def test_levels_and_pairs_of_both_engines_have_one_mean(base: Base, runs: int) -
 
     720 trials an arm by default; 12,000 in the long run, where a difference of .03 would show.
     """
-    written = [explicit_scores(base, one_pass(base, SIGMA, 100 + s), Run()).scores for s in range(runs)]
+    written = [_explicit_scores(base, one_pass(base, SIGMA, 100 + s), Run()).scores for s in range(runs)]
     there = sum(right(scores) for scores in written)
     here, n = one_pass_counts(base, SIGMA, runs)
     assert 0.3 < there / n < 0.97

@@ -21,7 +21,7 @@ from test_end_to_end import DIMENSION, ENGINE, SIGMA, HalfSpace, Thresholds, law
 from certify.bounds import clopper_pearson_lower
 from certify.certificate import GateRecord, read_document
 from certify.checkpoints import open_checkpoint
-from certify.errors import CertifyWarning, CheckpointError, InvalidInput, InvalidPlan
+from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, InvalidInput, InvalidPlan
 from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan, least_to_pass
 from certify.evidence.trials import Subject
 from certify.gates import Decision, GatePlan
@@ -32,7 +32,7 @@ from certify.measuring.run import Run
 from certify.measuring.sequential import LARGEST_BLOCK, SMALLEST_BLOCK, PlannedGate, run_gate, written_trials
 from certify.measuring.trials import EngineChoice
 from certify.measuring.world import World
-from certify.noise.activation import ActivationPairs, ActivationRefused, pairs
+from certify.noise.activation import ActivationPairs, pairs
 from certify.noise.activation.pairs import Table
 from certify.records import ActivationIdentity, ModelIdentity, digest
 from certify.verify import differences

@@ -8,7 +8,7 @@ import torch
 from contract import EngineContract
 from torch import nn
 
-from certify.noise.backend import check_backend
+from certify.noise.contract import check_backend
 from certify.noise.engine import Engine
 from certify.noise.explicit import ExplicitEngine
 from certify.noise.perturbation import WeightPerturbation

@@ -14,7 +14,8 @@ from torch import nn
 
 from certify.errors import CertifyWarning, CheckpointChanged, InvalidInput
 from certify.noise import ReferenceEngine, noised, weight_noise
-from certify.noise.backend import Backend, Noise, Place, Write, _checked, check_backend
+from certify.noise.backend import _checked
+from certify.noise.contract import Backend, Noise, Place, Write, check_backend
 from certify.noise.cpu import CpuBackend
 from certify.noise.engine import Engine
 from certify.noise.explicit import ExplicitEngine

@@ -14,12 +14,12 @@ from certify.checkpoints import Checkpoint, load_model, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.measuring import subspace_law
 from certify.noise import Subspace, noised, open_subspace
-from certify.noise.backend import Backend
+from certify.noise.contract import Backend
 from certify.noise.cpu import CpuBackend
 from certify.noise.explicit import ExplicitEngine
 from certify.noise.perturbation import SubspacePerturbation
 from certify.noise.scratch import ScratchEngine
-from certify.noise.subspace import save_basis, save_member
+from certify.noise.subspace import displacement_in, save_basis, save_member
 from certify.noise.tensor_ops import TensorBackend
 from certify.records import Seed
 
@@ -42,7 +42,7 @@ def subspace(tmp_path: Path, base: Checkpoint) -> Subspace:
 def test_a_member_carries_its_coordinates(tmp_path: Path, base: Checkpoint, subspace: Subspace) -> None:
     """A checkpoint written inside the subspace is recognised, and |a_i| is its displacement."""
     member = save_member(tmp_path / "member", base, subspace, [0.25, -0.5])
-    displacement = subspace.displacement(base, member)
+    displacement = displacement_in(subspace, base, member)
     assert displacement.norms == {"0": 0.25, "1": 0.5}
     assert displacement.differences == ()
     load_model(member)  # a complete folder
@@ -56,20 +56,20 @@ def test_one_flipped_bit_ends_membership(tmp_path: Path, base: Checkpoint, subsp
         tensors["model.norm.weight"].view(torch.int32)[3] ^= 1
 
     changed = open_checkpoint(_edited(tmp_path, flip))
-    assert "model.norm.weight" in subspace.displacement(base, changed).differences[0]
+    assert "model.norm.weight" in displacement_in(subspace, base, changed).differences[0]
 
 
 def test_a_stranger_is_at_distance_infinity(tmp_path: Path, base: Checkpoint, subspace: Subspace) -> None:
     """A full fine-tune without coordinates is no member, however small its change."""
     stranger = open_checkpoint(models.save_folder(tmp_path / "stranger", models.llama(seed=1)))
-    assert "carries no basin_coordinates" in subspace.displacement(base, stranger).differences[0]
+    assert "carries no basin_coordinates" in displacement_in(subspace, base, stranger).differences[0]
 
 
 def test_coordinates_of_another_base_are_refused(tmp_path: Path, base: Checkpoint, subspace: Subspace) -> None:
     """Coordinates count only for the base and the basis that they were made for."""
     member = save_member(tmp_path / "member", base, subspace, [0.25, -0.5])
     other = open_checkpoint(models.save_folder(tmp_path / "other", models.llama(seed=2)))
-    assert "another base" in subspace.displacement(other, member).differences[0]
+    assert "another base" in displacement_in(subspace, other, member).differences[0]
 
 
 def test_the_engine_draws_members(base: Checkpoint, subspace: Subspace) -> None:

@@ -18,12 +18,13 @@ from certify.checkpoints.files import COORDINATES
 from certify.errors import CheckpointError, InvalidInput
 from certify.measuring import subspace_law
 from certify.noise import Subspace, noised, open_subspace
-from certify.noise.backend import Backend
+from certify.noise.contract import Backend
 from certify.noise.cpu import CpuBackend
 from certify.noise.explicit import ExplicitEngine
 from certify.noise.perturbation import SubspacePerturbation
 from certify.noise.scratch import ScratchEngine
 from certify.noise.subspace import (
+    displacement_in,
     orthonormal,
     random_factors,
     save_basis,
@@ -155,7 +156,7 @@ def test_a_member_is_recognised_and_an_edited_one_is_not(base: Checkpoint, tmp_p
     subspace = make(tmp_path, base)
     point = [0.25 * (i + 1) for i in range(subspace.k)]
     member = save_member(tmp_path / "member", base, subspace, point)
-    displacement = subspace.displacement(base, member)
+    displacement = displacement_in(subspace, base, member)
     assert displacement.norms == {str(i): a for i, a in enumerate(point)}
     assert displacement.differences == ()
 
@@ -165,14 +166,14 @@ def test_a_member_is_recognised_and_an_edited_one_is_not(base: Checkpoint, tmp_p
         tensors[moved].view(torch.int32).view(-1)[3] ^= 1
 
     flipped = open_checkpoint(models.variant(member.path, tmp_path / "flipped", flip))
-    assert f"tensor {moved!r} differs" in subspace.displacement(base, flipped).differences[0]
+    assert f"tensor {moved!r} differs" in displacement_in(subspace, base, flipped).differences[0]
 
     def nearer(tensors: dict[str, torch.Tensor]) -> None:
         tensors["coordinates"][0] /= 2
 
     tampered = open_checkpoint(models.variant(member.path, tmp_path / "tampered", lambda tensors: None))
     _edit_coordinates(tampered.path / COORDINATES, nearer)
-    assert "differs from what its coordinates give" in subspace.displacement(base, tampered).differences[0]
+    assert "differs from what its coordinates give" in displacement_in(subspace, base, tampered).differences[0]
 
 
 def _edit_coordinates(file: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
@@ -217,7 +218,7 @@ def test_tied_tensors_move_together(tmp_path: Path) -> None:
     member = save_member(tmp_path / "member", base, subspace, [3.0, 1.0, 0.0, 0.0, 0.0])
     assert "lm_head.weight" not in member.tensors  # the config ties it: written once
     assert not torch.equal(member.read("model.embed_tokens.weight"), base.read("model.embed_tokens.weight"))
-    assert subspace.displacement(base, member).differences == ()
+    assert displacement_in(subspace, base, member).differences == ()
 
 
 # The squares of n k standard normals sum to chi-squared with n k degrees of freedom.

@@ -15,7 +15,7 @@ from scipy import stats
 from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise import NormalStream, open_subspace
-from certify.noise.subspace import SeededDirections, save_basis, save_member, save_seeded, seeded
+from certify.noise.subspace import SeededDirections, displacement_in, save_basis, save_member, save_seeded, seeded
 
 FALSE_ALARM = 1e-6
 
@@ -92,7 +92,7 @@ def test_the_digest_names_everything_that_decides_the_map(base: Checkpoint, tmp_
     same = save_seeded(tmp_path / "c.json", base, **settings)  # type: ignore[arg-type]
     assert first.digest == same.digest != second.digest
     member = save_member(tmp_path / "member", base, first, [1.0, 2.0, 3.0])
-    assert "made for another basis" in second.displacement(base, member).differences[0]
+    assert "made for another basis" in displacement_in(second, base, member).differences[0]
 
 
 def test_fewer_directions_are_the_first_of_more(base: Checkpoint, tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from torch import nn
 from certify.errors import InvalidInput
 from certify.noise import NormalStream, noised, weight_noise
 from certify.noise import kernels as k
-from certify.noise.backend import Noise, Place, backend_for, moved
+from certify.noise.backend import backend_for
+from certify.noise.contract import Noise, Place, moved
 from certify.noise.cpu import CpuBackend
 from certify.noise.fast import fast_pair
 from certify.noise.perturbation import WeightPerturbation
 from certify.noise.philox import noise_key, strict_pair
-from certify.noise.tensor_ops import square_root
+from certify.noise.tensor_ops import _square_root
 from certify.records import ExplicitIdentity, Seed
 
 
@@ -105,7 +106,7 @@ def test_the_kernels_read_16_bits_as_torch_does(dtype: torch.dtype) -> None:
 def test_torchs_square_root_is_not_the_nearest_and_the_backends_is() -> None:
     """Where torch's CPU build uses MKL, its roots miss the nearest float64 now and then; the corrected ones never."""
     x = np.random.default_rng(0).random(200_000) * 75
-    assert np.array_equal(square_root(torch.from_numpy(x)).numpy(), np.sqrt(x))
+    assert np.array_equal(_square_root(torch.from_numpy(x)).numpy(), np.sqrt(x))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from torch import nn
 
 from certify.errors import CheckpointChanged
 from certify.noise import NormalStream
-from certify.noise.backend import Place
+from certify.noise.contract import Place
 from certify.noise.cpu import CpuBackend
 from certify.noise.explicit import ExplicitEngine
 from certify.noise.law import lattice_pitch, weight_noise

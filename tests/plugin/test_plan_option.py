@@ -6,7 +6,7 @@ from certify.evidence import PointEvidence
 from certify.evidence.paired_items import PairedScores
 from certify.records import BenchmarkIdentity
 from pytest_basin.gates import Gate
-from pytest_basin.plan import may_lose
+from pytest_basin.plan import _may_lose
 
 pytest_plugins = ["pytester"]
 
@@ -76,7 +76,7 @@ def test_without_a_terminal(project):
 def test_may_lose_is_what_the_judge_allows(unit, limit, items):
     """Exactly the printed number of lost items is certified, and one more is not."""
     gate = Gate("b", "point", unit, limit, 0.95, 200, {})
-    found = may_lose(gate, items, chance=0.25)
+    found = _may_lose(gate, items, chance=0.25)
     digest = "sha256:" + "0" * 64
     benchmark = BenchmarkIdentity(name="b", items=items, scoring="x", chance=0.25, digest=digest, tokens=digest)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from certify.report.figures import save
-from certify.report.theory_figures import LawCurves, figure_4a, figure_4b, law_figure
+from certify.report.theory_figures import _LawCurves, figure_4a, figure_4b, law_figure
 
 VECTORS = json.loads((Path(__file__).parents[1] / "theory_vectors.json").read_text(encoding="utf-8"))["vectors"]
 PANELS = {"figure4a": figure_4a, "figure4b": figure_4b}
@@ -28,7 +28,7 @@ def test_the_grids_are_the_papers() -> None:
     assert (a.bound.shape, b.bound.shape) == ((5, 29), (4, 61))
 
 
-def column(curves: LawCurves, r: float) -> list[float]:
+def column(curves: _LawCurves, r: float) -> list[float]:
     """The panel's values at the grid point r."""
     (place,) = np.flatnonzero(np.abs(curves.distance - r) <= 1e-15)
     return list(curves.bound[:, place])
@@ -51,7 +51,7 @@ def test_the_comparison_has_eight_entries_and_can_fail() -> None:
 
 
 @pytest.mark.parametrize("curves", [figure_4a(), figure_4b()], ids=["4a", "4b"])
-def test_every_point_is_the_strong_law(curves: LawCurves) -> None:
+def test_every_point_is_the_strong_law(curves: _LawCurves) -> None:
     """Phi(Phi^-1(p) - distance / sigma) at every point, by the standard library's normal law."""
     normal = NormalDist()
     for p, sigma, row in zip(curves.p, curves.sigma, curves.bound, strict=True):
@@ -69,7 +69,7 @@ def test_every_point_is_the_strong_law(curves: LawCurves) -> None:
     ],
     ids=["4a", "4b"],
 )
-def test_the_figure_names_its_curves(curves: LawCurves, words: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_figure_names_its_curves(curves: _LawCurves, words: tuple[str, ...], tmp_path: Path) -> None:
     """Every curve is named in the figure itself, and the same curves give the same file."""
     svg, png = save(law_figure(curves), tmp_path / "a", "law")
     again, _ = save(law_figure(curves), tmp_path / "b", "law")

@@ -5,12 +5,11 @@ from certify.noise.activation.layout import Layout
 from certify.noise.activation.oracle import Exactness, examine
 from certify.noise.activation.pairs import ActivationPairs, Audit, PairScores
 from certify.noise.activation.questions import Question, questions
-from certify.noise.activation.refusals import ActivationRefused, refusals
+from certify.noise.activation.refusals import refusals
 
 __all__ = [
     "ActivationEngine",
     "ActivationPairs",
-    "ActivationRefused",
     "Audit",
     "Exactness",
     "Layout",

@@ -10,37 +10,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from certify.noise.activation.engine import Pass
+from certify.noise.activation.one_pass import Leaf, Pass, Site
 
-
-@dataclass(frozen=True)
-class Leaf:
-    """The noise of one tensor: its id in the streams and its standard deviation (0 = none)."""
-
-    tensor: int
-    sigma: float
-
-
-@dataclass(frozen=True)
-class Site:
-    """A module that owns noised tensors. ``head``: it makes the logits; ``tied``: with the embedding's weight."""
-
-    name: str
-    module: nn.Module
-    weight: Leaf
-    bias: Leaf
-    head: bool
-    tied: bool
-
-
-Apply = Callable[[Site, "Pass", torch.Tensor, torch.Tensor], torch.Tensor]
+Apply = Callable[[Site, Pass, torch.Tensor, torch.Tensor], torch.Tensor]
 Unit = Callable[[nn.Module, torch.Tensor], torch.Tensor]
 
 
@@ -59,26 +37,26 @@ def matrix(site: Site, now: Pass, x: torch.Tensor, out: torch.Tensor) -> torch.T
         found = now.factor(site, x)
         noise = torch.bmm(found.root, now.normals.projected(site.weight.tensor, found.ranks, out.shape[-1]))
         if site.tied:
-            show_known_rows(noise, found.x, *now.rows_shown[site.weight.tensor])
+            _show_known_rows(noise, found.x, *now.rows_shown[site.weight.tensor])
         now.record(site, found, noise)
         out = found.packing.add(out, noise, site.weight.sigma)
-    return add_vector(site.bias, now, out)
+    return _add_vector(site.bias, now, out)
 
 
-def show_known_rows(noise: torch.Tensor, x: torch.Tensor, ids: list[torch.Tensor], rows: list[torch.Tensor]) -> None:
+def _show_known_rows(noise: torch.Tensor, x: torch.Tensor, ids: list[torch.Tensor], rows: list[torch.Tensor]) -> None:
     """Give a tied head's rows the noise they already showed as embeddings: column v becomes x z_v."""
     for g, (seen, z) in enumerate(zip(ids, rows, strict=True)):
         noise[g, :, seen] = x[g] @ z.T
 
 
-def add_vector(leaf: Leaf, now: Pass, out: torch.Tensor) -> torch.Tensor:
+def _add_vector(leaf: Leaf, now: Pass, out: torch.Tensor) -> torch.Tensor:
     """Add sigma b, one vector b for each group."""
     if leaf.sigma == 0:
         return out
     return out.add_(now.by_row(now.normals.vectors(leaf.tensor, out.shape[-1]), out), alpha=leaf.sigma)
 
 
-def lookup(scaled: bool) -> Apply:
+def _lookup(scaled: bool) -> Apply:
     """Return the rule of an embedding: row v shows z_v wherever v occurs among the real tokens of a group."""
 
     def apply(site: Site, now: Pass, ids: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
@@ -113,7 +91,7 @@ def norm(unit: Unit) -> Apply:
         if site.weight.sigma > 0:
             gain = now.by_row(now.normals.vectors(site.weight.tensor, out.shape[-1]), out)
             out = out.addcmul_(unit(site.module, x).to(out.dtype), gain, value=site.weight.sigma)
-        return add_vector(site.bias, now, out)
+        return _add_vector(site.bias, now, out)
 
     return apply
 
@@ -132,8 +110,8 @@ def _rms(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 _HF = "transformers.models"
 _MATRIX = Rule("matrix", matrix, ("weight", "bias"))
-_ROWS = Rule("rows", lookup(scaled=False), ("weight",))
-_SCALED_ROWS = Rule("rows", lookup(scaled=True), ("weight",))
+_ROWS = Rule("rows", _lookup(scaled=False), ("weight",))
+_SCALED_ROWS = Rule("rows", _lookup(scaled=True), ("weight",))
 _RMS = Rule("norm", norm(_rms), ("weight",))
 
 # Exact types, by where they are defined: a subclass may do anything. Gemma's gain is 1 + w, which leaves the

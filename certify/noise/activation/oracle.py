@@ -20,10 +20,11 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from certify.noise.activation.engine import ActivationEngine, Recorder
+from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.factor import Factor
-from certify.noise.activation.handlers import Site, rule_of
+from certify.noise.activation.handlers import rule_of
 from certify.noise.activation.layout import Layout
+from certify.noise.activation.one_pass import Recorder, Site
 from certify.noise.philox import NormalStream
 
 RANK = 1e-6  # singular values below this share of the largest are rounding: float32 inputs hold no more

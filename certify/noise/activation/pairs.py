@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from certify.errors import InvalidInput
+from certify.errors import ActivationRefused, InvalidInput
 from certify.evidence.engines import guard_premise
 from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.oracle import Exactness, examine
 from certify.noise.activation.questions import Question, Sheet, margins, sheet
-from certify.noise.activation.refusals import ActivationRefused, head_of
+from certify.noise.activation.refusals import head_of
 from certify.records import ActivationIdentity
 
 if TYPE_CHECKING:

@@ -9,21 +9,10 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from certify.errors import CertifyError
 from certify.noise.activation.handlers import RULES, Rule, rule_of
 from certify.records import WeightNoise
 
 COMPUTE_DTYPES = (torch.float32, torch.float64)
-_OUT = "use the explicit engine"
-
-
-class ActivationRefused(CertifyError, ValueError):  # noqa: N818  # a state, named as such
-    """The activation engine is not exact for this model, design or run; the explicit engine is."""
-
-    def __init__(self, reasons: tuple[str, ...] | str) -> None:
-        self.reasons = (reasons,) if isinstance(reasons, str) else tuple(reasons)
-        more = f" (and {len(self.reasons) - 3} more)" if len(self.reasons) > 3 else ""
-        super().__init__(f"not exact in activation space: {'; '.join(self.reasons[:3])}{more}; {_OUT}")
 
 
 def refusals(model: nn.Module, law: WeightNoise) -> tuple[str, ...]:
@@ -142,6 +131,6 @@ def _known(where: str, module: nn.Module, rule: Rule, leaves: dict[str, str]) ->
         yield f"{where} renormalises its own rows (max_norm)"
 
 
-def known_types() -> tuple[str, ...]:
+def _known_types() -> tuple[str, ...]:
     """Return the names of the module types that have a rule."""
     return tuple(sorted(RULES))

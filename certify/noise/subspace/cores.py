@@ -25,7 +25,7 @@ from certify.noise.subspace.map import Subspace, rounded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from certify.noise.backend import Backend, Move, Place
+    from certify.noise.contract import Backend, Move, Place
     from certify.noise.philox import Floats
 
 SIDES = ("left", "right")

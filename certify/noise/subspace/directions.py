@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certify.noise.backend import Backend, Move, Place
+from certify.noise.contract import Backend, Move, Place
 from certify.noise.subspace.map import Subspace
 
 if TYPE_CHECKING:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from certify.checkpoints import Checkpoint, difference
+from certify.checkpoints import Checkpoint
 from certify.errors import CheckpointError
-from certify.evidence.distance import Displacement
-from certify.noise.subspace.membership import membership
 
 if TYPE_CHECKING:
-    from certify.noise.backend import Backend, Move, Place
+    from certify.noise.contract import Backend, Move, Place
     from certify.noise.philox import Floats
 
 
@@ -90,17 +88,6 @@ class Subspace(ABC):
             if found != shape:
                 has = "no such tensor" if found is None else f"shape {found}"
                 raise CheckpointError(f"{base.path}: the subspace moves {name!r} of shape {shape}, the base has {has}")
-
-    def displacement(self, base: Checkpoint, checkpoint: Checkpoint) -> Displacement:
-        """Return the checkpoint's coordinates, or why it is no member of the subspace (r is infinite then)."""
-        weights = difference(base, checkpoint)
-        coordinates, reason = membership(self, base, checkpoint)
-        return Displacement(
-            norms={str(i): abs(a) for i, a in enumerate(coordinates)},
-            differences=(*weights.differences, *([reason] if reason else [])),
-            delta_norm=weights.delta_norm,
-            dimension=weights.dimension,
-        )
 
 
 def rounded(total: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

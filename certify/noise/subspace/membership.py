@@ -6,17 +6,15 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from certify.checkpoints import Checkpoint, open_checkpoint
+from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.checkpoints.files import COORDINATES, SINGLE
 from certify.errors import CheckpointError
+from certify.evidence.distance import Displacement
+from certify.noise.subspace.map import Subspace
 from certify.records import canonical_json
-
-if TYPE_CHECKING:
-    from certify.noise.subspace.map import Subspace
 
 OWNERS = "pytest-basin"  # one metadata key: safetensors writes several in random order
 
@@ -38,7 +36,19 @@ def save_member(folder: Path, base: Checkpoint, subspace: Subspace, coordinates:
     return open_checkpoint(folder)
 
 
-def membership(subspace: Subspace, base: Checkpoint, checkpoint: Checkpoint) -> tuple[list[float], str | None]:
+def displacement_in(subspace: Subspace, base: Checkpoint, checkpoint: Checkpoint) -> Displacement:
+    """Return the checkpoint's coordinates, or why it is no member of the subspace (r is infinite then)."""
+    weights = difference(base, checkpoint)
+    coordinates, reason = _membership(subspace, base, checkpoint)
+    return Displacement(
+        norms={str(i): abs(a) for i, a in enumerate(coordinates)},
+        differences=(*weights.differences, *([reason] if reason else [])),
+        delta_norm=weights.delta_norm,
+        dimension=weights.dimension,
+    )
+
+
+def _membership(subspace: Subspace, base: Checkpoint, checkpoint: Checkpoint) -> tuple[list[float], str | None]:
     """Return the checkpoint's coordinates and None, or why it is not known to be a member.
 
     Exact: its weights are computed again from its coordinates, and every bit is compared.

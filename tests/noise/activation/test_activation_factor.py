@@ -6,12 +6,12 @@ import pytest
 import torch
 from architectures import SEED, gpt2, law_of, right_padded, tokens
 
-from certify.errors import InvalidInput
-from certify.noise.activation import ActivationEngine, ActivationRefused, Layout
-from certify.noise.activation.engine import Pass
+from certify.errors import ActivationRefused, InvalidInput
+from certify.noise.activation import ActivationEngine, Layout
 from certify.noise.activation.factor import factor, root
 from certify.noise.activation.layout import Packing, same_prefix
 from certify.noise.activation.normals import GroupNormals
+from certify.noise.activation.one_pass import Pass
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

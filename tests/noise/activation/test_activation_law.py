@@ -72,7 +72,7 @@ def break_engine(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     elif broken == "ids":
         monkeypatch.setitem(RULES, "torch.nn.modules.sparse.Embedding", Rule("rows", unshared_ids, ("weight",)))
     else:
-        monkeypatch.setattr(handlers, "show_known_rows", lambda *_: None)
+        monkeypatch.setattr(handlers, "_show_known_rows", lambda *_: None)
 
 
 def compare(names: Sequence[str], n: int) -> None:

@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from certify.noise.activation import ActivationEngine, Layout, examine, handlers
 from certify.noise.activation import factor as factoring
-from certify.noise.activation.handlers import RULES, Rule, Site
+from certify.noise.activation.handlers import RULES, Rule
 from certify.noise.activation.normals import GroupNormals
+from certify.noise.activation.one_pass import Site
 from certify.noise.philox import NormalStream
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -121,7 +122,7 @@ def test_broken_engines_are_rejected(broken: str, monkeypatch: pytest.MonkeyPatc
     elif broken == "ids":
         monkeypatch.setitem(RULES, "torch.nn.modules.sparse.Embedding", Rule("rows", unshared_ids, ("weight",)))
     elif broken == "untied":
-        monkeypatch.setattr(handlers, "show_known_rows", lambda *_: None)
+        monkeypatch.setattr(handlers, "_show_known_rows", lambda *_: None)
     else:
         monkeypatch.setattr(GroupNormals, "projected", one_noise_for_all_tensors)
     found = examined(gpt2(torch.float64))

@@ -12,9 +12,9 @@ from architectures import SEED, VOCABULARY, decoder, gpt2, law_of
 
 from certify.benchmarks import open_benchmark
 from certify.benchmarks.scoring import Continuation
-from certify.errors import InvalidInput
+from certify.errors import ActivationRefused, InvalidInput
 from certify.noise import noised
-from certify.noise.activation import ActivationPairs, ActivationRefused, Question, questions
+from certify.noise.activation import ActivationPairs, Question, questions
 from certify.noise.activation.questions import margins, sheet
 from certify.records import Seed
 
@@ -171,14 +171,14 @@ def test_a_difference_that_is_no_rounding_fails_the_audit(monkeypatch: pytest.Mo
     """A tied head whose rows forget what they showed as embeddings is found by the ordinary model."""
     model = gpt2()
     scorer = ActivationPairs(model, law_of(model), SEED, choices(6))
-    monkeypatch.setattr("certify.noise.activation.handlers.show_known_rows", lambda *_: None)
+    monkeypatch.setattr("certify.noise.activation.handlers._show_known_rows", lambda *_: None)
     found = scorer.audit(scorer.one_pass(), 3)
     assert found.difference > 1e-2 and not found.passed
 
 
 def test_a_model_that_the_oracle_rejects_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is scored on a model where the engine is not exact; the numbers are in the message."""
-    monkeypatch.setattr("certify.noise.activation.handlers.show_known_rows", lambda *_: None)
+    monkeypatch.setattr("certify.noise.activation.handlers._show_known_rows", lambda *_: None)
     with pytest.raises(ActivationRefused, match="the oracle rejects this model: logits differ"):
         ActivationPairs(gpt2(), law_of(gpt2()), SEED, choices(4))
 

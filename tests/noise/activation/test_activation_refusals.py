@@ -10,8 +10,9 @@ import transformers as tr
 from architectures import LAYOUTS, SEED, VOCABULARY, decoder, gpt2, law_of, tokens
 from torch import nn
 
-from certify.noise.activation import ActivationEngine, ActivationRefused, Layout, refusals
-from certify.noise.activation.refusals import known_types
+from certify.errors import ActivationRefused
+from certify.noise.activation import ActivationEngine, Layout, refusals
+from certify.noise.activation.refusals import _known_types
 from certify.records import WeightNoise
 
 REAL = torch.ones(2, 12, dtype=torch.bool)
@@ -205,6 +206,6 @@ def test_compiled_models_are_refused() -> None:
 
 def test_every_rule_names_a_class_that_exists() -> None:
     """A rule for a class that transformers no longer has would be dead weight."""
-    for name in known_types():
+    for name in _known_types():
         module, _, kind = name.rpartition(".")
         assert isinstance(getattr(__import__(module, fromlist=[kind]), kind), type), name
