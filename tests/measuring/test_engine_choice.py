@@ -43,8 +43,8 @@ def timings(monkeypatch: pytest.MonkeyPatch, writing: _Writing, showing: _Showin
             raise showing
         return showing
 
-    monkeypatch.setattr(plan, "time_writing", lambda *_, **__: writing)
-    monkeypatch.setattr(plan, "time_showing", shown)
+    monkeypatch.setattr(plan, "_time_writing", lambda *_, **__: writing)
+    monkeypatch.setattr(plan, "_time_showing", shown)
 
 
 def test_the_faster_engine_is_taken_and_the_numbers_are_said(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ class _Alone(World):
 
 def test_a_named_engine_is_not_second_guessed(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a pilot, and with the name in the reason."""
-    monkeypatch.delattr(plan, "time_writing")
+    monkeypatch.delattr(plan, "_time_writing")
     for engine in ("explicit", "activation"):
         choice = asked(base, engine=engine)
         assert (choice.engine, choice.asked, choice.reasons) == (engine, True, (f"engine: {engine}, as asked",))
