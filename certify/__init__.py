@@ -1,42 +1,97 @@
 """Certified basins of fine-tuned language models: bounds, evidence, certificates.
 
-Names below load their module when first used, so that reading a certificate never imports torch.
+What stands here is what users import, and ``docs/api.md`` lists it; every other module may change in any release. Names
+load their module when first used, so that reading a certificate never imports torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from certify._lazy import on_first_use
+
 if TYPE_CHECKING:
-    from certify.certificate import Certificate, Measurement, read_document
+    from certify._version import __version__
+    from certify.benchmarks import Benchmark, open_benchmark
+    from certify.certificate import BasinRecord, Certificate, GateRecord, Measurement, read_document
+    from certify.checkpoints import Checkpoint, open_checkpoint
+    from certify.comparison import compare
+    from certify.errors import (
+        BenchmarkError,
+        CertificateMismatch,
+        CertifyError,
+        CertifyWarning,
+        CheckpointChanged,
+        CheckpointError,
+        InvalidInput,
+        InvalidPlan,
+        UnsupportedSchema,
+    )
+    from certify.evidence import Judgement, Requirement, Verdict
     from certify.measuring import Base, PlannedDraws, certify, check, measure_base
     from certify.verify import differences
 
-_HOME = {
-    "Base": "certify.measuring",
-    "Certificate": "certify.certificate",
-    "Measurement": "certify.certificate",
-    "PlannedDraws": "certify.measuring",
-    "certify": "certify.measuring",
-    "check": "certify.measuring",
-    "differences": "certify.verify",
-    "measure_base": "certify.measuring",
-    "read_document": "certify.certificate",
-}
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "Base": "certify.measuring",
+        "BasinRecord": "certify.certificate",
+        "Benchmark": "certify.benchmarks",
+        "BenchmarkError": "certify.errors",
+        "Certificate": "certify.certificate",
+        "CertificateMismatch": "certify.errors",
+        "CertifyError": "certify.errors",
+        "CertifyWarning": "certify.errors",
+        "Checkpoint": "certify.checkpoints",
+        "CheckpointChanged": "certify.errors",
+        "CheckpointError": "certify.errors",
+        "GateRecord": "certify.certificate",
+        "InvalidInput": "certify.errors",
+        "InvalidPlan": "certify.errors",
+        "Judgement": "certify.evidence",
+        "Measurement": "certify.certificate",
+        "PlannedDraws": "certify.measuring",
+        "Requirement": "certify.evidence",
+        "UnsupportedSchema": "certify.errors",
+        "Verdict": "certify.evidence",
+        "__version__": "certify._version",
+        "certify": "certify.measuring",
+        "check": "certify.measuring",
+        "compare": "certify.comparison",
+        "differences": "certify.verify",
+        "measure_base": "certify.measuring",
+        "open_benchmark": "certify.benchmarks",
+        "open_checkpoint": "certify.checkpoints",
+        "read_document": "certify.certificate",
+    },
+)
 
 __all__ = [
     "Base",
+    "BasinRecord",
+    "Benchmark",
+    "BenchmarkError",
     "Certificate",
+    "CertificateMismatch",
+    "CertifyError",
+    "CertifyWarning",
+    "Checkpoint",
+    "CheckpointChanged",
+    "CheckpointError",
+    "GateRecord",
+    "InvalidInput",
+    "InvalidPlan",
+    "Judgement",
     "Measurement",
     "PlannedDraws",
+    "Requirement",
+    "UnsupportedSchema",
+    "Verdict",
+    "__version__",
     "certify",
     "check",
+    "compare",
     "differences",
     "measure_base",
+    "open_benchmark",
+    "open_checkpoint",
     "read_document",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'certify' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)

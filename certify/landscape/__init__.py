@@ -3,25 +3,29 @@
 Names below load their module when first used, so that reading a landscape's file never imports torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from certify._lazy import on_first_use
 
 if TYPE_CHECKING:
     from certify.landscape.record import Landscape, Plane, Slice, paper_transform, read_landscape
     from certify.landscape.survey import Settings, Survey, explore
     from certify.landscape.terrain import Terrain
 
-_HOME = {
-    "Landscape": "record",
-    "Plane": "record",
-    "Settings": "survey",
-    "Slice": "record",
-    "Survey": "survey",
-    "Terrain": "terrain",
-    "explore": "survey",
-    "paper_transform": "record",
-    "read_landscape": "record",
-}
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "Landscape": "certify.landscape.record",
+        "Plane": "certify.landscape.record",
+        "Settings": "certify.landscape.survey",
+        "Slice": "certify.landscape.record",
+        "Survey": "certify.landscape.survey",
+        "Terrain": "certify.landscape.terrain",
+        "explore": "certify.landscape.survey",
+        "paper_transform": "certify.landscape.record",
+        "read_landscape": "certify.landscape.record",
+    },
+)
 
 __all__ = [
     "Landscape",
@@ -34,9 +38,3 @@ __all__ = [
     "paper_transform",
     "read_landscape",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'certify.landscape' has no attribute {name!r}")
-    return getattr(import_module(f"certify.landscape.{_HOME[name]}"), name)

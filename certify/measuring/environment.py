@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
 
+from certify._version import version_of
 from certify.records import Environment
 
 ONE_ROW = "one row at a time: scores depend on the other rows of a batch"
@@ -18,7 +18,7 @@ def environment(device: str = "") -> Environment:
         device=_described(device),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        packages={name: version(name) for name in PACKAGES},
+        packages={name: version_of(name) for name in PACKAGES},
     )
 
 

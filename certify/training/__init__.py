@@ -3,8 +3,9 @@
 Names below load their module when first used: what serves transformers' Trainer imports transformers.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from certify._lazy import on_first_use
 
 if TYPE_CHECKING:
     from certify.training.budget import Budget, coordinate_budget, save_checkpoint, weight_budget
@@ -13,18 +14,21 @@ if TYPE_CHECKING:
     from certify.training.subspace import SubspaceModel
     from certify.training.trainer import BudgetCallback, perturb_training_steps
 
-_HOME = {
-    "Allowance": "radius",
-    "Budget": "budget",
-    "BudgetCallback": "trainer",
-    "GaussianAugmented": "gaussian_augmented",
-    "SubspaceModel": "subspace",
-    "allowance": "radius",
-    "coordinate_budget": "budget",
-    "perturb_training_steps": "trainer",
-    "save_checkpoint": "budget",
-    "weight_budget": "budget",
-}
+__getattr__, __dir__ = on_first_use(
+    __name__,
+    {
+        "Allowance": "certify.training.radius",
+        "Budget": "certify.training.budget",
+        "BudgetCallback": "certify.training.trainer",
+        "GaussianAugmented": "certify.training.gaussian_augmented",
+        "SubspaceModel": "certify.training.subspace",
+        "allowance": "certify.training.radius",
+        "coordinate_budget": "certify.training.budget",
+        "perturb_training_steps": "certify.training.trainer",
+        "save_checkpoint": "certify.training.budget",
+        "weight_budget": "certify.training.budget",
+    },
+)
 
 __all__ = [
     "Allowance",
@@ -38,9 +42,3 @@ __all__ = [
     "save_checkpoint",
     "weight_budget",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module 'certify.training' has no attribute {name!r}")
-    return getattr(import_module(f"certify.training.{_HOME[name]}"), name)
