@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,13 @@ class Record(BaseModel):
     """A frozen piece of data whose meaning never changes; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Offer the class to Hypothesis where that is in use: its entry point has then loaded the module named here."""
+        strategies = sys.modules.get("certify._hypothesis")
+        if strategies is not None:
+            strategies.offer(cls)
 
 
 def canonical_json(value: Any) -> str:
