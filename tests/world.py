@@ -37,5 +37,5 @@ def make_world(folder: Path) -> World:
     base = Base.open(base_path, benchmark)
     requirement = Requirement(limit=0.1)
     measurement = measure_base(base, planned=[PlannedDraws(base.weight_law(1e-4), 60)], grid=(1e-4, 1e-3))
-    found = check(base, checkpoint, kinds=KINDS, requirement=requirement, measurement=measurement, draws=40)
+    found = check(base, checkpoint, kinds=tuple(KINDS), requirement=requirement, measurement=measurement, draws=40)
     return World(base_path, checkpoint, benchmark, measurement, {c.evidence.kind: c for c in found})

@@ -61,7 +61,7 @@ def run_demo(out: Console, folder: Path) -> Exit:
             for certificate in check(
                 base,
                 DATA / "checkpoints" / name,
-                kinds=KINDS,
+                kinds=tuple(KINDS),
                 requirement=requirement,
                 alpha=ALPHA,
                 measurement=measurement,

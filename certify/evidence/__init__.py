@@ -1,12 +1,13 @@
 """The four kinds of evidence: what was counted for each, and what may be claimed from it.
 
-``distance``, ``position``, ``point`` and ``smoothed`` each have one module with the record of its counts and
-its rule of judgement. They are never merged into one number.
+``distance``, ``position``, ``point`` and ``smoothed`` each have one module with the record of its counts, its rule of
+judgement, its row in reports and what its perfect outcome would show. They are never merged into one number.
+``Evidence`` is the only list of kinds; everything else asks the classes in it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field
 
@@ -19,7 +20,9 @@ from certify.evidence.smoothed import SmoothedEvidence
 Evidence = Annotated[
     DistanceEvidence | PositionEvidence | PointEvidence | SmoothedEvidence, Field(discriminator="kind")
 ]
-KINDS = ("distance", "position", "point", "smoothed")
+KINDS: dict[str, type[DistanceEvidence | PositionEvidence | PointEvidence | SmoothedEvidence]] = {
+    kind.model_fields["kind"].default: kind for kind in get_args(get_args(Evidence)[0])
+}
 
 __all__ = [
     "KINDS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -62,9 +62,17 @@ DISTANCE_LIMITS = (
     "Nothing is proved outside the certified radius, in either direction, and random directions say nothing "
     "about the worst one.",
 )
+LARGEST_EXACT_BAND = 20_000
+"""Calibrating the band takes two seconds here and grows with n; above it the union bound takes its place."""
 PAIRS_LIMIT = (
     "Design pairs: each draw scored one random item, so nothing is said about events or percentiles of the score."
 )
+
+
+def best_mean(n: int, alpha: float, design: DrawDesign) -> float:
+    """Return the best lower bound of the base's mean that n draws could give."""
+    calibration: Literal["exact", "bonferroni"] = "exact" if n <= LARGEST_EXACT_BAND else "bonferroni"
+    return best_bound(DESIGNS[design], n, alpha, calibration=calibration)
 
 
 class BaseDraws(Record):
@@ -185,10 +193,23 @@ class Displacement(Record):
 class DistanceEvidence(Record):
     """Draws at the base and the displacement of one checkpoint; ``items`` says what the items stand for."""
 
+    counts: ClassVar[Literal["items", "draws"]] = "draws"
+    """What its n counts."""
+    speaks_of: ClassVar[str] = "the noise-averaged score of everything this close to the base"
+
     kind: Literal["distance"] = "distance"
     items: Items = "fixed"
     draws: BaseDraws
     displacement: Displacement
+
+    @classmethod
+    def best_outcome(
+        cls, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign
+    ) -> Interval | None:
+        """Return the interval when each of ``n`` draws at the base is perfect and the checkpoint lies at r = 0."""
+        if requirement.unit == "retention":  # the denominator's upper bound is 1 - chance: all scores are 1
+            return Interval(value=None, lower=(best_mean(n, alpha / 2, design) - chance) / (1.0 - chance), upper=None)
+        return at_most(min(1.0, round_up(1.0 - best_mean(n, alpha, design))))
 
     @model_validator(mode="after")
     def _same_coordinates(self) -> DistanceEvidence:

@@ -6,42 +6,29 @@ nothing: no outcome does better, so a requirement that perfect trials miss is in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 
 from certify.errors import InvalidPlan
-from certify.evidence.distance import DESIGNS, DrawDesign, at_most
-from certify.evidence.judgement import Interval, Requirement, Verdict, interval_in_unit, percent
-from certify.evidence.smoothed import mean_of_draws, paired_drop
-from certify.statistics import (
-    PowerPlan,
-    best_bound,
-    draws_for_power,
-    drop_bounds,
-    one_pass_lower,
-    one_pass_upper,
-    ranges,
-)
-from certify.statistics.laws import certified_radius
-from certify.statistics.rounding import round_up
+from certify.evidence import KINDS
+from certify.evidence.distance import DrawDesign, best_mean
+from certify.evidence.judgement import Requirement, Verdict, percent
+from certify.evidence.width import WidthEvidence
+from certify.statistics import PowerPlan, certified_radius, draws_for_power, one_pass_lower, ranges
 from certify.statistics.sizes import smallest
 
 LARGEST = 1 << 20
 """Beyond this many trials the answer is "more than a million"."""
-LARGEST_EXACT_BAND = 20_000
-"""Calibrating the band takes two seconds here and grows with n; above it the union bound takes its place."""
 LARGEST_WITH_POWER = 20_000
 """Sizes with power are searched exhaustively up to here."""
 
 
-COUNT_ITEMS = ("point", "position", "basin")
+PLANNED = {**KINDS, "basin": WidthEvidence}
+"""Everything that is planned by a number of items or draws."""
 
 
 def counted(kind: str) -> str:
     """Return what n counts for one kind of evidence, or for a basin."""
-    return "items" if kind in COUNT_ITEMS else "draws"
+    return PLANNED[kind].counts
 
 
 def require_feasible(
@@ -102,13 +89,13 @@ def largest_distance(
 
     Negative: not even at r = 0. Source: theory, "Rank-grid band" (ceiling); eta is left out, it is below 1e-5.
     """
-    best = _ceiling(n, alpha / 2 if requirement.unit == "retention" else alpha, design)
+    best = best_mean(n, alpha / 2 if requirement.unit == "retention" else alpha, design)
     return float(certified_radius(best, required_level(requirement, chance)))
 
 
 def vacuous_from(n: int, alpha: float, chance: float, design: DrawDesign = "table") -> float:
     """Return the r from which on even ``n`` perfect draws are vacuous: the best bound is at or below chance."""
-    return float(certified_radius(_ceiling(n, alpha, design), chance))
+    return float(certified_radius(best_mean(n, alpha, design), chance))
 
 
 def items_for_power(
@@ -139,62 +126,5 @@ def items_for_power(
 
 
 def _can_certify(kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign) -> bool:
-    interval = _best_outcome(kind, n, requirement, alpha, chance, design)
+    interval = PLANNED[kind].best_outcome(n, requirement, alpha, chance, design)
     return interval is not None and requirement.decide(interval.lower, interval.upper) is Verdict.CERTIFIED
-
-
-def _best_outcome(
-    kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign
-) -> Interval | None:
-    """Return the interval when every trial shows what the requirement wants, at the base and at the checkpoint."""
-    score = 0.0 if requirement.unit == "absence" else 1.0
-    if kind in COUNT_ITEMS:
-        return interval_in_unit(requirement, _PerfectItems(n, score), alpha, chance)
-    if kind == "smoothed":
-        return interval_in_unit(requirement, _PerfectDraws(n, score), alpha, chance)
-    if requirement.unit == "retention":  # the denominator's upper bound is 1 - chance: all scores are 1
-        return Interval(value=None, lower=(_ceiling(n, alpha / 2, design) - chance) / (1.0 - chance), upper=None)
-    return at_most(min(1.0, round_up(1.0 - _ceiling(n, alpha, design))))
-
-
-def _ceiling(n: int, alpha: float, design: DrawDesign) -> float:
-    """Return the best lower bound of the base's mean that n draws could give."""
-    calibration: Literal["exact", "bonferroni"] = "exact" if n <= LARGEST_EXACT_BAND else "bonferroni"
-    return best_bound(DESIGNS[design], n, alpha, calibration=calibration)
-
-
-@dataclass(frozen=True)
-class _PerfectItems:
-    """n items that score the same at base and checkpoint, all of them ``perfect``."""
-
-    n: int
-    perfect: float
-
-    def drop(self, alpha: float) -> Interval:
-        lower, upper = drop_bounds(0, 0, self.n, alpha)
-        return Interval(value=0.0, lower=lower, upper=upper)
-
-    def base_score(self, alpha: float) -> Interval:
-        k = round(self.n * self.perfect)
-        lower, upper = one_pass_lower(k, self.n, alpha), one_pass_upper(k, self.n, alpha)
-        return Interval(value=self.perfect, lower=lower, upper=upper)
-
-    def score(self, alpha: float) -> Interval:
-        return self.base_score(alpha)
-
-
-@dataclass(frozen=True)
-class _PerfectDraws:
-    """n paired draws that all score the same at base and checkpoint."""
-
-    n: int
-    perfect: float
-
-    def drop(self, alpha: float) -> Interval:
-        return paired_drop([0.0] * self.n, alpha)
-
-    def base_score(self, alpha: float) -> Interval:
-        return mean_of_draws([self.perfect] * self.n, alpha)
-
-    def score(self, alpha: float) -> Interval:
-        return mean_of_draws([self.perfect] * self.n, alpha)

@@ -72,6 +72,11 @@ class Requirement(Record):
         """What is bounded, in a word."""
         return "score" if self.unit == "absence" else self.unit
 
+    @property
+    def perfect_score(self) -> float:
+        """The score of every item or draw that meets it best."""
+        return 0.0 if self.unit == "absence" else 1.0
+
     def describe(self) -> str:
         """Return the requirement in words."""
         return f"{self.quantity} at {'most' if self.at_most else 'least'} {self.limit:g}"

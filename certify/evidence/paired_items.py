@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -202,3 +203,28 @@ def _mean(scores: list[float], alpha: float, graded: bool) -> Interval:
         return Interval(value=value, lower=betting_lower(scores, alpha), upper=betting_upper(scores, alpha))
     k = round(sum(scores))
     return Interval(value=value, lower=one_pass_lower(k, m, alpha), upper=one_pass_upper(k, m, alpha))
+
+
+def perfect_items(n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:
+    """Return the interval when each of ``n`` items shows what the requirement wants, at the base and the checkpoint."""
+    return interval_in_unit(requirement, _PerfectItems(n, requirement.perfect_score), alpha, chance)
+
+
+@dataclass(frozen=True)
+class _PerfectItems:
+    """n items that score the same at base and checkpoint, all of them ``perfect``."""
+
+    n: int
+    perfect: float
+
+    def drop(self, alpha: float) -> Interval:
+        lower, upper = drop_bounds(0, 0, self.n, alpha)
+        return Interval(value=0.0, lower=lower, upper=upper)
+
+    def base_score(self, alpha: float) -> Interval:
+        k = round(self.n * self.perfect)
+        lower, upper = one_pass_lower(k, self.n, alpha), one_pass_upper(k, self.n, alpha)
+        return Interval(value=self.perfect, lower=lower, upper=upper)
+
+    def score(self, alpha: float) -> Interval:
+        return self.base_score(alpha)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from certify.evidence.judgement import (
     NO_INTERVAL,
@@ -26,6 +26,7 @@ from certify.evidence.paired_items import (
     items_premise,
     kept,
     order_words,
+    perfect_items,
     unlike_benchmark,
     unlike_order,
 )
@@ -50,10 +51,21 @@ class PointEvidence(Record):
     and said.
     """
 
+    counts: ClassVar[Literal["items", "draws"]] = "items"
+    """What its n counts."""
+    speaks_of: ClassVar[str] = "the checkpoint as deployed, paired with its base item by item"
+
     kind: Literal["point"] = "point"
     items: Items = "population"
     scores: PairedScores
     differences: tuple[str, ...] = ()
+
+    @classmethod
+    def best_outcome(
+        cls, n: int, requirement: Requirement, alpha: float, chance: float, design: str
+    ) -> Interval | None:
+        """Return the interval when ``n`` items lose nothing: no outcome does better."""
+        return perfect_items(n, requirement, alpha, chance)
 
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Judge the checkpoint's own score against the base's.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,7 @@ from certify.evidence.paired_items import (
     kept,
     order_words,
     paired_method,
+    perfect_items,
     unlike_benchmark,
     unlike_order,
 )
@@ -216,11 +217,24 @@ class SegmentPoint(Record):
 class PositionEvidence(Record):
     """The measured basin, the checkpoint's place on its segment, and item scores at points of the segment."""
 
+    counts: ClassVar[Literal["items", "draws"]] = "items"
+    """What its n counts."""
+    speaks_of: ClassVar[str] = (
+        "where the checkpoint lies in the measured basin, at the listed points of the segment from the base"
+    )
+
     kind: Literal["position"] = "position"
     items: Items = "population"
     basin: Basin
     points: Annotated[tuple[SegmentPoint, ...], Field(min_length=1)]
     displacement: Displacement
+
+    @classmethod
+    def best_outcome(
+        cls, n: int, requirement: Requirement, alpha: float, chance: float, design: str
+    ) -> Interval | None:
+        """Return the interval when ``n`` items lose nothing: no outcome does better."""
+        return perfect_items(n, requirement, alpha, chance)
 
     @property
     def alpha_star(self) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -90,6 +91,10 @@ class SmoothedEvidence(Record):
     directions that keep the capability.
     """
 
+    counts: ClassVar[Literal["items", "draws"]] = "draws"
+    """What its n counts."""
+    speaks_of: ClassVar[str] = "the noise-averaged score of the checkpoint against the base's, under the same draws"
+
     kind: Literal["smoothed"] = "smoothed"
     law: NoiseLaw
     engine: ExplicitIdentity  # paired draws: in activation space the same draw is another noise for each model
@@ -99,6 +104,13 @@ class SmoothedEvidence(Record):
     base_unnoised: Unit
     checkpoint_unnoised: Unit
     differences: tuple[str, ...] = ()
+
+    @classmethod
+    def best_outcome(
+        cls, n: int, requirement: Requirement, alpha: float, chance: float, design: str
+    ) -> Interval | None:
+        """Return the interval when ``n`` paired draws lose nothing: no outcome does better."""
+        return interval_in_unit(requirement, _PerfectDraws(n, requirement.perfect_score), alpha, chance)
 
     @model_validator(mode="after")
     def _paired(self) -> SmoothedEvidence:
@@ -243,3 +255,20 @@ def paired_drop(drops: Sequence[float], alpha: float, eta: float = 0.0) -> Inter
     lower = paired_difference_lower(drops, alpha) - 2 * eta
     upper = 2 * eta - paired_difference_lower([-d for d in drops], alpha)
     return Interval(value=sum(drops) / len(drops), lower=max(-1.0, lower), upper=min(1.0, upper))
+
+
+@dataclass(frozen=True)
+class _PerfectDraws:
+    """n paired draws that all score the same at base and checkpoint."""
+
+    n: int
+    perfect: float
+
+    def drop(self, alpha: float) -> Interval:
+        return paired_drop([0.0] * self.n, alpha)
+
+    def base_score(self, alpha: float) -> Interval:
+        return mean_of_draws([self.perfect] * self.n, alpha)
+
+    def score(self, alpha: float) -> Interval:
+        return mean_of_draws([self.perfect] * self.n, alpha)

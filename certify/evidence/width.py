@@ -7,7 +7,7 @@ evidence holds a checkpoint against.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -23,7 +23,7 @@ from certify.evidence.judgement import (
     percent,
     vacuous_note,
 )
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, perfect_items
 from certify.evidence.point import above_chance_note
 from certify.evidence.position import POSITION_LIMITS, Basin, level_text
 from certify.evidence.smoothed import mean_of_draws
@@ -130,10 +130,20 @@ class WidthJudgement(Record):
 class WidthEvidence(Record):
     """The measured basin, whole-benchmark draws at the same sigmas (or none), and the places of checkpoints."""
 
+    counts: ClassVar[Literal["items", "draws"]] = "items"
+    """What its n counts."""
+
     kind: Literal["basin"] = "basin"
     basin: Basin
     draws: tuple[BaseDraws, ...] = ()
     places: tuple[Place, ...] = ()
+
+    @classmethod
+    def best_outcome(
+        cls, n: int, requirement: Requirement, alpha: float, chance: float, design: str
+    ) -> Interval | None:
+        """Return the interval when ``n`` items lose nothing: no outcome does better."""
+        return perfect_items(n, requirement, alpha, chance)
 
     @model_validator(mode="after")
     def _same_laws(self) -> WidthEvidence:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from certify.evidence import Verdict
+from certify.evidence import KINDS, Verdict
 from certify.report.intervals import ROOM_FOR_NUMBERS, Axis, Plot, axis_of, plot
 from certify.report.rows import (
     WORST_FIRST,
@@ -25,12 +25,6 @@ from certify.report.rows import (
 if TYPE_CHECKING:
     from jinja2 import Template
 
-EVIDENCE = {
-    "point": "the checkpoint as deployed, paired with its base item by item",
-    "position": "where the checkpoint lies in the measured basin, at the listed points of the segment from the base",
-    "smoothed": "the noise-averaged score of the checkpoint against the base's, under the same draws",
-    "distance": "the noise-averaged score of everything this close to the base",
-}
 MEANING = {
     Verdict.CERTIFIED: "the bounds show that the requirement holds",
     Verdict.REFUTED: "the bounds show that the requirement does not hold",
@@ -68,7 +62,7 @@ def render_html(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
         counts=counts(found),
         overviews=_overviews(gates),
         groups=[(v, [gate for gate in gates if gate.row.verdict is v]) for v in WORST_FIRST],
-        kinds={kind: EVIDENCE[kind] for kind in EVIDENCE if any(row.evidence == kind for row in found)},
+        kinds={name: kind.speaks_of for name, kind in KINDS.items() if any(row.evidence == name for row in found)},
         meaning=MEANING,
     )
 

@@ -54,7 +54,12 @@ LAW, WEIGHT_LAW = noise_laws(), weight_noise()
 
 @st.composite
 def certificates(
-    draw: st.DrawFn, *, kinds: Sequence[str] = KINDS, min_items: int = 1, max_items: int = 100, max_draws: int = 150
+    draw: st.DrawFn,
+    *,
+    kinds: Sequence[str] = tuple(KINDS),
+    min_items: int = 1,
+    max_items: int = 100,
+    max_draws: int = 150,
 ) -> Certificate:
     """Return a certificate of one of ``kinds``, judged from drawn counts: any verdict, vacuous and abstaining ones too.
 

@@ -192,7 +192,8 @@ def test_the_same_run_gives_the_same_certificate(world: World) -> None:
     base = Base.open(world.base, world.benchmark)
     again = measure_base(base, planned=[PlannedDraws(base.weight_law(1e-4), 60)], grid=(1e-4, 1e-3))
     assert again == world.measurement
-    fresh = check(base, world.checkpoint, kinds=KINDS, requirement=Requirement(limit=0.1), measurement=again, draws=40)
+    asked = {"kinds": tuple(KINDS), "requirement": Requirement(limit=0.1), "measurement": again, "draws": 40}
+    fresh = check(base, world.checkpoint, **asked)
     assert {c.evidence.kind: c for c in fresh} == world.certificates
 
 

@@ -12,8 +12,8 @@ from scipy.stats import binom
 
 from certify.errors import InvalidInput
 from certify.evidence import Requirement, Verdict
+from certify.evidence.distance import LARGEST_EXACT_BAND
 from certify.evidence.feasibility import (
-    LARGEST_EXACT_BAND,
     infeasible,
     items_for_power,
     largest_distance,
