@@ -61,12 +61,24 @@ def plan(
     device: DeviceOption = "cpu",
 ) -> None:
     """Say what a gate needs before anything is drawn. Exit 2 if the given items or draws can never pass."""
-    from certify.cli.plan_lines import ORDER, distance_lines, items_lines, plan_table, sequential_lines, time_lines
+    from certify.cli.plan_lines import (
+        ORDER,
+        distance_lines,
+        from_distance_lines,
+        items_lines,
+        plan_table,
+        sequential_lines,
+        time_lines,
+    )
     from certify.evidence import KINDS
     from certify.evidence.feasibility import counted
 
     if from_distance:
-        _say_distance(of_base or base, checkpoint, sigma, benchmark, draws, asked)
+        origin = of_base or base
+        if origin is None or checkpoint is None or sigma is None:
+            raise InvalidPlan("--from-distance needs --base, --checkpoint and --sigma")
+        goal, _ = _goal(asked, benchmark)
+        say(*from_distance_lines(goal, origin, checkpoint, sigma, draws))
         return
     kinds = names(evidence)
     unknown = [kind for kind in kinds if kind not in KINDS]
@@ -103,20 +115,3 @@ def _goal(asked: Asked, benchmark: Path | None, design: DesignName = "table") ->
 
     opened = open_benchmark(benchmark)
     return Goal(requirement, alpha, opened.chance, design), len(opened.items)
-
-
-def _say_distance(
-    base: Path | None,
-    checkpoint: Path | None,
-    sigma: float | None,
-    benchmark: Path | None,
-    draws: int | None,
-    asked: Asked,
-) -> None:
-    from certify.checkpoints import open_checkpoint
-    from certify.cli.plan_lines import from_distance_lines
-
-    if base is None or checkpoint is None or sigma is None:
-        raise InvalidPlan("--from-distance needs --base, --checkpoint and --sigma")
-    goal, _ = _goal(asked, benchmark)
-    say(*from_distance_lines(goal, open_checkpoint(base), open_checkpoint(checkpoint), sigma, draws))

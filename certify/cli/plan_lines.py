@@ -6,7 +6,6 @@ import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -32,9 +31,6 @@ from certify.laws import mahalanobis
 from certify.planning import draws_for_power, largest_radius, tolerated_ratio
 from certify.records import WeightNoise
 from certify.rounding import floor_to
-
-if TYPE_CHECKING:
-    from certify.checkpoints import Checkpoint
 
 ORDER = ("point", "position", "smoothed", "distance")
 DRAWS = {"smoothed": 200, "distance": 1000}
@@ -178,19 +174,18 @@ def gate_plan_lines(plan: GatePlan, power: float) -> Iterator[str]:
     )
 
 
-def from_distance_lines(
-    goal: Goal, base: Checkpoint, checkpoint: Checkpoint, sigma: float, draws: int | None
-) -> Iterator[str]:
+def from_distance_lines(goal: Goal, base: Path, checkpoint: Path, sigma: float, draws: int | None) -> Iterator[str]:
     """Say how far a checkpoint is from its base in units of noise, and what would make distance evidence speak.
 
     Raises:
         CheckpointError: the two cannot be compared.
     """
-    from certify.checkpoints import difference
+    from certify.checkpoints import difference, open_checkpoint
     from certify.noise import weight_noise
 
-    n, found = draws or DRAWS["distance"], difference(base, checkpoint)
-    law = weight_noise({name: base.parameters[name].size for name in found.norms}, sigma)
+    n, opened = draws or DRAWS["distance"], open_checkpoint(base)
+    found = difference(opened, open_checkpoint(checkpoint))
+    law = weight_noise({name: opened.parameters[name].size for name in found.norms}, sigma)
     r = float(mahalanobis([found.norms[name] for name in law.sigma], list(law.sigma.values())))
     yield f"||delta|| = {found.delta_norm:.4g} over {found.dimension:,} weights"
     if found.differences:
