@@ -48,7 +48,7 @@ from certify.measuring.checkpoint import Candidate
 from certify.measuring.pilot import pilot_draws
 from certify.measuring.run import Run
 from certify.measuring.trials import EngineChoice
-from certify.planning import draws_for_power
+from certify.statistics import draws_for_power
 
 RETENTION, P1, ALPHA, POWER = 0.95, 0.98, 0.01, 0.9
 PILOT = 4  # draws, all items each, that estimate the checkpoint's score under the noise

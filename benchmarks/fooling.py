@@ -11,8 +11,8 @@ import math
 import numpy as np
 from scipy import stats
 
-from certify import bounds, gates
-from certify.planning import attempt_alpha
+from certify import statistics
+from certify.statistics import attempt_alpha
 
 REPEATS = 4000
 
@@ -38,8 +38,8 @@ def pooling():
     """100 draws x 1000 items as if 100,000 independent trials; 3 % of draws collapse."""
     return wrong_rates(
         1, 100, 0.03,
-        lambda x: bounds.clopper_pearson_lower(int(np.round(x.sum() * 1000)), len(x) * 1000, 0.01),
-        lambda x: bounds.score_band(x, 0.01).mean_lower(),
+        lambda x: statistics.clopper_pearson_lower(int(np.round(x.sum() * 1000)), len(x) * 1000, 0.01),
+        lambda x: statistics.score_band(x, 0.01).mean_lower(),
     )  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def student_t():
         3, 50, 0.01,
         lambda x: x.mean() - stats.t.ppf(0.99, 49) * x.std(ddof=1) / math.sqrt(50),
         lambda x: np.quantile(x[resample].mean(1), 0.01),
-        lambda x: bounds.betting_lower(x, 0.01),
+        lambda x: statistics.betting_lower(x, 0.01),
     )  # fmt: skip
 
 
@@ -59,18 +59,18 @@ def peeking(p=0.8, alpha=0.05, draws=1000):
     alive, wrong = np.ones(1), 0.0
     for n in range(1, draws + 1):
         alive = np.convolve(alive, [1 - p, p])
-        above = np.asarray(bounds.clopper_pearson_lower(np.arange(n + 1), n, alpha)) > p
+        above = np.asarray(statistics.clopper_pearson_lower(np.arange(n + 1), n, alpha)) > p
         wrong, alive = wrong + float(alive[above].sum()), np.where(above, 0.0, alive)
-    return wrong, gates.GatePlan(p, 0.85, alpha, draws).type_one_error
+    return wrong, statistics.GatePlan(p, 0.85, alpha, draws).type_one_error
 
 
 def best_of_sigmas(count, n=400, alpha=0.05):
     """The best of several sigmas in a flat basin; exact, at the success probability where alpha is attained."""
-    p = bounds.clopper_pearson_lower(385, n, alpha) * (1 - 1e-9)
+    p = statistics.clopper_pearson_lower(385, n, alpha) * (1 - 1e-9)
 
     def any_wrong(level):
         k = np.arange(n + 1)
-        right = np.asarray(bounds.clopper_pearson_lower(k, n, level)) <= p
+        right = np.asarray(statistics.clopper_pearson_lower(k, n, level)) <= p
         return 1 - float(stats.binom.pmf(k[right], n, p).sum()) ** count
 
     return any_wrong(alpha), any_wrong(alpha / count)
@@ -83,8 +83,8 @@ def table_of_floors(n=200, alpha=0.05):
     truth, wrong = stats.beta.sf(floors, 8, 2), np.zeros(2)
     for _ in range(REPEATS):
         x = rng.beta(8, 2, n)
-        each = np.asarray(bounds.clopper_pearson_lower((x[:, None] >= floors).sum(0), n, alpha))
-        band = bounds.score_band(x, alpha)
+        each = np.asarray(statistics.clopper_pearson_lower((x[:, None] >= floors).sum(0), n, alpha))
+        band = statistics.score_band(x, alpha)
         together = np.array([band.event_lower(float(t)) for t in floors])
         wrong += [np.any(each > truth), np.any(together > truth)]
     return wrong / REPEATS
@@ -96,7 +96,7 @@ def best_of_checkpoints(count=20, m=1000, alpha=0.05, tau=0.05):
     Each loses 6 % of the items and gains 1 %; tried on one set of 1000 items. Right: attempt j at alpha / 2^j.
     """
     rng = np.random.default_rng(5)
-    upper = functools.cache(lambda lost, gained, level: bounds.drop_bounds(lost, gained, m, level).upper)
+    upper = functools.cache(lambda lost, gained, level: statistics.drop_bounds(lost, gained, m, level).upper)
     levels = [attempt_alpha(alpha, j) for j in range(1, count + 1)]
     wrong = np.zeros(2)
     for _ in range(REPEATS):

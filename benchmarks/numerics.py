@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-from certify import bounds
-from certify.bounds import ranks
+from certify import statistics
+from certify.statistics import ranks
 
 
 def fastest(call, repeats):
@@ -33,7 +33,7 @@ def fastest(call, repeats):
 def calibration(n):
     """Exact calibration from scratch, without the cache."""
     ranks._calibrated.cache_clear()
-    return bounds.local_level(n, 0.01)
+    return statistics.local_level(n, 0.01)
 
 
 def import_time(statement, repeats):
@@ -52,23 +52,23 @@ def measure():
     n = rng.integers(1, 5000, 100_000)
     k = (rng.random(100_000) * (n + 1)).astype(int)
     scores, radii = rng.beta(9, 2, 10_000), np.linspace(0, 4, 100)
-    bounds.local_level(10_000, 0.01)  # measured on its own below
+    statistics.local_level(10_000, 0.01)  # measured on its own below
     gate_scores = rng.beta(9, 2, 1000)
     return [
         (
             "Clopper-Pearson, one of 100,000 values",
-            fastest(lambda: bounds.clopper_pearson_lower(k, n, 0.01), 5) / 1e5,
+            fastest(lambda: statistics.clopper_pearson_lower(k, n, 0.01), 5) / 1e5,
             1e-5,
         ),
         (
             "layer cake, n = 10,000, 100 radii",
-            fastest(lambda: bounds.score_band(scores, 0.01).mean_lower(radii), 20),
+            fastest(lambda: statistics.score_band(scores, 0.01).mean_lower(radii), 20),
             0.05,
         ),
         ("calibration, n = 1000", fastest(lambda: calibration(1000), 5), 0.5),
         ("calibration, n = 20,000", fastest(lambda: calibration(20_000), 3), 10.0),
-        ("betting bound, n = 1000", fastest(lambda: bounds.betting_lower(gate_scores, 0.01), 10), 0.05),
-        ("import certify.bounds", import_time("import certify.bounds", 7), 0.35),
+        ("betting bound, n = 1000", fastest(lambda: statistics.betting_lower(gate_scores, 0.01), 10), 0.05),
+        ("import certify.statistics", import_time("import certify.statistics", 7), 0.35),
         ("import scipy.special, for comparison", import_time("import scipy.special", 7), None),
     ]
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from certify.certificate import Certificate
 from certify.evidence import Evidence, Requirement, Verdict
-from certify.gates import holm
 from certify.records import BenchmarkIdentity
+from certify.statistics import holm
 
 LARGEST = 0.25
 """The one-pass bounds hold up to here; p-values above it are reported as 1."""

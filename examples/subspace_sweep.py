@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).parent / "demo_models"))
 from skills import SKILLS
 from training import Classroom, loss_on
 
-from certify.bounds import ScoreBand, score_band
 from certify.certificate import Measurement, write_whole
 from certify.checkpoints import Checkpoint, load_tokenizer, open_checkpoint
 from certify.demo import DATA
@@ -52,6 +51,7 @@ from certify.noise.subspace import (
     task_vectors,
 )
 from certify.records import NoiseLaw, derive_seed
+from certify.statistics import ScoreBand, score_band
 from certify.training import (
     Allowance,
     Budget,

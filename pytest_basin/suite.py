@@ -20,7 +20,7 @@ def holm_line(rows: Sequence[Mapping[str, Any]], alpha: float) -> str:
 
     "Every gate passed" needs no correction; "these among the gates passed" does, and this is it.
     """
-    from certify.gates import holm
+    from certify.statistics import holm
 
     values = [row["p"] for row in rows if row["p"] is not None]
     if len(rows) < 2 or len(values) < len(rows):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from point_certificates import BENCHMARK, certificate, identity
 from scipy.special import gammaln
 
-from certify import bounds
+from certify import statistics
 from certify.certificate import Certificate
 from certify.comparison import change_in_retention, change_in_score, compare
 from certify.errors import InvalidInput
@@ -92,7 +92,7 @@ def test_enumeration_rejects_a_base_taken_at_face_value() -> None:
 
     def wrong(lost: int, gained: int, right: int, alpha: float) -> tuple[float, float] | None:
         base = right / M - CHANCE
-        loss = bounds.clopper_pearson_upper(lost, M, alpha) - gained / M
+        loss = statistics.clopper_pearson_upper(lost, M, alpha) - gained / M
         return (-loss / base, math.inf) if base > 0 else None
 
     assert misses(wrong, 0.05)[0] > 0.1

@@ -6,11 +6,9 @@ import sys
 import pytest
 
 CORE = (
-    "certify.bounds",
-    "certify.laws",
-    "certify.gates",
-    "certify.planning",
-    "certify.precision",
+    "certify.statistics",
+    "certify.statistics.laws",
+    "certify.statistics.precision",
     "certify.errors",
 )
 HEAVY = (
@@ -41,13 +39,13 @@ def test_core_module_loads_nothing_heavy(module):
 def test_core_computes_without_anything_heavy():
     """Not even using the functions loads more: lazy imports count too."""
     code = (
-        "from certify import bounds, gates, laws, planning\n"
-        "bounds.score_band([.9] * 20, .05).radius_for_mean(.5)\n"
-        "bounds.drop_bounds(1, 1, 20, .05)\n"
-        "bounds.betting_lower([.9] * 20, .05)\n"
-        "gates.GatePlan(.8, .9, .05, 20).power\n"
-        "planning.draws_for_power(.5, .8, .05)\n"
-        "planning.feasible('table', 20, .05, .9)\n"
+        "from certify import statistics\nfrom certify.statistics import laws\n"
+        "statistics.score_band([.9] * 20, .05).radius_for_mean(.5)\n"
+        "statistics.drop_bounds(1, 1, 20, .05)\n"
+        "statistics.betting_lower([.9] * 20, .05)\n"
+        "statistics.GatePlan(.8, .9, .05, 20).power\n"
+        "statistics.draws_for_power(.5, .8, .05)\n"
+        "statistics.feasible('table', 20, .05, .9)\n"
         "laws.mean_noise_norm(10)"
     )
     assert heavy_modules_after(code) == set()
@@ -56,4 +54,4 @@ def test_core_computes_without_anything_heavy():
 @pytest.mark.parametrize("name", ["statsmodels", "pytest", "scipy.stats"])
 def test_the_check_can_fail(name):
     """A module that does load something heavy is caught."""
-    assert name in heavy_modules_after(f"import certify.bounds\nimport {name}")
+    assert name in heavy_modules_after(f"import certify.statistics\nimport {name}")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.errors import InvalidInput
-from certify.precision import eta_strict, eta_table, tail_floor_truncated
+from certify.statistics.precision import eta_strict, eta_table, tail_floor_truncated
 
 sizes = st.integers(1, 10**12)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certify.bounds import ceil_to, floor_to, round_down, round_up
 from certify.errors import InvalidInput
+from certify.statistics import ceil_to, floor_to, round_down, round_up
 
 finite = st.floats(-1e3, 1e3)
 

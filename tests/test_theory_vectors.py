@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from certify import bounds, gates, laws, planning, precision
+from certify import statistics
+from certify.statistics import laws, precision
 
 FILE = json.loads((Path(__file__).parent / "theory_vectors.json").read_text(encoding="utf-8"))
 VECTORS = FILE["vectors"]
@@ -24,12 +25,12 @@ def _scores(x):
 
 def _layer_cake(x, ranks, g, r):
     thresholds = np.sort(x)[np.array(ranks) - 1]
-    return bounds.ScoreBand(tuple(ranks), tuple(thresholds), tuple(g), len(x), 0.05).mean_lower(r)
+    return statistics.ScoreBand(tuple(ranks), tuple(thresholds), tuple(g), len(x), 0.05).mean_lower(r)
 
 
 def _log_capital(x, p0):
-    plan = gates.GatePlan(p0=p0, p1=0.99, alpha=1e-9, cap=10**6, alpha_refute=1e-9)
-    gate = gates.ScoreGate(plan)
+    plan = statistics.GatePlan(p0=p0, p1=0.99, alpha=1e-9, cap=10**6, alpha_refute=1e-9)
+    gate = statistics.ScoreGate(plan)
     for score in _scores(x):
         gate = gate.step(score)
     return gate.log_capital
@@ -41,7 +42,7 @@ def _token_counterexample(a, sigma):
 
 
 def _failed(n, failures, alpha, q):
-    return planning.largest_radius(n, failures, alpha, q)
+    return statistics.largest_radius(n, failures, alpha, q)
 
 
 FUNCTIONS = {
@@ -57,39 +58,39 @@ FUNCTIONS = {
     "figure4a": lambda sigma, r, p: laws.strong_lower(p, r / sigma),
     "figure4b": lambda p, r, sigma: laws.strong_lower(p, r / np.array(sigma)),
     "figure4a_radius": lambda sigma, q, p: sigma * laws.certified_radius(p, q),
-    "cp_lower": bounds.clopper_pearson_lower,
-    "cp_upper": bounds.clopper_pearson_upper,
-    "cp_lower_onepass": bounds.one_pass_lower,
-    "cp_upper_onepass": bounds.one_pass_upper,
-    "kl_inv_lower": bounds.kl_inverse_lower,
-    "two_level": bounds.two_level_lower,
-    "crossed": bounds.crossed_lower,
-    "geo_ranks": bounds.geometric_ranks,
-    "noncross": bounds.non_crossing_probability,
-    "local_level": bounds.local_level,
-    "band": lambda n, alpha, base: bounds.score_band([0.5] * n, alpha, base=base).levels,
-    "band_first": lambda n, alpha, base: bounds.ceiling(n, alpha, 0.0, base=base),
+    "cp_lower": statistics.clopper_pearson_lower,
+    "cp_upper": statistics.clopper_pearson_upper,
+    "cp_lower_onepass": statistics.one_pass_lower,
+    "cp_upper_onepass": statistics.one_pass_upper,
+    "kl_inv_lower": statistics.kl_inverse_lower,
+    "two_level": statistics.two_level_lower,
+    "crossed": statistics.crossed_lower,
+    "geo_ranks": statistics.geometric_ranks,
+    "noncross": statistics.non_crossing_probability,
+    "local_level": statistics.local_level,
+    "band": lambda n, alpha, base: statistics.score_band([0.5] * n, alpha, base=base).levels,
+    "band_first": lambda n, alpha, base: statistics.ceiling(n, alpha, 0.0, base=base),
     "layer_cake": _layer_cake,
-    "lc_scores": lambda x, alpha, base, r: bounds.score_band(_scores(x), alpha, base=base).mean_lower(r),
-    "lc_scores_bonferroni": lambda x, alpha, base, r: bounds.score_band(
+    "lc_scores": lambda x, alpha, base, r: statistics.score_band(_scores(x), alpha, base=base).mean_lower(r),
+    "lc_scores_bonferroni": lambda x, alpha, base, r: statistics.score_band(
         _scores(x), alpha, base=base, calibration="bonferroni"
     ).mean_lower(r),
-    "betting_lower": lambda x, alpha: bounds.betting_lower(_scores(x), alpha),
+    "betting_lower": lambda x, alpha: statistics.betting_lower(_scores(x), alpha),
     "gate_log_capital_last": _log_capital,
-    "paired_lower": lambda d, alpha: bounds.paired_difference_lower(_scores(d), alpha),
-    "sprt_bounds": gates.sprt_boundaries,
-    "draws_zero_failures": planning.draws_zero_failures,
-    "draws_with_failures": lambda c, p, alpha: planning.draws_with_failures(c, p, alpha),
-    "draws_for_power": planning.draws_for_power,
-    "quantile_rank": planning.quantile_rank,
+    "paired_lower": lambda d, alpha: statistics.paired_difference_lower(_scores(d), alpha),
+    "sprt_bounds": statistics.sprt_boundaries,
+    "draws_zero_failures": statistics.draws_zero_failures,
+    "draws_with_failures": lambda c, p, alpha: statistics.draws_with_failures(c, p, alpha),
+    "draws_for_power": statistics.draws_for_power,
+    "quantile_rank": statistics.quantile_rank,
     "r_max": _failed,
-    "tolerated_ratio": lambda n, alpha, k: [planning.tolerated_ratio(n, alpha, each) for each in k],
-    "ladder_radius_cost": lambda n, alpha, ladder: [planning.ladder_radius_cost(n, alpha, each) for each in ladder],
-    "layer_cake_ceiling": lambda n, alpha, base, r: bounds.ceiling(n, alpha, r, base=base),
+    "tolerated_ratio": lambda n, alpha, k: [statistics.tolerated_ratio(n, alpha, each) for each in k],
+    "ladder_radius_cost": lambda n, alpha, ladder: [statistics.ladder_radius_cost(n, alpha, each) for each in ladder],
+    "layer_cake_ceiling": lambda n, alpha, base, r: statistics.ceiling(n, alpha, r, base=base),
     "token_counterexample": _token_counterexample,
     "token_bound": lambda p, sigma, distances: laws.strong_lower(p, laws.mahalanobis(distances, sigma)),
-    "chance_corrected_retention": bounds.chance_corrected_retention,
-    "ratio_test_target": bounds.ratio_test_target,
+    "chance_corrected_retention": statistics.chance_corrected_retention,
+    "ratio_test_target": statistics.ratio_test_target,
     # Two comparators that ship nowhere: their formulas, so that no entry of the file is skipped.
     "dkw_width": lambda n, alpha: math.sqrt(math.log(1 / alpha) / (2 * n)),
     "single_draw_term": lambda L, sigma, delta: L * sigma * math.sqrt(2 * math.log(1 / delta)),  # noqa: N803

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.table import Table
 
-from certify.bounds import ceiling
 from certify.errors import InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.distance import DrawDesign
@@ -26,11 +25,10 @@ from certify.evidence.feasibility import (
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import gate_plan
-from certify.gates import GatePlan
-from certify.laws import mahalanobis
-from certify.planning import draws_for_power, largest_radius, tolerated_ratio
 from certify.records import WeightNoise
-from certify.rounding import floor_to
+from certify.statistics import GatePlan, ceiling, draws_for_power, largest_radius, tolerated_ratio
+from certify.statistics.laws import mahalanobis
+from certify.statistics.rounding import floor_to
 
 ORDER = ("point", "position", "smoothed", "distance")
 DRAWS = {"smoothed": 200, "distance": 1000}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certify.evidence.judgement import Interval, finite
 from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
-from certify.rounding import round_down, round_up
+from certify.statistics.rounding import round_down, round_up
 
 
 def change_in_score(first: PairedScores, second: PairedScores, items: Items, alpha: float) -> Interval:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from certify.errors import InvalidInput
 from certify.evidence.judgement import Interval
 from certify.evidence.smoothed import SmoothedEvidence, paired_drop
-from certify.rounding import round_down, round_up
+from certify.statistics.rounding import round_down, round_up
 
 
 def change_of_draws(first: SmoothedEvidence, second: SmoothedEvidence, alpha: float) -> Interval:

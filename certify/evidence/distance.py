@@ -8,17 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from certify.bounds import (
-    ScoreBand,
-    chance_corrected_retention,
-    clopper_pearson_lower,
-    clopper_pearson_upper,
-    kl_inverse_lower,
-    mean_upper,
-    population_band,
-    score_band,
-    two_level_lower,
-)
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import (
     NO_INTERVAL,
@@ -37,8 +26,6 @@ from certify.evidence.paired_items import DEPLOYMENT_LIMIT, POPULATION_PREMISE, 
 from certify.evidence.point import above_chance_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS, DrawScores
 from certify.evidence.trials import RecordedRun, Subject
-from certify.laws import mahalanobis, strong_upper
-from certify.planning import Design, best_bound, largest_radius
 from certify.records import (
     ActivationIdentity,
     Alpha,
@@ -51,7 +38,22 @@ from certify.records import (
     SubspaceNoise,
     Unit,
 )
-from certify.rounding import round_up
+from certify.statistics import (
+    Design,
+    ScoreBand,
+    best_bound,
+    chance_corrected_retention,
+    clopper_pearson_lower,
+    clopper_pearson_upper,
+    kl_inverse_lower,
+    largest_radius,
+    mean_upper,
+    population_band,
+    score_band,
+    two_level_lower,
+)
+from certify.statistics.laws import mahalanobis, strong_upper
+from certify.statistics.rounding import round_up
 
 DrawDesign = Literal["table", "pairs"]
 DESIGNS = {"table": Design.TABLE, "pairs": Design.PAIR}

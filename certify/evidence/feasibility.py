@@ -11,16 +11,22 @@ from typing import Literal
 
 import numpy as np
 
-from certify import ranges
-from certify.bounds import drop_bounds, one_pass_lower, one_pass_upper
 from certify.errors import InvalidPlan
 from certify.evidence.distance import DESIGNS, DrawDesign, at_most
 from certify.evidence.judgement import Interval, Requirement, Verdict, interval_in_unit, percent
 from certify.evidence.smoothed import mean_of_draws, paired_drop
-from certify.laws import certified_radius
-from certify.planning import PowerPlan, best_bound, draws_for_power
-from certify.planning.sizes import smallest
-from certify.rounding import round_up
+from certify.statistics import (
+    PowerPlan,
+    best_bound,
+    draws_for_power,
+    drop_bounds,
+    one_pass_lower,
+    one_pass_upper,
+    ranges,
+)
+from certify.statistics.laws import certified_radius
+from certify.statistics.rounding import round_up
+from certify.statistics.sizes import smallest
 
 LARGEST = 1 << 20
 """Beyond this many trials the answer is "more than a million"."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from certify.errors import InvalidPlan
 from certify.records import Record
-from certify.rounding import ceil_to, floor_to, round_down, round_up
+from certify.statistics.rounding import ceil_to, floor_to, round_down, round_up
 
 RequirementUnit = Literal["drop", "retention", "absence"]
 

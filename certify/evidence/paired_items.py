@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from certify.bounds import (
+from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
+from certify.records import BenchmarkIdentity, NonNegative, Record, Seed, Unit, order_of
+from certify.statistics import (
     betting_lower,
     betting_upper,
     drop_bounds,
@@ -16,8 +18,6 @@ from certify.bounds import (
     one_pass_upper,
     paired_difference_lower,
 )
-from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
-from certify.records import BenchmarkIdentity, NonNegative, Record, Seed, Unit, order_of
 
 Items = Literal["population", "fixed"]
 # None is an item without an answer (crash, NaN): 0 where something must be kept, 1 where it must be absent.

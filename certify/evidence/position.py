@@ -37,7 +37,6 @@ from certify.evidence.paired_items import (
 )
 from certify.evidence.point import above_chance_note
 from certify.evidence.trials import RecordedRun, Subject
-from certify.laws import slice_position
 from certify.records import (
     ActivationIdentity,
     BenchmarkIdentity,
@@ -48,6 +47,7 @@ from certify.records import (
     Seed,
     SubspaceNoise,
 )
+from certify.statistics.laws import slice_position
 
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 """Points of the segment from base to checkpoint that are scored, fixed beforehand."""

@@ -20,8 +20,6 @@ from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, kept
 from certify.evidence.point import own_settings_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS
 from certify.evidence.trials import RecordedRun, Subject
-from certify.gates import Decision, GatePlan
-from certify.planning import draws_for_power
 from certify.records import (
     ActivationIdentity,
     BenchmarkIdentity,
@@ -31,6 +29,7 @@ from certify.records import (
     Seed,
     Unit,
 )
+from certify.statistics import Decision, GatePlan, draws_for_power
 
 CAP = 1.5  # of the fixed size with the same power (theory, "Gates")
 RIGHT, WRONG, UNCLEAR = "1", "0", "x"

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from certify.bounds import betting_lower, betting_upper, clopper_pearson_interval, paired_difference_lower
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Deciding,
@@ -27,6 +26,7 @@ from certify.evidence.paired_items import DEPLOYMENT_LIMIT
 from certify.evidence.point import above_chance_note, own_settings_note
 from certify.evidence.trials import RecordedRun, Subject
 from certify.records import BenchmarkIdentity, ExplicitIdentity, NoiseLaw, Record, Seed, Unit
+from certify.statistics import betting_lower, betting_upper, clopper_pearson_interval, paired_difference_lower
 
 SMOOTHED_LIMITS = (
     "It speaks of the noise-averaged model (or one freshly noised copy), not of the checkpoint served without noise.",

@@ -11,7 +11,6 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from certify.bounds import clopper_pearson_lower
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.judgement import (
     NO_INTERVAL,
@@ -29,8 +28,9 @@ from certify.evidence.point import above_chance_note
 from certify.evidence.position import POSITION_LIMITS, Basin, level_text
 from certify.evidence.smoothed import mean_of_draws
 from certify.evidence.trials import RecordedRun, Subject
-from certify.laws import slice_position
 from certify.records import BenchmarkIdentity, ModelIdentity, Record
+from certify.statistics import clopper_pearson_lower
+from certify.statistics.laws import slice_position
 
 WIDTH_LIMITS = (
     "It speaks of the points of the grid, and of nothing between them; of means over directions, in which gains cancel "

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from certify import ranges
 from certify.errors import CertificateMismatch, InvalidPlan
 from certify.landscape.directions import ATTACK, gaussian, norm_of
 from certify.landscape.record import Ascent, WorstCase
@@ -23,6 +22,7 @@ from certify.landscape.surrogate import gradient_of
 from certify.measuring import Run
 from certify.noise.walk import Span, Walk, stored
 from certify.records import digest
+from certify.statistics import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

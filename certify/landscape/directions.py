@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
-from certify import ranges
 from certify.errors import InvalidInput
 from certify.landscape.record import FilterNormalised, MostCase, SftCase
 from certify.noise.backend import Place
 from certify.noise.walk import Normals, Span, Way, stored, towards
+from certify.statistics import ranges
 
 if TYPE_CHECKING:
     from torch import nn

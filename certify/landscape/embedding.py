@@ -14,10 +14,10 @@ import numpy as np
 from certify.checkpoints import Checkpoint, load_tokenizer, open_checkpoint
 from certify.checkpoints.parameters import tied_names
 from certify.errors import CheckpointError, InvalidInput
-from certify.rounding import round_up
+from certify.statistics.rounding import round_up
 
 if TYPE_CHECKING:
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Embedding:
         """Return ||Delta theta|| of the fixed move of the weights that replacing tokens amounts to, rounded up.
 
         ``items`` are the token ids that the model reads, ``replaced`` maps a token id to the one that takes its place
-        wherever it occurs. ``certify.laws.strong_lower(p, norm / sigma)`` then bounds the noise-averaged score of the
-        changed items, p that of the items as they are.
+        wherever it occurs. ``laws.strong_lower(p, norm / sigma)`` of :mod:`certify.statistics` then bounds the
+        noise-averaged score of the changed items, p that of the items as they are.
 
         Guarantee: with noise of one sigma on every row, the score of the changed items at theta + noise has the law of
         the score of the items as they are at theta + Delta theta + noise, if no token of ``replaced`` is generated and

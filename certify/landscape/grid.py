@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify import ranges
 from certify.errors import InvalidInput
 from certify.landscape.record import ROUNDING
+from certify.statistics import ranges
 
 if TYPE_CHECKING:
     from certify.landscape.record import Floats

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from certify.bounds import Interval, clopper_pearson_interval
 from certify.certificate import Document, read_as
 from certify.errors import CertificateMismatch, InvalidInput
-from certify.laws import slice_position
 from certify.records import (
     BenchmarkIdentity,
     Digest,
@@ -30,6 +28,8 @@ from certify.records import (
     Seed,
     Unit,
 )
+from certify.statistics import Interval, clopper_pearson_interval
+from certify.statistics.laws import slice_position
 
 Floats = NDArray[np.float64]
 Count = Annotated[int, Field(gt=0)]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
-from certify import ranges
 from certify.checkpoints import Checkpoint, difference, load_model, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput, InvalidPlan
 from certify.landscape.ascent import NO_SURROGATE, RESTARTS, STEPS, worst_case
@@ -20,6 +19,7 @@ from certify.landscape.slices import REFINE, TAU, slice_along
 from certify.landscape.terrain import Terrain
 from certify.measuring import Base, Run, pilot_sigma
 from certify.measuring.environment import environment
+from certify.statistics import ranges
 
 if TYPE_CHECKING:
     from torch import nn

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from certify import ranges
 from certify.certificate import Document
 from certify.checkpoints import Checkpoint
 from certify.errors import InvalidInput
 from certify.landscape.embedding import Embedding, open_embedding
 from certify.measuring.run import Track, silent
 from certify.records import NonNegative, Positive, Record
+from certify.statistics import ranges
 
 RHO = 0.1
 """The paper lists pairs that are at most this far apart."""

@@ -39,8 +39,8 @@ from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, order_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from certify.gates import GatePlan
     from certify.noise.activation import ActivationPairs
+    from certify.statistics import GatePlan
 
 
 class Candidate:

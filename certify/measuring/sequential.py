@@ -25,7 +25,6 @@ from certify.evidence.sequential import (
     least_to_pass,
 )
 from certify.evidence.trials import Subject, Trials
-from certify.gates import Decision, GatePlan
 from certify.measuring.environment import environment
 from certify.measuring.ledger import Entry
 from certify.measuring.run import Run
@@ -40,6 +39,7 @@ from certify.records import (
     identity_key,
     items_key,
 )
+from certify.statistics import Decision, GatePlan
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,7 +1,8 @@
 """The paper's Fig. 4: the strong law h_r(p) against the distance of a checkpoint, on the paper's own grids.
 
-Both panels draw one function, ``certify.laws.strong_lower``, at r = distance / sigma. They show what the law gives
-for a base probability p that is known; with a confidence bound in its place, the bound inherits its confidence.
+Both panels draw one function, ``strong_lower`` of :mod:`certify.statistics.laws`, at r = distance / sigma. They show
+what the law gives for a base probability p that is known; with a confidence bound in its place, the bound inherits its
+confidence.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from certify.evidence.judgement import percent
-from certify.laws import strong_lower
-from certify.planning import draws_zero_failures
 from certify.report.figures import MARKERS, PALETTE, legend_below, new_axes
+from certify.statistics import draws_zero_failures
+from certify.statistics.laws import strong_lower
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 ALPHA = 0.01  # confidence of 99 %, at which the legend counts draws
 

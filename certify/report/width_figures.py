@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from certify import ranges
 from certify.errors import InvalidInput
 from certify.evidence.judgement import percent
 from certify.report.figures import MARKERS, PALETTE, legend_below, new_axes
+from certify.statistics import ranges
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from certify import bounds
-from certify.bounds import betting
+from certify import statistics
 from certify.errors import InvalidInput
+from certify.statistics import betting
 
 samples = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
@@ -20,7 +20,7 @@ samples = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 @settings(max_examples=60)
 def test_lower_bound_lies_between_zero_and_the_mean(x, alpha):
     """Never above what was seen."""
-    assert 0 <= bounds.betting_lower(x, alpha) <= np.mean(x) <= bounds.betting_upper(x, alpha) + 1e-15 <= 1 + 1e-15
+    assert 0 <= statistics.betting_lower(x, alpha) <= np.mean(x) <= statistics.betting_upper(x, alpha) + 1e-15 <= 1 + 1e-15
 
 
 @given(samples, st.floats(0.01, 0.98), st.floats(0.001, 0.5))
@@ -37,7 +37,7 @@ def test_capital_falls_in_the_hypothetical_mean(x, mu, alpha):
 @settings(max_examples=60)
 def test_bound_is_a_rejected_mean(x, alpha):
     """At the bound the capital has reached 1 / alpha: it is the safe end of the bisection."""
-    lower = bounds.betting_lower(x, alpha)
+    lower = statistics.betting_lower(x, alpha)
     if lower > 0:
         scores = np.array(x)
         capital = betting._log_capital(scores, betting._bets(scores, alpha), lower)
@@ -49,13 +49,13 @@ def test_bound_is_a_rejected_mean(x, alpha):
 def test_smaller_alpha_claims_less(x, alpha):
     """Up to the bets, which are planned for alpha: the bound of constant scores falls with alpha."""
     constant = [x[0]] * len(x)
-    assert bounds.betting_lower(constant, alpha / 2) <= bounds.betting_lower(constant, alpha) + 1e-12
+    assert statistics.betting_lower(constant, alpha / 2) <= statistics.betting_lower(constant, alpha) + 1e-12
 
 
 def test_order_matters_so_it_is_the_order_of_the_seeds():
     """The same scores in another order give another bound: nobody may choose the order afterwards."""
     x = [0.2] * 5 + [0.9] * 45
-    assert bounds.betting_lower(x, 0.01) != pytest.approx(bounds.betting_lower(x[::-1], 0.01), abs=0.01)
+    assert statistics.betting_lower(x, 0.01) != pytest.approx(statistics.betting_lower(x[::-1], 0.01), abs=0.01)
 
 
 VALUES = (0.0, 0.5, 1.0)
@@ -76,7 +76,7 @@ def enumerated_miss(bound):
 
 def test_lower_bound_misses_with_probability_at_most_alpha():
     """All 2187 paths of seven three-valued draws, alpha = .2 (with less, seven draws prove little)."""
-    assert enumerated_miss(lambda x: bounds.betting_lower(x, 0.2)) <= 0.2
+    assert enumerated_miss(lambda x: statistics.betting_lower(x, 0.2)) <= 0.2
 
 
 def test_enumeration_rejects_student_t_and_bets_that_peek():
@@ -100,32 +100,32 @@ def test_enumeration_rejects_student_t_and_bets_that_peek():
 @settings(max_examples=60)
 def test_paired_bounds_mirror_each_other(d, alpha):
     """Swapping the models swaps and negates the bounds; both enclose the observed difference."""
-    lower, upper = bounds.paired_difference_lower(d, alpha), bounds.paired_difference_upper(d, alpha)
+    lower, upper = statistics.paired_difference_lower(d, alpha), statistics.paired_difference_upper(d, alpha)
     assert -1 <= lower <= np.mean(d) + 1e-15
     assert np.mean(d) - 1e-15 <= upper <= 1
-    assert bounds.paired_difference_lower([-x for x in d], alpha) == -upper
+    assert statistics.paired_difference_lower([-x for x in d], alpha) == -upper
 
 
 @pytest.mark.parametrize(("x", "expected"), [([0.0], 0.0), ([0.0] * 30, 0.0), ([1e-300] * 5, 0.0)])
 def test_scores_at_zero_prove_nothing(x, expected):
     """The lower bound is 0, without a division by zero on the way."""
-    assert bounds.betting_lower(x, 0.05) == pytest.approx(expected, abs=1e-250)
+    assert statistics.betting_lower(x, 0.05) == pytest.approx(expected, abs=1e-250)
 
 
 def test_one_draw_proves_little():
     """One perfect score gives a positive bound at most."""
-    assert 0 <= bounds.betting_lower([1.0], 0.05) < 0.06
+    assert 0 <= statistics.betting_lower([1.0], 0.05) < 0.06
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bounds.betting_lower([], 0.05), "shape of x"),
-        (lambda: bounds.betting_lower([0.5, math.nan], 0.05), "x = nan"),
-        (lambda: bounds.betting_upper([1.5], 0.05), "x = 1.5"),
-        (lambda: bounds.betting_lower([0.5], 0.0), "alpha = 0.0"),
+        (lambda: statistics.betting_lower([], 0.05), "shape of x"),
+        (lambda: statistics.betting_lower([0.5, math.nan], 0.05), "x = nan"),
+        (lambda: statistics.betting_upper([1.5], 0.05), "x = 1.5"),
+        (lambda: statistics.betting_lower([0.5], 0.0), "alpha = 0.0"),
         (
-            lambda: bounds.paired_difference_lower([-1.5], 0.05),
+            lambda: statistics.paired_difference_lower([-1.5], 0.05),
             r"d = -1.5: every entry must lie in \[-1, 1\]",
         ),
     ],

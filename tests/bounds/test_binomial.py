@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from statsmodels.stats.proportion import proportion_confint
 
-from certify import bounds
+from certify import statistics
 from certify.errors import InvalidInput
 
 alphas = st.floats(1e-6, 0.5)
@@ -26,7 +26,7 @@ def outcomes(draw, largest=2000):
 def test_bounds_equal_those_of_statsmodels_and_scipy(outcome, alpha):
     """One-sided at alpha is their two-sided interval at 2 alpha, or binomtest's one-sided one."""
     k, n = outcome
-    lower, upper = bounds.clopper_pearson_lower(k, n, alpha), bounds.clopper_pearson_upper(k, n, alpha)
+    lower, upper = statistics.clopper_pearson_lower(k, n, alpha), statistics.clopper_pearson_upper(k, n, alpha)
     assert (lower, upper) == pytest.approx(proportion_confint(k, n, 2 * alpha, method="beta"), rel=1e-9, abs=1e-12)
     test = stats.binomtest(k, n, alternative="greater").proportion_ci(1 - alpha, "exact")
     assert lower == pytest.approx(test.low, rel=1e-6, abs=1e-9)
@@ -38,7 +38,7 @@ def test_bounds_equal_those_of_statsmodels_and_scipy(outcome, alpha):
 def test_bounds_surround_the_observed_share(outcome, alpha):
     """0 <= L < k/n < U <= 1, up to the ends."""
     k, n = outcome
-    lower, upper = bounds.clopper_pearson_lower(k, n, alpha), bounds.clopper_pearson_upper(k, n, alpha)
+    lower, upper = statistics.clopper_pearson_lower(k, n, alpha), statistics.clopper_pearson_upper(k, n, alpha)
     assert 0 <= lower <= k / n <= upper <= 1
 
 
@@ -46,32 +46,32 @@ def test_bounds_surround_the_observed_share(outcome, alpha):
 def test_bounds_increase_with_the_successes(n, alpha):
     """One more success never lowers a bound."""
     k = np.arange(n + 1)
-    assert np.all(np.diff(bounds.clopper_pearson_lower(k, n, alpha)) > 0)
-    assert np.all(np.diff(bounds.clopper_pearson_upper(k, n, alpha)) > 0)
+    assert np.all(np.diff(statistics.clopper_pearson_lower(k, n, alpha)) > 0)
+    assert np.all(np.diff(statistics.clopper_pearson_upper(k, n, alpha)) > 0)
 
 
 @given(outcomes(), alphas)
 def test_upper_bound_is_the_reflection_of_the_lower(outcome, alpha):
     """Counting failures instead of successes changes nothing, to the last claim digit."""
     k, n = outcome
-    reflected = 1 - bounds.clopper_pearson_lower(n - k, n, alpha)
-    assert bounds.clopper_pearson_upper(k, n, alpha) == pytest.approx(reflected, abs=3e-12)
-    assert bounds.lower_tail(n - k, n, alpha) == bounds.clopper_pearson_upper(k, n, alpha)
+    reflected = 1 - statistics.clopper_pearson_lower(n - k, n, alpha)
+    assert statistics.clopper_pearson_upper(k, n, alpha) == pytest.approx(reflected, abs=3e-12)
+    assert statistics.lower_tail(n - k, n, alpha) == statistics.clopper_pearson_upper(k, n, alpha)
 
 
 @pytest.mark.parametrize("n", [1, 2, 100, 10**6, 10**12])
 def test_tail_of_a_clean_run_keeps_its_digits(n):
     """1 - alpha^(1/n) is computed as a small number, not as a difference from 1."""
-    assert bounds.lower_tail(n, n, 0.01) == pytest.approx(-math.expm1(math.log(0.01) / n), rel=1e-11)
+    assert statistics.lower_tail(n, n, 0.01) == pytest.approx(-math.expm1(math.log(0.01) / n), rel=1e-11)
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-12, 0.01])
 def test_one_draw_proves_as_much_as_alpha_allows(alpha):
     """One success in one draw proves p >= alpha, one failure p <= 1 - alpha."""
-    assert bounds.clopper_pearson_lower(1, 1, alpha) == pytest.approx(alpha)
-    assert bounds.clopper_pearson_lower(0, 1, alpha) == 0.0
-    assert bounds.clopper_pearson_upper(0, 1, alpha) == pytest.approx(1 - alpha)
-    assert bounds.clopper_pearson_upper(1, 1, alpha) == 1.0
+    assert statistics.clopper_pearson_lower(1, 1, alpha) == pytest.approx(alpha)
+    assert statistics.clopper_pearson_lower(0, 1, alpha) == 0.0
+    assert statistics.clopper_pearson_upper(0, 1, alpha) == pytest.approx(1 - alpha)
+    assert statistics.clopper_pearson_upper(1, 1, alpha) == 1.0
 
 
 def worst_miss(lower, n, alpha):
@@ -89,7 +89,7 @@ def worst_miss(lower, n, alpha):
 @pytest.mark.parametrize("alpha", [0.2, 0.05, 0.01, 1e-6])
 def test_lower_bound_misses_with_probability_at_most_alpha_for_every_p(n, alpha):
     """Exact enumeration over outcomes, worst case over p; attained up to rounding."""
-    miss = worst_miss(bounds.clopper_pearson_lower, n, alpha)
+    miss = worst_miss(statistics.clopper_pearson_lower, n, alpha)
     assert miss <= alpha
     assert miss >= alpha * (1 - 1e-5)
 
@@ -97,10 +97,10 @@ def test_lower_bound_misses_with_probability_at_most_alpha_for_every_p(n, alpha)
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda k, n, alpha: bounds.clopper_pearson_lower(k, n, 2 * alpha),
+        lambda k, n, alpha: statistics.clopper_pearson_lower(k, n, 2 * alpha),
         lambda k, n, alpha: k / n - stats.norm.isf(alpha) * math.sqrt(k * (n - k) / n**3),
-        lambda k, n, alpha: bounds.clopper_pearson_lower(k, n, alpha) + 0.0005,
-        lambda k, n, alpha: math.ceil(1000 * bounds.clopper_pearson_lower(k, n, alpha)) / 1000,
+        lambda k, n, alpha: statistics.clopper_pearson_lower(k, n, alpha) + 0.0005,
+        lambda k, n, alpha: math.ceil(1000 * statistics.clopper_pearson_lower(k, n, alpha)) / 1000,
     ],
     ids=["doubled alpha", "normal interval", "shifted", "rounded up"],
 )
@@ -133,7 +133,7 @@ PROFILES = [
 @pytest.mark.parametrize("alpha", [0.25, 0.05, 0.01])
 def test_one_pass_bound_holds_for_adversarial_profiles(alpha):
     """Unequal probabilities, such as (x, 0, ..., 0) and (1, ..., 1, x): miss <= alpha by enumeration."""
-    assert max(one_pass_miss(bounds.one_pass_lower, p, alpha) for p in PROFILES) <= alpha * (1 + 1e-9)
+    assert max(one_pass_miss(statistics.one_pass_lower, p, alpha) for p in PROFILES) <= alpha * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.05, 0.01])
@@ -141,7 +141,7 @@ def test_one_pass_upper_bound_holds_for_adversarial_profiles(alpha):
     """The reflected bound, on the reflected profiles."""
 
     def reflected(k, n, level):
-        return 1 - np.asarray(bounds.one_pass_upper(n - k, n, level))
+        return 1 - np.asarray(statistics.one_pass_upper(n - k, n, level))
 
     assert max(one_pass_miss(reflected, p, alpha) for p in PROFILES) <= alpha * (1 + 1e-9)
 
@@ -149,15 +149,15 @@ def test_one_pass_upper_bound_holds_for_adversarial_profiles(alpha):
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.floats(0.001, 0.25))
 def test_one_pass_bound_holds_for_any_profile(p, alpha):
     """Random profiles of up to forty trials."""
-    assert one_pass_miss(bounds.one_pass_lower, p, alpha) <= alpha * (1 + 1e-9)
+    assert one_pass_miss(statistics.one_pass_lower, p, alpha) <= alpha * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.05, 0.01])
 def test_enumeration_rejects_plain_clopper_pearson_for_unequal_trials(alpha):
     """At k = 1 Clopper-Pearson fails for p = (x, 0): the reason for the alpha / n rule."""
-    x = 2 * bounds.clopper_pearson_lower(1, 2, alpha) * (1 - 1e-6)
-    assert one_pass_miss(bounds.clopper_pearson_lower, [x, 0.0], alpha) > alpha * 1.001
-    assert one_pass_miss(bounds.one_pass_lower, [x, 0.0], alpha) <= alpha
+    x = 2 * statistics.clopper_pearson_lower(1, 2, alpha) * (1 - 1e-6)
+    assert one_pass_miss(statistics.clopper_pearson_lower, [x, 0.0], alpha) > alpha * 1.001
+    assert one_pass_miss(statistics.one_pass_lower, [x, 0.0], alpha) <= alpha
 
 
 def test_binomial_tail_at_its_step_is_at_least_a_quarter():
@@ -170,17 +170,17 @@ def test_binomial_tail_at_its_step_is_at_least_a_quarter():
 def test_one_pass_bounds_differ_from_clopper_pearson_at_one_count_only():
     """At k = 1 for the lower, k = n - 1 for the upper bound; 1 - alpha/n there."""
     k = np.arange(31)
-    lower, upper = bounds.one_pass_lower(k, 30, 0.05), bounds.one_pass_upper(k, 30, 0.05)
-    assert np.flatnonzero(lower != bounds.clopper_pearson_lower(k, 30, 0.05)).tolist() == [1]
-    assert np.flatnonzero(upper != bounds.clopper_pearson_upper(k, 30, 0.05)).tolist() == [29]
+    lower, upper = statistics.one_pass_lower(k, 30, 0.05), statistics.one_pass_upper(k, 30, 0.05)
+    assert np.flatnonzero(lower != statistics.clopper_pearson_lower(k, 30, 0.05)).tolist() == [1]
+    assert np.flatnonzero(upper != statistics.clopper_pearson_upper(k, 30, 0.05)).tolist() == [29]
     assert upper[29] == pytest.approx(1 - 0.05 / 30)
 
 
 def test_two_sided_interval_halves_alpha():
     """Each end is the one-sided bound at alpha / 2."""
-    interval = bounds.clopper_pearson_interval(95, 100, 0.05)
-    assert interval.lower == bounds.clopper_pearson_lower(95, 100, 0.025)
-    assert interval.upper == bounds.clopper_pearson_upper(95, 100, 0.025)
+    interval = statistics.clopper_pearson_interval(95, 100, 0.05)
+    assert interval.lower == statistics.clopper_pearson_lower(95, 100, 0.025)
+    assert interval.upper == statistics.clopper_pearson_upper(95, 100, 0.025)
 
 
 @pytest.mark.parametrize(
@@ -196,14 +196,14 @@ def test_two_sided_interval_halves_alpha():
         (1, 4, math.nan, "alpha = nan: must be a number, not NaN"),
     ],
 )
-@pytest.mark.parametrize("bound", [bounds.clopper_pearson_lower, bounds.clopper_pearson_upper, bounds.lower_tail])
+@pytest.mark.parametrize("bound", [statistics.clopper_pearson_lower, statistics.clopper_pearson_upper, statistics.lower_tail])
 def test_impossible_counts_are_refused_by_name(bound, k, n, alpha, message):
     """The message has the argument, its value and the rule."""
     with pytest.raises(InvalidInput, match=message):
         bound(k, n, alpha)
 
 
-@pytest.mark.parametrize("bound", [bounds.one_pass_lower, bounds.one_pass_upper])
+@pytest.mark.parametrize("bound", [statistics.one_pass_lower, statistics.one_pass_upper])
 def test_one_pass_bounds_refuse_alpha_above_a_quarter(bound):
     """Beyond 1/4 nothing is proved."""
     with pytest.raises(InvalidInput, match=r"alpha = 0\.3: must be at most 0\.25"):
@@ -212,5 +212,5 @@ def test_one_pass_bounds_refuse_alpha_above_a_quarter(bound):
 
 def test_numbers_give_floats_and_arrays_keep_their_shape():
     """A number in, a float out."""
-    assert type(bounds.clopper_pearson_lower(3, 10, 0.05)) is float
-    assert bounds.clopper_pearson_upper(np.arange(4).reshape(2, 2), 10, 0.05).shape == (2, 2)
+    assert type(statistics.clopper_pearson_lower(3, 10, 0.05)) is float
+    assert statistics.clopper_pearson_upper(np.arange(4).reshape(2, 2), 10, 0.05).shape == (2, 2)

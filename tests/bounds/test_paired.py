@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaln
 
-from certify import bounds
+from certify import statistics
 from certify.errors import InvalidInput
 
 M = 14
@@ -41,7 +41,7 @@ def drop_misses(function, alpha):
 @pytest.mark.parametrize("alpha", [0.5, 0.2, 0.05])
 def test_drop_bounds_miss_with_probability_at_most_alpha(alpha):
     """All outcomes of 14 items, 50 truths, each side alone."""
-    assert max(drop_misses(bounds.drop_bounds, alpha)) <= alpha
+    assert max(drop_misses(statistics.drop_bounds, alpha)) <= alpha
 
 
 def test_enumeration_rejects_drop_bounds_without_a_share_for_the_gains():
@@ -49,8 +49,8 @@ def test_enumeration_rejects_drop_bounds_without_a_share_for_the_gains():
 
     def wrong(lost, gained, m, alpha):
         at_face_value = gained / m
-        return (bounds.clopper_pearson_lower(lost, m, alpha) - at_face_value,
-                bounds.clopper_pearson_upper(lost, m, alpha) - at_face_value)  # fmt: skip
+        return (statistics.clopper_pearson_lower(lost, m, alpha) - at_face_value,
+                statistics.clopper_pearson_upper(lost, m, alpha) - at_face_value)  # fmt: skip
 
     assert min(drop_misses(wrong, 0.05)) > 0.1
 
@@ -67,20 +67,20 @@ def paired(draw):
 def test_drop_bounds_surround_the_observed_drop_and_mirror_each_other(counts, alpha):
     """Swapping the models swaps and negates the bounds."""
     lost, gained, m = counts
-    lower, upper = bounds.drop_bounds(lost, gained, m, alpha)
+    lower, upper = statistics.drop_bounds(lost, gained, m, alpha)
     assert -1 <= lower <= (lost - gained) / m <= upper <= 1
-    assert bounds.drop_bounds(gained, lost, m, alpha) == pytest.approx((-upper, -lower), abs=1e-11)
+    assert statistics.drop_bounds(gained, lost, m, alpha) == pytest.approx((-upper, -lower), abs=1e-11)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bounds.drop_bounds(60, 50, 100, 0.05), r"lost \+ gained = 110: must be at most m = 100"),
-        (lambda: bounds.drop_bounds(-1, 0, 100, 0.05), "lost = -1"),
-        (lambda: bounds.drop_bounds(1, 0, 0, 0.05), "m = 0"),
-        (lambda: bounds.drop_bounds(1, 0, 10, 0.6), "alpha = 0.6: must be at most 0.5"),
-        (lambda: bounds.chance_corrected_retention(0.5, 0.2, 0.25), r"base = 0\.2: must be above chance"),
-        (lambda: bounds.ratio_test_target(0.0, 0.2), r"rho = 0\.0: must be above 0"),
+        (lambda: statistics.drop_bounds(60, 50, 100, 0.05), r"lost \+ gained = 110: must be at most m = 100"),
+        (lambda: statistics.drop_bounds(-1, 0, 100, 0.05), "lost = -1"),
+        (lambda: statistics.drop_bounds(1, 0, 0, 0.05), "m = 0"),
+        (lambda: statistics.drop_bounds(1, 0, 10, 0.6), "alpha = 0.6: must be at most 0.5"),
+        (lambda: statistics.chance_corrected_retention(0.5, 0.2, 0.25), r"base = 0\.2: must be above chance"),
+        (lambda: statistics.ratio_test_target(0.0, 0.2), r"rho = 0\.0: must be above 0"),
     ],
 )
 def test_impossible_counts_are_refused_by_name(call, message):
@@ -94,4 +94,4 @@ def test_ratio_target_is_met_exactly_where_retention_is(rho, chance, base, check
     """E X >= target if and only if (s - c) >= rho (s0 - c)."""
     x = (checkpoint - rho * base + rho) / (1 + rho)
     margin = (checkpoint - chance) - rho * (base - chance)
-    assert x - bounds.ratio_test_target(rho, chance) == pytest.approx(margin / (1 + rho), abs=1e-9)
+    assert x - statistics.ratio_test_target(rho, chance) == pytest.approx(margin / (1 + rho), abs=1e-9)

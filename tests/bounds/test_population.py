@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import rel_entr
 
-from certify import bounds
+from certify import statistics
 from certify.errors import InvalidInput
 
 
 @given(st.floats(0, 1), st.floats(1e-6, 5))
 def test_kl_inverse_stays_within_its_budget(x, c):
     """Below x, and on the safe side: at the value, kl has reached c."""
-    y = bounds.kl_inverse_lower(x, c)
+    y = statistics.kl_inverse_lower(x, c)
     assert 0 <= y <= x
     if y > 0:
         assert rel_entr(x, y) + rel_entr(1 - x, 1 - y) >= c * (1 - 1e-9) - 1e-15
@@ -26,15 +26,15 @@ def test_kl_inverse_stays_within_its_budget(x, c):
 def test_kl_inverse_increases_in_the_mean(x, y, c):
     """A better sample proves no less."""
     low, high = sorted((x, y))
-    assert bounds.kl_inverse_lower(low, c) <= bounds.kl_inverse_lower(high, c) + 1e-12
+    assert statistics.kl_inverse_lower(low, c) <= statistics.kl_inverse_lower(high, c) + 1e-12
 
 
 def test_kl_inverse_has_closed_ends():
     """x = 1: exp(-c); x = 0: 0; no budget: x."""
-    assert bounds.kl_inverse_lower(1.0, 0.3) == pytest.approx(math.exp(-0.3))
-    assert bounds.kl_inverse_lower(0.0, 0.3) == 0.0
-    assert bounds.kl_inverse_lower(0.7, 0.0) == pytest.approx(0.7)
-    assert bounds.kl_inverse_lower(np.array([0.2, 0.9]), 0.1).shape == (2,)
+    assert statistics.kl_inverse_lower(1.0, 0.3) == pytest.approx(math.exp(-0.3))
+    assert statistics.kl_inverse_lower(0.0, 0.3) == 0.0
+    assert statistics.kl_inverse_lower(0.7, 0.0) == pytest.approx(0.7)
+    assert statistics.kl_inverse_lower(np.array([0.2, 0.9]), 0.1).shape == (2,)
 
 
 def items_miss(bound, m):
@@ -47,7 +47,7 @@ def items_miss(bound, m):
 @pytest.mark.parametrize("alpha", [0.2, 0.01])
 def test_item_step_misses_with_probability_at_most_alpha(m, alpha):
     """A fixed score that is known exactly, carried to the population of items."""
-    assert items_miss(lambda mean: bounds.two_level_lower(mean, alpha, m), m) <= alpha
+    assert items_miss(lambda mean: statistics.two_level_lower(mean, alpha, m), m) <= alpha
 
 
 def test_enumeration_rejects_a_fixed_benchmark_read_as_a_population():
@@ -70,19 +70,19 @@ def crossed_miss(bound, n, m):
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (20, 20), (12, 40), (40, 12)])
 def test_crossed_bound_misses_with_probability_at_most_alpha(n, m):
     """Draws crossed with items, both random."""
-    assert crossed_miss(lambda mean: bounds.crossed_lower(mean, n, m, 0.05), n, m) <= 0.05
+    assert crossed_miss(lambda mean: statistics.crossed_lower(mean, n, m, 0.05), n, m) <= 0.05
 
 
 def test_enumeration_rejects_counting_all_cells_as_independent():
     """ln(1/alpha) / (n m) would be right for n m independent cells, and misses far more often."""
-    assert crossed_miss(lambda mean: bounds.kl_inverse_lower(mean, math.log(20) / 400), 20, 20) > 0.2
+    assert crossed_miss(lambda mean: statistics.kl_inverse_lower(mean, math.log(20) / 400), 20, 20) > 0.2
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(1, 1000))
 @settings(max_examples=40)
 def test_population_band_is_below_the_band_of_the_fixed_benchmark(x, m):
     """Generalising to unseen items costs; the failure probabilities add up."""
-    population, fixed = bounds.population_band(x, m, 0.03, 0.02), bounds.score_band(x, 0.03)
+    population, fixed = statistics.population_band(x, m, 0.03, 0.02), statistics.score_band(x, 0.03)
     assert population.mean_lower(0.5) <= fixed.mean_lower(0.5)
     assert population.alpha == 0.05
     assert population.n == len(x)
@@ -91,20 +91,20 @@ def test_population_band_is_below_the_band_of_the_fixed_benchmark(x, m):
 def test_population_band_approaches_the_fixed_one_with_many_items():
     """A million items are nearly the population."""
     x = [0.9] * 50
-    population = bounds.population_band(x, 10**9, 0.03, 0.02).mean_lower(0.0)
-    assert population == pytest.approx(bounds.score_band(x, 0.03).mean_lower(0.0), abs=1e-3)
+    population = statistics.population_band(x, 10**9, 0.03, 0.02).mean_lower(0.0)
+    assert population == pytest.approx(statistics.score_band(x, 0.03).mean_lower(0.0), abs=1e-3)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bounds.kl_inverse_lower(1.5, 0.1), "x = 1.5"),
-        (lambda: bounds.kl_inverse_lower(0.5, -0.1), "c = -0.1"),
-        (lambda: bounds.kl_inverse_lower(0.5, math.inf), "c = inf"),
-        (lambda: bounds.two_level_lower(0.5, 0.0, 10), "alpha_items = 0.0"),
-        (lambda: bounds.crossed_lower(0.5, 0, 10, 0.05), "n = 0"),
+        (lambda: statistics.kl_inverse_lower(1.5, 0.1), "x = 1.5"),
+        (lambda: statistics.kl_inverse_lower(0.5, -0.1), "c = -0.1"),
+        (lambda: statistics.kl_inverse_lower(0.5, math.inf), "c = inf"),
+        (lambda: statistics.two_level_lower(0.5, 0.0, 10), "alpha_items = 0.0"),
+        (lambda: statistics.crossed_lower(0.5, 0, 10, 0.05), "n = 0"),
         (
-            lambda: bounds.population_band([0.5], 10, 0.6, 0.5),
+            lambda: statistics.population_band([0.5], 10, 0.6, 0.5),
             r"alpha_draws \+ alpha_items = 1.1: must be below 1",
         ),
     ],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from certify.checkpoints import difference, open_checkpoint
 from certify.checkpoints.norms import ROUNDING, SMALLEST, norm_up
-from certify.laws import mahalanobis
+from certify.statistics.laws import mahalanobis
 
 LARGEST = math.nextafter(math.inf, 0.0)
 

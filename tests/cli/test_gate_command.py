@@ -16,9 +16,9 @@ from certify.__main__ import main
 from certify.certificate import GateRecord, read_document
 from certify.cli import output
 from certify.evidence.engines import UNROUNDED_LIMIT
-from certify.gates import GatePlan
 from certify.measuring import Base
 from certify.measuring.replay import replay
+from certify.statistics import GatePlan
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from certify.__main__ import main
 from certify.cli import output
 from certify.cli.plan_lines import down_to_digits, largest_subspace
-from certify.planning import tolerated_ratio
+from certify.statistics import tolerated_ratio
 
 FLOORS = {"point": "72 items", "position": "72 items", "smoothed": "68 draws", "distance": "101 draws"}
 

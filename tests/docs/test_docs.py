@@ -53,11 +53,7 @@ def test_every_function_that_is_named_exists(page):
 def test_theory_names_every_public_bound_law_gate_and_plan():
     """No public function of the statistical core goes unexplained."""
     text = DOCS[0].read_text(encoding="utf-8")
-    public = [
-        name
-        for module in ("bounds", "gates", "planning")
-        for name in importlib.import_module(f"certify.{module}").__all__
-    ]
+    public = importlib.import_module("certify.statistics").__all__
     known_by_their_context = {"Interval", "Decision", "Outcome", "SprtBoundaries", "Feasibility", "PowerPlan",
                               "Design", "best_bound"}  # fmt: skip
     missing = [name for name in public if not re.search(rf"\b{name}\b", text)]
@@ -66,16 +62,14 @@ def test_theory_names_every_public_bound_law_gate_and_plan():
 
 def test_a_name_that_leads_nowhere_is_noticed():
     """The check above can fail."""
-    assert resolve("certify.bounds.clopper_pearson_lower") is not None
-    assert resolve("certify.bounds.wishful_lower") is None
+    assert resolve("certify.statistics.clopper_pearson_lower") is not None
+    assert resolve("certify.statistics.wishful_lower") is None
     assert resolve("nowhere.at.all") is None
 
 
 def sources_cited():
     """(section, file) of each `docs/theory.md, "Section"` in the sources."""
-    core = [ROOT / "certify" / name for name in ("laws.py", "precision.py", "rounding.py")]
-    core += [file for package in ("bounds", "gates", "planning") for file in (ROOT / "certify" / package).glob("*.py")]
-    for file in core:
+    for file in (ROOT / "certify" / "statistics").glob("*.py"):
         text = " ".join(file.read_text(encoding="utf-8").split())
         for first, second in re.findall(r'docs/theory\.md, "([^"]+)"(?: and "([^"]+)")?', text):
             yield from ((section.strip(".,"), file.name) for section in (first, second) if section)

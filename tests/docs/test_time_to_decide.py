@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from certify.bounds import clopper_pearson_lower
-from certify.gates import GatePlan
+from certify.statistics import GatePlan, clopper_pearson_lower
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "planning.md"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from test_verdicts import DROP, ENGINE, RETENTION, SEED, TestDistance, bench, law, point
 
-from certify.bounds import drop_bounds
 from certify.evidence import PositionEvidence, Requirement, SegmentPoint, SmoothedEvidence, Verdict
 from certify.evidence.distance import Displacement
 from certify.evidence.paired_items import PairedScores
@@ -19,6 +18,7 @@ from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
 from certify.joint import LARGEST, PRECISION, SMALLEST, holm_certified, p_value
+from certify.statistics import drop_bounds
 
 ABSENCE = Requirement(unit="absence", limit=0.1)
 LEVELS = [SMALLEST, 1e-7, 1e-5, 1e-3, 0.004, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, LARGEST]
@@ -129,7 +129,7 @@ REPEATS = pytest.mark.parametrize("repeats", [300, pytest.param(4000, marks=pyte
 @REPEATS
 def test_holm_keeps_its_level_and_uncorrected_gates_do_not(repeats: int) -> None:
     """Six gates at alpha = .2 whose scores equal the limit: all claims are false (budget 1e-6 for any of them)."""
-    from certify.gates import holm
+    from certify.statistics import holm
 
     rng, known = np.random.default_rng(11), {}
     jointly = alone = 0

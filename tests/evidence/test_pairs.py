@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
-from certify.bounds import clopper_pearson_lower, clopper_pearson_upper, kl_inverse_lower
 from certify.evidence import BasinLevel, DistanceEvidence, PositionEvidence, Requirement, SegmentPoint, Verdict
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.engines import UNROUNDED_LIMIT
@@ -17,6 +16,7 @@ from certify.evidence.feasibility import infeasible, largest_distance, smallest_
 from certify.evidence.position import Basin, OpenScores
 from certify.evidence.smoothed import DrawScores, SmoothedEvidence
 from certify.records import ActivationIdentity, BenchmarkIdentity, ExplicitIdentity, Seed, SubspaceNoise, WeightNoise
+from certify.statistics import clopper_pearson_lower, clopper_pearson_upper, kl_inverse_lower
 
 D = "sha256:" + "0" * 64
 SEED = Seed(value="0" * 64)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaln
 
-from certify import bounds
+from certify import statistics
 from certify.evidence import Requirement
 from certify.evidence.judgement import interval_in_unit
 from certify.evidence.paired_items import PairedScores
@@ -73,7 +73,7 @@ def test_enumeration_rejects_a_base_taken_at_face_value():
         base = (lost + both) / m - chance
         if base <= 0:
             return None
-        drop = bounds.clopper_pearson_upper(lost, m, alpha) - gained / m
+        drop = statistics.clopper_pearson_upper(lost, m, alpha) - gained / m
         return 1 - drop / base, math.inf
 
     assert misses(wrong, 0.05)[0] > 0.1
@@ -87,7 +87,7 @@ def test_retention_bounds_surround_the_observed_retention(data, m, alpha, chance
     both = data.draw(st.integers(0, m - lost - gained))
     found = retention(lost, gained, both, m, chance, alpha)
     if found is None:
-        assert bounds.one_pass_lower(lost + both, m, alpha / 3) <= chance
+        assert statistics.one_pass_lower(lost + both, m, alpha / 3) <= chance
         return
     observed = (both + gained - chance * m) / (lost + both - chance * m)
     assert found[0] <= observed + 1e-9
@@ -99,9 +99,9 @@ def test_retention_bounds_surround_the_observed_retention(data, m, alpha, chance
 def test_lost_gained_and_base_have_a_third_of_alpha_each(lost, gained):
     """The shares sum to alpha on either side, whichever end of the base's score is used."""
     m, both, third = 400, 250, 0.05 / 3
-    drop_low = bounds.one_pass_lower(lost, m, third) - bounds.one_pass_upper(gained, m, third)
-    drop_high = bounds.one_pass_upper(lost, m, third) - bounds.one_pass_lower(gained, m, third)
-    low, high = bounds.one_pass_lower(lost + both, m, third), bounds.one_pass_upper(lost + both, m, third)
+    drop_low = statistics.one_pass_lower(lost, m, third) - statistics.one_pass_upper(gained, m, third)
+    drop_high = statistics.one_pass_upper(lost, m, third) - statistics.one_pass_lower(gained, m, third)
+    low, high = statistics.one_pass_lower(lost + both, m, third), statistics.one_pass_upper(lost + both, m, third)
     lower = 1 - max(drop_high, 0) / (low - CHANCE)
     upper = 1 - drop_low / ((high if drop_low >= 0 else low) - CHANCE)
     assert retention(lost, gained, both, m, CHANCE, 0.05) == pytest.approx((lower, upper), abs=1e-9)

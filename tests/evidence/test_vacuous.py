@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-from certify.bounds import drop_bounds
 from certify.evidence import (
     BasinLevel,
     DistanceEvidence,
@@ -25,6 +24,7 @@ from certify.evidence.width import WidthEvidence
 from certify.joint import p_value
 from certify.records import BenchmarkIdentity, ExplicitIdentity, Seed, WeightNoise
 from certify.report.width_figures import Width
+from certify.statistics import drop_bounds
 
 D = "sha256:" + "0" * 64
 SEED = Seed(value="0" * 64)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify.bounds import betting_lower, drop_bounds, mean_upper, one_pass_lower, score_band
 from certify.errors import InvalidPlan
 from certify.evidence import (
     BasinLevel,
@@ -29,6 +28,7 @@ from certify.evidence.paired_items import FIXED_PREMISE, PairedScores
 from certify.evidence.position import FIXED_POSITION_PREMISE, Basin
 from certify.evidence.smoothed import DrawScores
 from certify.records import BenchmarkIdentity, ExplicitIdentity, Seed, WeightNoise
+from certify.statistics import betting_lower, drop_bounds, mean_upper, one_pass_lower, score_band
 
 D = "sha256:" + "0" * 64
 SEED = Seed(value="0" * 64)

@@ -11,7 +11,6 @@ from scipy.special import ndtr
 from scipy.stats import binom, chi2
 from torch import nn
 
-from certify.bounds import clopper_pearson_interval, clopper_pearson_lower
 from certify.evidence import BasinLevel, PositionEvidence, Requirement, SegmentPoint, Verdict
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.position import PILOT_LIMIT, Basin, level_text
@@ -19,6 +18,7 @@ from certify.evidence.smoothed import DrawScores
 from certify.evidence.width import GEOMETRY, Place, WidthEvidence
 from certify.noise import noised, weight_noise
 from certify.records import BenchmarkIdentity, ExplicitIdentity, ModelIdentity, Seed, WeightNoise
+from certify.statistics import clopper_pearson_interval, clopper_pearson_lower
 
 D = "sha256:" + "0" * 64
 SEED = Seed(value="0" * 64)

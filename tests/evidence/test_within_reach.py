@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from certify.bounds import ceiling
 from certify.errors import InvalidInput
 from certify.evidence import Requirement, Verdict
 from certify.evidence.feasibility import (
@@ -23,7 +22,8 @@ from certify.evidence.feasibility import (
     vacuous_from,
 )
 from certify.evidence.paired_items import PairedScores
-from certify.laws import strong_lower
+from certify.statistics import ceiling
+from certify.statistics.laws import strong_lower
 
 UNITS = [Requirement(), Requirement(unit="retention", limit=0.9), Requirement(unit="absence", limit=0.1)]
 

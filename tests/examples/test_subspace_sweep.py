@@ -17,7 +17,7 @@ import pytest
 
 from certify.checkpoints import difference, open_checkpoint
 from certify.demo import DATA
-from certify.rounding import floor_to
+from certify.statistics.rounding import floor_to
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "subspaces.md"

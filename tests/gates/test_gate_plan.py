@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certify import gates
-from certify.bounds import clopper_pearson_lower
+from certify import statistics
 from certify.errors import InvalidInput
+from certify.statistics import clopper_pearson_lower
 
 pairs = st.tuples(st.floats(0.02, 0.97), st.floats(0.005, 0.5)).map(lambda t: (t[0], t[0] + t[1] * (0.99 - t[0])))
 
@@ -24,7 +24,7 @@ def likelihood_ratio(n, successes, p0, p1):
 def test_boundaries_are_where_the_likelihood_ratio_crosses(levels, n, alpha, beta):
     """Passing needs ln(1/alpha), futility ln(beta), each to the draw."""
     p0, p1 = levels
-    least, most = gates.sprt_boundaries(n, p0, p1, alpha, beta)
+    least, most = statistics.sprt_boundaries(n, p0, p1, alpha, beta)
     assert likelihood_ratio(n, least, p0, p1) >= math.log(1 / alpha)
     assert likelihood_ratio(n, least - 1, p0, p1) <= math.log(1 / alpha) + 1e-6
     assert likelihood_ratio(n, most, p0, p1) <= math.log(beta) + 1e-9
@@ -43,7 +43,7 @@ def test_boundaries_are_where_the_likelihood_ratio_crosses(levels, n, alpha, bet
 )
 def test_type_one_error_is_at_most_alpha_for_every_level_up_to_p0(p0, p1, alpha, beta, cap):
     """By dynamic programming over all paths; increasing in p, so p0 is the worst."""
-    plan = gates.GatePlan(p0, p1, alpha, cap, beta)
+    plan = statistics.GatePlan(p0, p1, alpha, cap, beta)
     errors = [plan.outcome(p).passed for p in np.linspace(0, p0, 9)]
     assert plan.type_one_error == pytest.approx(errors[-1])
     assert max(errors) <= alpha
@@ -52,7 +52,7 @@ def test_type_one_error_is_at_most_alpha_for_every_level_up_to_p0(p0, p1, alpha,
 
 def test_the_published_example_has_its_level_power_and_speed():
     """At (.80, .85), alpha .01, cap 1.5 n_fix: level .0086, power .88, a third of n_fix draws at p0."""
-    plan = gates.GatePlan(0.8, 0.85, 0.01, 1146, 0.1)
+    plan = statistics.GatePlan(0.8, 0.85, 0.01, 1146, 0.1)
     assert plan.type_one_error == pytest.approx(0.0086, abs=2e-4)
     assert plan.power == pytest.approx(0.88, abs=0.01)
     draws = [plan.outcome(p).expected_draws / 764 for p in (0.75, 0.80, 0.85, 0.90)]
@@ -61,7 +61,7 @@ def test_the_published_example_has_its_level_power_and_speed():
 
 def test_dynamic_programme_rejects_a_boundary_for_twice_alpha():
     """A plan that passes at 2 alpha has an exact error above alpha."""
-    assert gates.GatePlan(0.8, 0.85, 0.02, 1146, 0.1).type_one_error > 0.01 * 1.3
+    assert statistics.GatePlan(0.8, 0.85, 0.02, 1146, 0.1).type_one_error > 0.01 * 1.3
 
 
 def peeking_error(p, alpha, n):
@@ -84,35 +84,35 @@ def test_dynamic_programme_rejects_peeking():
 def test_outcome_equals_the_sum_over_all_paths(levels, alpha, cap, refutes):
     """The dynamic programme agrees with stepping through every sequence of draws."""
     p0, p1 = levels
-    plan = gates.GatePlan(p0, p1, alpha, cap, 0.3, alpha if refutes else None)
+    plan = statistics.GatePlan(p0, p1, alpha, cap, 0.3, alpha if refutes else None)
     passed = refuted = drawn = 0.0
     p = 0.7 * p0 + 0.2
     for path in itertools.product((0, 1), repeat=cap):
-        gate = gates.BernoulliGate(plan)
+        gate = statistics.BernoulliGate(plan)
         for x in path:
             gate = gate.step(x)
-            if gate.decision is not gates.Decision.CONTINUE:
+            if gate.decision is not statistics.Decision.CONTINUE:
                 break
         weight = p ** sum(path) * (1 - p) ** (cap - sum(path))
-        passed += weight * (gate.decision is gates.Decision.PASSED)
-        refuted += weight * (gate.decision is gates.Decision.REFUTED)
+        passed += weight * (gate.decision is statistics.Decision.PASSED)
+        refuted += weight * (gate.decision is statistics.Decision.REFUTED)
         drawn += weight * gate.drawn
     assert plan.outcome(p) == pytest.approx((passed, refuted, drawn), abs=1e-12)
 
 
 def test_refutation_has_its_own_level():
     """From p0 upwards it refutes with probability at most alpha_refute; far below it does refute."""
-    plan = gates.GatePlan(0.8, 0.9, 0.05, 400, alpha_refute=0.02)
+    plan = statistics.GatePlan(0.8, 0.9, 0.05, 400, alpha_refute=0.02)
     assert max(plan.outcome(p).refuted for p in (0.8, 0.85, 0.9)) <= 0.02
     assert plan.outcome(0.6).refuted > 0.95
-    assert gates.GatePlan(0.8, 0.9, 0.05, 400).outcome(0.6).refuted == 0.0
+    assert statistics.GatePlan(0.8, 0.9, 0.05, 400).outcome(0.6).refuted == 0.0
 
 
 def test_a_plan_that_refutes_does_not_stop_for_futility():
     """Futility would come first nearly always, and end as undecided what can be refuted."""
-    plan = gates.GatePlan(0.8, 0.9, 0.05, 400, alpha_refute=0.02)
+    plan = statistics.GatePlan(0.8, 0.9, 0.05, 400, alpha_refute=0.02)
     assert plan.futile_at_most(100) == -1
-    assert gates.GatePlan(0.8, 0.9, 0.05, 400).futile_at_most(100) > 0
+    assert statistics.GatePlan(0.8, 0.9, 0.05, 400).futile_at_most(100) > 0
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_impossible_plans_are_refused_by_name(change, message):
     """The message has the argument, its value and the rule."""
     fields = {"p0": 0.8, "p1": 0.85, "alpha": 0.01, "cap": 100} | change
     with pytest.raises(InvalidInput, match=message):
-        gates.GatePlan(**fields)
+        statistics.GatePlan(**fields)

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certify import gates
+from certify import statistics
 from certify.errors import InvalidInput
-from certify.gates import Decision
+from certify.statistics import Decision
 
-PLAN = gates.GatePlan(0.6, 0.8, 0.05, cap=12, alpha_refute=0.05)
+PLAN = statistics.GatePlan(0.6, 0.8, 0.05, cap=12, alpha_refute=0.05)
 
 
 def unstopped(plan, path):
     """Capital of the three e-processes after a path, stopping rules ignored: decisions set far away."""
-    far = gates.GatePlan(plan.p0, plan.p1, 1e-200, 10**6, 1e-200, 1e-200)
-    gate = gates.ScoreGate(far)
+    far = statistics.GatePlan(plan.p0, plan.p1, 1e-200, 10**6, 1e-200, 1e-200)
+    gate = statistics.ScoreGate(far)
     for x in path:
         gate = gate.step(float(x))
     return gate
@@ -28,7 +28,7 @@ def unstopped(plan, path):
 @pytest.mark.parametrize("n", [1, 4, 10])
 def test_capital_has_mean_at_most_one_for_every_mean_up_to_p0(p0, n):
     """E E_n <= 1, by enumeration of all 0/1 paths, for p at and below p0; exactly 1 at p0."""
-    plan = gates.GatePlan(p0, p0 + 0.04, 0.05, n)
+    plan = statistics.GatePlan(p0, p0 + 0.04, 0.05, n)
     paths = np.array(list(itertools.product((0, 1), repeat=n)))
     capital = np.exp([unstopped(plan, path).log_capital for path in paths])
     for p in np.linspace(0.05, p0, 5):
@@ -40,7 +40,7 @@ def test_capital_has_mean_at_most_one_for_every_mean_up_to_p0(p0, n):
 @pytest.mark.parametrize("n", [5])
 def test_capital_has_mean_at_most_one_for_three_valued_scores(n):
     """The same with scores in {0, .6, 1} and several laws of one mean."""
-    values, plan = np.array([0.0, 0.6, 1.0]), gates.GatePlan(0.7, 0.8, 0.05, n)
+    values, plan = np.array([0.0, 0.6, 1.0]), statistics.GatePlan(0.7, 0.8, 0.05, n)
     paths = np.array(list(itertools.product(range(3), repeat=n)))
     capital = np.exp([unstopped(plan, values[path]).log_capital for path in paths])
     for middle in (0.0, 0.3, 0.7):
@@ -52,7 +52,7 @@ def test_capital_has_mean_at_most_one_for_three_valued_scores(n):
 
 def test_refuting_capital_has_mean_at_most_one_for_every_mean_from_p0():
     """The reflected process, for p at and above p0; the futility process for p at and above p1."""
-    plan = gates.GatePlan(0.6, 0.8, 0.05, 10)
+    plan = statistics.GatePlan(0.6, 0.8, 0.05, 10)
     paths = np.array(list(itertools.product((0, 1), repeat=8)))
     gates_ = [unstopped(plan, path) for path in paths]
     refuting = np.exp([gate.log_refutation for gate in gates_])
@@ -91,10 +91,10 @@ def pass_probability(gate, values, p, n):
     return sum(w * pass_probability(gate.step(v), values, p, n - 1) for v, w in zip(values, p, strict=True) if w)
 
 
-@pytest.mark.parametrize("gate", [gates.BernoulliGate, gates.ScoreGate])
+@pytest.mark.parametrize("gate", [statistics.BernoulliGate, statistics.ScoreGate])
 def test_gate_passes_with_probability_at_most_alpha_under_the_null(gate):
     """All paths of twelve 0/1 draws at p = p0, alpha = .2."""
-    plan = gates.GatePlan(0.6, 0.8, 0.2, cap=12)
+    plan = statistics.GatePlan(0.6, 0.8, 0.2, cap=12)
     assert 0 < pass_probability(gate(plan), (0, 1), (0.4, 0.6), 12) <= 0.2
 
 
@@ -109,7 +109,7 @@ def test_capital_follows_the_formula(x, p0):
     mean, variance = np.append(0.5, mean[:-1]), np.append(0.25, variance[:-1])
     ahead = mean - p0
     bets = np.clip(ahead / (variance + ahead**2), 0, 0.9 / p0)
-    gate = unstopped(gates.GatePlan(p0, 0.5 + p0 / 2, 0.05, 100), x)
+    gate = unstopped(statistics.GatePlan(p0, 0.5 + p0 / 2, 0.05, 100), x)
     assert gate.log_capital == pytest.approx(np.log1p(bets * (x - p0)).sum(), abs=1e-9)
     assert gate.drawn == len(x)
 
@@ -117,7 +117,7 @@ def test_capital_follows_the_formula(x, p0):
 @given(st.lists(st.booleans(), min_size=1, max_size=12))
 def test_step_leaves_the_gate_before_it_unchanged(path):
     """Gates are values: the earlier one can be stepped again, with the same result."""
-    gate = gates.BernoulliGate(PLAN)
+    gate = statistics.BernoulliGate(PLAN)
     for x in path:
         if gate.decision is not Decision.CONTINUE:
             break
@@ -127,7 +127,7 @@ def test_step_leaves_the_gate_before_it_unchanged(path):
         gate = after
 
 
-@pytest.mark.parametrize("start", [gates.BernoulliGate(PLAN), gates.ScoreGate(PLAN)])
+@pytest.mark.parametrize("start", [statistics.BernoulliGate(PLAN), statistics.ScoreGate(PLAN)])
 def test_gate_that_has_ended_takes_no_more_draws(start):
     """Going on after the verdict would be a second test on the same draws."""
     gate = start
@@ -139,7 +139,7 @@ def test_gate_that_has_ended_takes_no_more_draws(start):
 
 def test_gate_reaches_its_cap_as_undecided():
     """Alternating draws near p0 decide nothing."""
-    gate = gates.ScoreGate(gates.GatePlan(0.5, 0.6, 0.01, cap=6, beta=0.01))
+    gate = statistics.ScoreGate(statistics.GatePlan(0.5, 0.6, 0.01, cap=6, beta=0.01))
     for x in (1, 0, 1, 0, 1, 0):
         gate = gate.step(x)
     assert gate.decision is Decision.CAPPED
@@ -147,7 +147,7 @@ def test_gate_reaches_its_cap_as_undecided():
 
 def test_futility_ends_as_undecided():
     """Draws far below p1 end the gate early, without a refutation."""
-    gate = gates.ScoreGate(gates.GatePlan(0.8, 0.9, 0.01, cap=1000))
+    gate = statistics.ScoreGate(statistics.GatePlan(0.8, 0.9, 0.01, cap=1000))
     while gate.decision is Decision.CONTINUE:
         gate = gate.step(0.5)
     assert gate.decision is Decision.FUTILE
@@ -156,7 +156,7 @@ def test_futility_ends_as_undecided():
 
 def test_p_value_is_the_inverse_of_the_peak():
     """1 before any evidence, and at most alpha once the gate has passed."""
-    gate = gates.ScoreGate(gates.GatePlan(0.5, 0.9, 0.01, cap=100))
+    gate = statistics.ScoreGate(statistics.GatePlan(0.5, 0.9, 0.01, cap=100))
     assert gate.p_value == 1.0
     while gate.decision is Decision.CONTINUE:
         gate = gate.step(0.95)
@@ -167,10 +167,10 @@ def test_p_value_is_the_inverse_of_the_peak():
 @pytest.mark.parametrize(
     ("gate", "draw", "message"),
     [
-        (gates.BernoulliGate(PLAN), 0.5, "success = 0.5: must be 0 or 1"),
-        (gates.BernoulliGate(PLAN), math.nan, "success = nan"),
-        (gates.ScoreGate(PLAN), 1.5, r"score = 1.5: must lie in \[0, 1\]"),
-        (gates.ScoreGate(PLAN), math.nan, "score = nan"),
+        (statistics.BernoulliGate(PLAN), 0.5, "success = 0.5: must be 0 or 1"),
+        (statistics.BernoulliGate(PLAN), math.nan, "success = nan"),
+        (statistics.ScoreGate(PLAN), 1.5, r"score = 1.5: must lie in \[0, 1\]"),
+        (statistics.ScoreGate(PLAN), math.nan, "score = nan"),
     ],
 )
 def test_impossible_draws_are_refused_by_name(gate, draw, message):

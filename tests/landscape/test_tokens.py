@@ -20,7 +20,7 @@ from certify.checkpoints import Checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.landscape.embedding import Embedding, open_embedding
 from certify.landscape.tokens import BINS, TokenDistances, block_rows, token_distances
-from certify.laws import mahalanobis, strong_lower
+from certify.statistics.laws import mahalanobis, strong_lower
 
 VECTORS = {
     v["id"]: v

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from certify import laws
 from certify.errors import InvalidInput
+from certify.statistics import laws
 
 length = st.floats(0, 1e3, allow_subnormal=False).filter(lambda x: x == 0 or x > 1e-150)  # squares stay normal
 norms = st.lists(length, min_size=1, max_size=8)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certify import laws
 from certify.errors import InvalidInput
+from certify.statistics import laws
 
 ROUNDING = 1e-12  # the outward step of claims; the special functions are better than that
 probabilities = st.floats(1e-12, 1 - 1e-12)

@@ -20,18 +20,18 @@ from scipy.special import ndtr
 from scipy.stats import binom, multivariate_normal
 from torch import nn
 
-from certify.bounds import one_pass_lower
 from certify.checkpoints import Checkpoint, load_model, open_checkpoint
 from certify.evidence import DistanceEvidence
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.smoothed import DrawScores
-from certify.laws import strong_lower
 from certify.measuring import subspace_law
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, one_item_each
 from certify.noise import Subspace, noised, weight_noise
 from certify.noise.subspace import save_basis, save_member
 from certify.records import BenchmarkIdentity, ExplicitIdentity, NoiseLaw, Seed
+from certify.statistics import one_pass_lower
+from certify.statistics.laws import strong_lower
 
 ALPHA, REPEATS, DRAWS = 0.05, 80, 60
 # Misses are Bin(80, <= 0.05); P(Bin(80, .05) > MOST) <= 1e-6. A bound that misses half the time passes with 1e-6 too.

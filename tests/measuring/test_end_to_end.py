@@ -16,7 +16,6 @@ from scipy.special import ndtr
 from scipy.stats import binom
 from torch import nn
 
-from certify.bounds import score_band
 from certify.evidence import DistanceEvidence, SmoothedEvidence
 from certify.evidence.distance import BaseDraws, Displacement
 from certify.evidence.smoothed import DrawScores
@@ -24,6 +23,7 @@ from certify.measuring.run import Run
 from certify.measuring.scores import all_items, one_item_each
 from certify.noise import noised, weight_noise
 from certify.records import BenchmarkIdentity, ExplicitIdentity, Seed, WeightNoise
+from certify.statistics import score_band
 
 DIMENSION, SIGMA, ALPHA = 24, 0.25, 0.05
 D = "sha256:" + "0" * 64
@@ -151,7 +151,7 @@ def test_a_broken_bound_is_caught(runs: list[tuple[float, ...]]) -> None:
     def broken(scores: tuple[float, ...], r: float) -> float:
         ordered = np.sort(scores)
         survival = 1 - np.arange(len(ordered)) / len(ordered)
-        from certify.laws import strong_lower
+        from certify.statistics.laws import strong_lower
 
         return float(np.diff(ordered, prepend=0.0) @ strong_lower(np.minimum(survival, 1 - 1e-12), r))
 

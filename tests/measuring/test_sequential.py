@@ -18,13 +18,11 @@ from scipy.special import ndtr
 from scipy.stats import binom
 from test_end_to_end import DIMENSION, ENGINE, SIGMA, HalfSpace, Thresholds, law
 
-from certify.bounds import clopper_pearson_lower
 from certify.certificate import GateRecord, read_document
 from certify.checkpoints import open_checkpoint
 from certify.errors import CertifyWarning, CheckpointError, InvalidInput, InvalidPlan
 from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan, least_to_pass
 from certify.evidence.trials import Subject
-from certify.gates import Decision, GatePlan
 from certify.measuring import Base, sequential
 from certify.measuring.checkpoint import Candidate
 from certify.measuring.replay import replay
@@ -35,6 +33,7 @@ from certify.measuring.world import World
 from certify.noise.activation import ActivationPairs, ActivationRefused, pairs
 from certify.noise.activation.pairs import Table
 from certify.records import ActivationIdentity, ModelIdentity, digest
+from certify.statistics import Decision, GatePlan, clopper_pearson_lower
 from certify.verify import differences
 
 MARGINS = (0.5, 1.0, 1.5)

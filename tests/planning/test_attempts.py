@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certify import planning
+from certify import statistics
 from certify.errors import InvalidInput
 
 
 @given(st.floats(1e-9, 0.5), st.integers(1, 60))
 def test_attempts_share_one_alpha(alpha, attempts):
     """alpha/2 + alpha/4 + ... never reaches alpha."""
-    shares = [planning.attempt_alpha(alpha, j) for j in range(1, attempts + 1)]
+    shares = [statistics.attempt_alpha(alpha, j) for j in range(1, attempts + 1)]
     assert shares[0] == alpha / 2
     assert math.fsum(shares) <= alpha
     assert shares == sorted(shares, reverse=True)
@@ -22,4 +22,4 @@ def test_attempts_share_one_alpha(alpha, attempts):
 def test_attempts_are_counted_from_one():
     """The message has the argument, its value and the rule."""
     with pytest.raises(InvalidInput, match="attempt = 0: must be a whole number"):
-        planning.attempt_alpha(0.05, 0)
+        statistics.attempt_alpha(0.05, 0)

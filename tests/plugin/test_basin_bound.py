@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from certify.bounds import drop_bounds
 from certify.certificate import Certificate
 from certify.evidence import PointEvidence
 from certify.measuring.environment import environment
 from certify.records import BenchmarkIdentity, ModelIdentity, digest
+from certify.statistics import drop_bounds
 from pytest_basin.bound import Bound
 from pytest_basin.explain import advice
 from pytest_basin.gates import Gate

@@ -11,9 +11,9 @@ from certify.evidence import Requirement, Verdict
 from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan
 from certify.evidence.trials import Subject, Trials
 from certify.evidence.width import WidthEvidence
-from certify.gates import Decision
 from certify.records import Environment, ExplicitIdentity, WeightNoise
 from certify.report.gates import render_html, row_of
+from certify.statistics import Decision
 from certify.strategies import measurements
 from certify.verify import differences
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from certify import bounds
+from certify import statistics
 from certify.certificate import Certificate, Measurement, read_document
 from certify.evidence import KINDS, Requirement, alpha_of
 from certify.evidence.paired_items import PairedScores
@@ -41,7 +41,7 @@ def test_counts_and_probabilities_are_accepted_by_every_bound(pair: tuple[int, i
     """k of n, alpha in the range of one-pass bounds, confidence that converts."""
     k, n = pair
     assert 0 <= k <= n
-    assert 0.0 <= bounds.one_pass_lower(k, n, alpha) <= bounds.one_pass_upper(k, n, alpha) <= 1.0
+    assert 0.0 <= statistics.one_pass_lower(k, n, alpha) <= statistics.one_pass_upper(k, n, alpha) <= 1.0
     assert 0.0 < alpha_of(sure) < 1.0
 
 
@@ -57,7 +57,7 @@ def test_tables_have_a_row_for_each_draw(plain: np.ndarray, graded: np.ndarray) 
     for table in (plain, graded):
         assert table.ndim == 2
         assert np.all((table >= 0) & (table <= 1))
-        bounds.score_band(table.mean(axis=1), 0.05)
+        statistics.score_band(table.mean(axis=1), 0.05)
     assert set(np.unique(plain)) <= {0.0, 1.0}
 
 

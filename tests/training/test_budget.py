@@ -21,11 +21,11 @@ from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.checkpoints.norms import ROUNDING
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
-from certify.laws import mahalanobis
 from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
 from certify.measuring.checkpoint import Candidate
 from certify.noise import Subspace
 from certify.noise.subspace import save_basis
+from certify.statistics.laws import mahalanobis
 from certify.training import (
     Budget,
     GaussianAugmented,

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 from scipy.special import betaincinv
 
-from certify import ranges
-from certify.bounds.ranks import bonferroni_level, geometric_ranks, local_level
-from certify.laws import strong_lower
-from certify.rounding import round_down, round_up
+from certify.statistics import ranges
+from certify.statistics.laws import strong_lower
+from certify.statistics.ranks import bonferroni_level, geometric_ranks, local_level
+from certify.statistics.rounding import round_down, round_up
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
     Calibration = Literal["exact", "bonferroni"]
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from scipy.special import gammaln, ndtr, ndtri
 
-from certify import ranges
-from certify.rounding import CLAIM_SLACK, round_up
+from certify.statistics import ranges
+from certify.statistics.rounding import CLAIM_SLACK, round_up
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 _WEAK_SLOPE = 1.0 / math.sqrt(2.0 * math.pi)  # max of the normal density: |d h_r(p) / dr| <= 1/sqrt(2 pi)
 

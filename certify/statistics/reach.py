@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from certify import ranges
-from certify.bounds.band import ceiling
-from certify.bounds.betting import betting_lower
-from certify.bounds.binomial import clopper_pearson_lower, one_pass_lower
 from certify.errors import InvalidPlan
-from certify.laws import strong_lower
-from certify.planning.sizes import smallest
-from certify.rounding import round_down
+from certify.statistics import ranges
+from certify.statistics.band import ceiling
+from certify.statistics.betting import betting_lower
+from certify.statistics.binomial import clopper_pearson_lower, one_pass_lower
+from certify.statistics.laws import strong_lower
+from certify.statistics.rounding import round_down
+from certify.statistics.sizes import smallest
 
 if TYPE_CHECKING:
-    from certify.bounds.band import Calibration
+    from certify.statistics.band import Calibration
 
 
 class Design(StrEnum):

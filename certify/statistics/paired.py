@@ -9,9 +9,9 @@ Source: docs/theory.md, "Paired items".
 
 from __future__ import annotations
 
-from certify import ranges
-from certify.bounds.binomial import LARGEST_ONE_PASS_ALPHA, Interval, one_pass_lower, one_pass_upper
-from certify.rounding import round_down, round_up
+from certify.statistics import ranges
+from certify.statistics.binomial import LARGEST_ONE_PASS_ALPHA, Interval, one_pass_lower, one_pass_upper
+from certify.statistics.rounding import round_down, round_up
 
 
 def drop_bounds(lost: int, gained: int, m: int, alpha: float) -> Interval:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify import ranges
-from certify.rounding import round_down, round_up
+from certify.statistics import ranges
+from certify.statistics.rounding import round_down, round_up
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 LARGEST_BET = 0.9
 """Share of the capital that one bet may lose; below 1, so that capital never reaches 0."""

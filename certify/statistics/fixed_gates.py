@@ -1,16 +1,17 @@
-"""Gates at fixed sizes and families of gates: curtailment, planned looks, Holm's procedure.
+"""Gates at fixed sizes, families of gates and repeated attempts: curtailment, planned looks, Holm's procedure.
 
 Source: docs/theory.md, "Gates"; Holm (1979).
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from certify import ranges
-from certify.gates.plan import Decision
+from certify.statistics import ranges
+from certify.statistics.gate_plan import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,3 +64,14 @@ def holm(p_values: Sequence[float], alpha: float) -> tuple[bool, ...]:
     rejected = np.zeros(len(values), dtype=bool)
     rejected[order] = np.logical_and.accumulate(steps)
     return tuple(rejected.tolist())
+
+
+def attempt_alpha(alpha: float, attempt: int) -> float:
+    """Return alpha / 2^attempt, the failure probability of the attempt (counted from 1) at one statement.
+
+    Guarantee: all attempts together, however many and whenever one stops, fail with probability at most
+    alpha.
+
+    Raises InvalidInput unless 0 < alpha < 1 and attempt >= 1.
+    """
+    return math.ldexp(ranges.failure_probability("alpha", alpha), -ranges.count("attempt", attempt))

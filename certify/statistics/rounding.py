@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from certify import ranges
+from certify.statistics import ranges
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 CLAIM_SLACK = 1e-12
 """Relative outward step of bounds, radii, retention, p-values, distances and eta."""

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 from scipy.special import betainc, log_ndtr, ndtri
 
-from certify import ranges
-from certify.bounds.binomial import clopper_pearson_lower
 from certify.errors import InvalidPlan
-from certify.laws import certified_radius
-from certify.rounding import round_down
+from certify.statistics import ranges
+from certify.statistics.binomial import clopper_pearson_lower
+from certify.statistics.laws import certified_radius
+from certify.statistics.rounding import round_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 
 def smallest(reaches: Callable[[int], bool], above: int, largest: int, spare: float = 0.0) -> int | None:

@@ -9,14 +9,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from certify import ranges
-from certify.bounds.betting import LARGEST_BET
 from certify.errors import InvalidInput
-from certify.gates.plan import Decision
-from certify.rounding import round_up
+from certify.statistics import ranges
+from certify.statistics.betting import LARGEST_BET
+from certify.statistics.gate_plan import Decision
+from certify.statistics.rounding import round_up
 
 if TYPE_CHECKING:
-    from certify.gates.plan import GatePlan
+    from certify.statistics.gate_plan import GatePlan
 
 
 @dataclass(frozen=True)

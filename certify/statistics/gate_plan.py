@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from certify import ranges
+from certify.statistics import ranges
 
 _BOUNDARY_SLACK = 1e-9  # draws; keeps rounding of the logarithms from lowering a boundary by a whole draw
 

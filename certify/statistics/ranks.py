@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import betaincinv, gammaln, kl_div
 
-from certify import ranges
 from certify.errors import InvalidPlan
+from certify.statistics import ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 _WALK_ERROR = 1e-15  # allowed for rounding in the walk, times n; measured below 1e-16 n
 _SMALLEST_EXACT_ALPHA = 1e-8  # below it, or below 100 walk errors, `local_level` is alpha / K

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from scipy.special import rel_entr
 
-from certify import ranges
-from certify.bounds.band import ScoreBand, score_band
 from certify.errors import InvalidInput
-from certify.rounding import round_down
+from certify.statistics import ranges
+from certify.statistics.band import ScoreBand, score_band
+from certify.statistics.rounding import round_down
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 
 @overload

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 from scipy.special import betainccinv, betaincinv
 
-from certify import ranges
-from certify.rounding import round_down, round_up
+from certify.statistics import ranges
+from certify.statistics.rounding import round_down, round_up
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from certify.ranges import FloatArray
+    from certify.statistics.ranges import FloatArray
 
 LARGEST_ONE_PASS_ALPHA = 0.25
 """Above 1/4 the binomial no longer dominates unequal trials at k >= 2 (docs/theory.md, "One-pass trials")."""

@@ -12,8 +12,8 @@ import math
 
 from scipy.special import ndtr
 
-from certify import ranges
-from certify.rounding import round_down, round_up
+from certify.statistics import ranges
+from certify.statistics.rounding import round_down, round_up
 
 _CUT = 9.2  # the table sampler draws |z| <= 9.2; beyond lies 2 Phi(-9.2) = 3.6e-20
 # Exact total variation of b-bit radial grids against the lattice of pitch 2^-j, at b = 20 (it falls in b),
