@@ -2,74 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from certify.certificate import BasinRecord
-from certify.cli.measure import parse_grid
+from certify.cli.exits import of_verdict
+from certify.cli.options import (
+    WORK,
+    Asked,
+    BaseArgument,
+    BenchmarkOption,
+    EngineName,
+    OverwriteOption,
+    Work,
+    parse_grid,
+    spread,
+)
+from certify.cli.output import out, refuse_to_replace, say, say_written
 from certify.cli.progress import carried_out
-from certify.errors import InvalidPlan
-from certify.evidence import alpha_of, requirement_of
-from certify.measuring import Base, choose_engine, measure_width, pilot_grid
-from certify.measuring.at_base import check_grid
-from certify.measuring.plan import EngineName
-from certify.report.basin import basin_table, summary_lines
 
 
-def run_basin(
-    out: Console,
+@spread("max_score")
+def basin(
+    base: BaseArgument,
     *,
-    base: Path,
-    benchmark: Path,
-    output: Path,
-    checkpoints: Sequence[Path],
-    grid: str | None,
-    draws: int,
-    engine: EngineName,
-    confidence: float,
-    max_drop: float | None,
-    min_retention: float | None,
-    seed: int,
-    device: str,
-    processes: int,
-    draws_dir: Path | None,
-    overwrite: bool,
-) -> BasinRecord:
-    """Measure the basin, print what it says, and write the record with its figure beside it."""
-    if output.exists() and not overwrite:
-        raise InvalidPlan(f"{output} exists; name another file or pass --overwrite")
-    requirement, alpha = requirement_of(max_drop, min_retention), alpha_of(confidence)
-    stated = None if grid is None else parse_grid(grid)
+    benchmark: BenchmarkOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Record to write; its figure goes beside it.", show_default=False)
+    ],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option("--checkpoint", "-c", help="Also say where this checkpoint lies; repeatable.")
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Ascending sigmas, comma-separated; placed by pilot draws if absent.")
+    ] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", "-n", min=0, help="Whole-benchmark draws at each sigma, for the strict share.")
+    ] = 100,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="Engine of the width; auto times both on pilot draws.", rich_help_panel=WORK),
+    ] = "auto",
+    asked: Asked,
+    work: Work,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Say how wide the basin of a base is. Exit 0 if some sigma is certified, 1 if the smallest is refuted, else 3."""
+    from certify.measuring import Base, choose_engine, measure_width, pilot_grid
+    from certify.measuring.at_base import check_grid
+    from certify.report.basin import basin_table, summary_lines
+    from certify.report.basin_figure import basin_record_figure
+    from certify.report.figures import save
+
+    refuse_to_replace(output, overwrite)
+    requirement, alpha, stated = asked.requirement, asked.alpha, parse_grid(grid)
     if stated is not None:
         check_grid(stated)
-    opened = Base.open(base, benchmark, device)
-    with carried_out(processes, device, draws_dir) as run:
-        levels = stated if stated is not None else pilot_grid(opened, requirement, seed, run.track)
+    opened = Base.open(base, benchmark, work.device)
+    with carried_out(work) as run:
+        levels = stated if stated is not None else pilot_grid(opened, requirement, work.seed, run.track)
         record = measure_width(
             opened,
             levels,
             requirement=requirement,
             alpha=alpha,
             draws=draws,
-            checkpoints=checkpoints,
-            user_seed=seed,
+            checkpoints=checkpoint or (),
+            user_seed=work.seed,
             run=run,
             grid_origin="given" if stated is not None else "pilot",
-            engine=choose_engine(opened, [], levels, engine=engine, user_seed=seed, run=run),
+            engine=choose_engine(opened, [], levels, engine=engine, user_seed=work.seed, run=run),
         )
     if run.world.rank == 0:
-        _report(out, record, output)
-    return record
-
-
-def _report(out: Console, record: BasinRecord, output: Path) -> None:
-    from certify.report.basin_figure import basin_record_figure
-    from certify.report.figures import save
-
-    out.print(basin_table(record))
-    for line in summary_lines(record):
-        out.print(line, markup=False)
-    for path in (record.to_json(output), *save(basin_record_figure(record), output.parent, output.stem)):
-        out.print(f"wrote {path}", markup=False)
+        out.print(basin_table(record))
+        say(*summary_lines(record))
+        say_written([record.to_json(output), *save(basin_record_figure(record), output.parent, output.stem)])
+    raise typer.Exit(of_verdict(record.judgement.verdict))

@@ -1,96 +1,116 @@
-"""``certify check``."""
+"""``certify check``: one checkpoint, judged."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from rich.console import Console
+import typer
 
-from certify.certificate import Certificate, read_measurement
-from certify.checkpoints import open_checkpoint
-from certify.checkpoints.compare import spelling_differences
+from certify.cli.exits import of_verdict, worst
+from certify.cli.options import (
+    ASKED,
+    Asked,
+    BaseOption,
+    BenchmarkOption,
+    CheckpointArgument,
+    SubspaceOption,
+    Work,
+    names,
+    spread,
+)
+from certify.cli.output import out, say, say_written
 from certify.cli.progress import carried_out
-from certify.evidence import alpha_of, requirement_of
-from certify.joint import holm_certified
-from certify.measuring import Base
-from certify.measuring import check as check_checkpoint
-from certify.noise import open_subspace
-from certify.report.rows import Row, row_of
-from certify.report.table import verdict_table
+
+if TYPE_CHECKING:
+    from certify.certificate import Certificate
 
 
-def run_check(
-    out: Console,
+@spread()
+def check(
+    checkpoint: CheckpointArgument,
     *,
-    checkpoint: Path,
-    base: Path,
-    benchmark: Path,
-    required: Sequence[str],
-    informational: Sequence[str],
-    measurement: Path | None,
-    sigma: float | None,
-    subspaces: Sequence[Path],
-    draws: int,
-    items: Literal["population", "fixed"] | None,
-    confidence: float,
-    max_drop: float | None,
-    min_retention: float | None,
-    max_score: float | None,
-    seed: int,
-    device: str,
-    processes: int,
-    draws_dir: Path | None,
-    output: Path | None,
-    verbose: bool,
-) -> list[Certificate]:
-    """Judge one checkpoint, print the table and the claims, and write certificates if a folder is named."""
-    with carried_out(processes, device, draws_dir) as run:
-        opened, judged = Base.open(base, benchmark, device), open_checkpoint(checkpoint)
-        certificates = list(
-            check_checkpoint(
-                opened,
-                judged,
-                kinds=[*required, *informational],
-                requirement=requirement_of(max_drop, min_retention, max_score),
-                alpha=alpha_of(confidence),
-                measurement=read_measurement(measurement) if measurement else None,
-                sigma=sigma,
-                draws=draws,
-                subspaces=[open_subspace(path) for path in subspaces],
-                items=items,
-                user_seed=seed,
-                run=run,
-            )
+    base: BaseOption,
+    benchmark: BenchmarkOption,
+    require: Annotated[
+        str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)
+    ] = "point",
+    also: Annotated[
+        str, typer.Option(help="Evidence shown for information only, comma-separated.", rich_help_panel=ASKED)
+    ] = "",
+    measurement: Annotated[Path | None, typer.Option(help="The base's measurement file.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Noise of smoothed evidence (the measurement's if absent).")
+    ] = None,
+    subspace: SubspaceOption = None,
+    draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Paired draws of smoothed evidence.")] = 200,
+    items: Annotated[
+        Literal["population", "fixed"] | None,
+        typer.Option(
+            help="What the items stand for (a population for point and position, else fixed).", rich_help_panel=ASKED
+        ),
+    ] = None,
+    asked: Asked,
+    work: Work,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is spelled differently, too.")] = False,
+) -> None:
+    """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
+    from certify.certificate import read_measurement
+    from certify.checkpoints import open_checkpoint
+    from certify.checkpoints.compare import spelling_differences
+    from certify.measuring import Base
+    from certify.measuring import check as check_checkpoint
+    from certify.noise import open_subspace
+
+    required = names(require)
+    informational = [kind for kind in names(also) if kind not in required]
+    with carried_out(work) as run:
+        opened, judged = Base.open(base, benchmark, work.device), open_checkpoint(checkpoint)
+        judgements = check_checkpoint(
+            opened,
+            judged,
+            kinds=[*required, *informational],
+            requirement=asked.requirement,
+            alpha=asked.alpha,
+            measurement=read_measurement(measurement) if measurement else None,
+            sigma=sigma,
+            draws=draws,
+            subspaces=[open_subspace(path) for path in subspace or ()],
+            items=items,
+            user_seed=work.seed,
+            run=run,
         )
-    if run.world.rank > 0:
-        return certificates
+        certificates = list(judgements)
+    decisive = [c for c in certificates if c.evidence.kind in required]
+    if run.world.rank == 0:
+        say_verdicts(certificates, informational)
+        if verbose:
+            spelled = spelling_differences(opened.checkpoint, judged) or ["nothing"]
+            say(*(f"spelled differently beside the weights: {line}" for line in spelled))
+        if len(decisive) > 1:
+            say(_holm_line(decisive, asked.alpha))
+        if output is not None:
+            say_written(c.to_json(output / c.file_name) for c in certificates)
+    raise typer.Exit(worst(of_verdict(c.judgement.verdict) for c in decisive))
+
+
+def say_verdicts(certificates: Sequence[Certificate], informational: Sequence[str] = ()) -> None:
+    """Print the table of verdicts, then one sentence for each, and its notes."""
+    from certify.report.rows import row_of
+    from certify.report.table import verdict_table
+
     rows = [row_of(c) for c in certificates]
     out.print(verdict_table(rows, informational))
-    print_claims(out, rows)
-    if verbose:
-        for line in spelling_differences(opened.checkpoint, judged) or ["nothing"]:
-            out.print(f"spelled differently beside the weights: {line}", markup=False)
-    decisive = [c for c in certificates if c.evidence.kind in required]
-    if len(decisive) > 1:
-        out.print(holm_line(decisive, alpha_of(confidence)), markup=False)
-    if output is not None:
-        for certificate in certificates:
-            out.print(f"wrote {certificate.to_json(output / certificate.file_name)}", markup=False)
-    return certificates
-
-
-def print_claims(out: Console, rows: Sequence[Row]) -> None:
-    """Print one sentence for each verdict, and its notes."""
     for row in rows:
-        out.print(f"{row.checkpoint}, {row.evidence}: {row.claim}", markup=False)
-        for note in row.notes:
-            out.print(f"    {note}", markup=False)
+        say(f"{row.checkpoint}, {row.evidence}: {row.claim}", *(f"    {note}" for note in row.notes))
 
 
-def holm_line(certificates: Sequence[Certificate], alpha: float) -> str:
+def _holm_line(certificates: Sequence[Certificate], alpha: float) -> str:
     """Say which of several gates hold jointly, by Holm's procedure."""
+    from certify.joint import holm_certified
+
     holds = holm_certified(certificates, alpha)
     held = ", ".join(c.evidence.kind for c, yes in zip(certificates, holds, strict=True) if yes)
     return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"

@@ -3,56 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
-from rich.console import Console
+import typer
 
-from certify.certificate import Certificate, read_document
-from certify.comparison import Comparison, Metric, compare
+from certify.cli.exits import Exit, of_verdict
+from certify.cli.options import ASKED, ConfidenceOption
+from certify.cli.output import say
 from certify.errors import CertificateMismatch, InvalidInput, InvalidPlan
-from certify.evidence import Verdict, alpha_of
-from certify.evidence.judgement import down, percent, up
-from certify.verify import differences
 
-METRICS: tuple[Metric, ...] = get_args(Metric)
+if TYPE_CHECKING:
+    from certify.certificate import Certificate
+    from certify.comparison import Comparison, Metric
 
 
-def run_compare(
-    out: Console, *, first: Path, second: Path, fail_under: str | None, confidence: float
-) -> Verdict | None:
-    """Print the change of each metric and the claim; return the verdict on ``fail_under``, None without one."""
-    metric, margin = (METRICS[0], None) if fail_under is None else parse_margin(fail_under)
-    pair, alpha = (read_valid(first), read_valid(second)), alpha_of(confidence)
-    found = {m: compare(*pair, alpha=alpha, metric=m, margin=margin if m == metric else None) for m in METRICS}
+def compare(
+    first: Annotated[Path, typer.Argument(help="Certificate of the checkpoint to compare with.", show_default=False)],
+    second: Annotated[Path, typer.Argument(help="Certificate of the other checkpoint.", show_default=False)],
+    fail_under: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC=MARGIN",
+            help="score=-0.01 or retention=-0.01: smallest change that is allowed.",
+            rich_help_panel=ASKED,
+        ),
+    ] = None,
+    confidence: ConfidenceOption = 0.95,
+) -> None:
+    """Compare two checkpoints of one base, item by item. Exit 0, or by --fail-under 1 worse, 3 undecided."""
+    from certify.comparison import Metric
+    from certify.comparison import compare as compare_certificates
+    from certify.evidence import alpha_of
+
+    metrics: tuple[Metric, ...] = get_args(Metric)
+    metric, margin = (metrics[0], None) if fail_under is None else _margin(fail_under, metrics)
+    pair, alpha = (_read_valid(first), _read_valid(second)), alpha_of(confidence)
+    found = {
+        m: compare_certificates(*pair, alpha=alpha, metric=m, margin=margin if m == metric else None) for m in metrics
+    }
     asked = found[metric]
-    for line in comparison_lines(asked, found):
-        out.print(line, markup=False)
-    return asked.verdict
+    say(*_comparison_lines(asked, found))
+    raise typer.Exit(Exit.CERTIFIED if asked.verdict is None else of_verdict(asked.verdict))
 
 
-def parse_margin(text: str) -> tuple[Metric, float]:
+def _margin(text: str, metrics: tuple[Metric, ...]) -> tuple[Metric, float]:
     """Return metric and margin of ``METRIC=MARGIN``.
 
     Raises:
         InvalidPlan: another form, or another metric.
     """
     name, equals, number = text.partition("=")
-    metric = next((m for m in METRICS if m == name.strip()), None)
+    metric = next((m for m in metrics if m == name.strip()), None)
     try:
         if metric and equals:
             return metric, float(number)
     except ValueError:
         pass
-    raise InvalidPlan(f"--fail-under {text!r}: expected {' or '.join(f'{m}=MARGIN' for m in METRICS)}, as score=-0.01")
+    raise InvalidPlan(f"--fail-under {text!r}: expected {' or '.join(f'{m}=MARGIN' for m in metrics)}, as score=-0.01")
 
 
-def read_valid(path: Path) -> Certificate:
+def _read_valid(path: Path) -> Certificate:
     """Read a certificate that recomputes.
 
     Raises:
         InvalidInput: the file is no certificate.
         CertificateMismatch: it contradicts itself.
     """
+    from certify.certificate import Certificate, read_document
+    from certify.verify import differences
+
     document = read_document(path)
     if not isinstance(document, Certificate):
         kind = document.schema_name.rpartition("/")[2]
@@ -63,8 +82,10 @@ def read_valid(path: Path) -> Certificate:
     return document
 
 
-def comparison_lines(asked: Comparison, found: dict[Metric, Comparison]) -> list[str]:
+def _comparison_lines(asked: Comparison, found: dict[Metric, Comparison]) -> list[str]:
     """Return verdict and claim first, then the change of each metric, notes and limits."""
+    from certify.evidence.judgement import down, percent, up
+
     head = "" if asked.verdict is None else f"{asked.verdict.value.upper()}  "
     lines = [f"{head}{asked.claim}"]
     before, after = asked.scores

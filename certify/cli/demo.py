@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from certify.certificate import Certificate, Measurement, read_document
-from certify.cli.check import print_claims
+from certify.cli.check import say_verdicts
 from certify.cli.exits import Exit
+from certify.cli.output import say
 from certify.cli.progress import progress_bars
-from certify.demo import DATA
-from certify.evidence import KINDS, Requirement
-from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
-from certify.measuring.run import Run, Track
-from certify.noise import Subspace, open_subspace
-from certify.verify import differences
+
+if TYPE_CHECKING:
+    from certify.certificate import Certificate, Measurement
+    from certify.evidence import Requirement
+    from certify.measuring import Base
+    from certify.measuring.run import Track
+    from certify.noise import Subspace
 
 # Fixed on pilot draws (printed by examples/demo_models/make.py), before any draw that is judged here.
 BENCHMARK = "addition"
@@ -42,17 +44,25 @@ EXPECTED = {
 }
 
 
-def run_demo(out: Console, folder: Path) -> Exit:
-    """Measure the base, check the five checkpoints, write records and figures, and verify what was written."""
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for records and figures.")] = Path(
+        "basin-demo"
+    ),
+) -> None:
+    """Run everything on a small base and five fine-tunes that ship with the package (CPU, about a minute)."""
     import torch
+
+    from certify.demo import DATA
+    from certify.evidence import KINDS, Requirement
+    from certify.measuring import Base, check
+    from certify.measuring.run import Run
+    from certify.noise import open_subspace
 
     torch.set_num_threads(1)  # at this size a second thread costs more than it brings
     started, requirement = time.perf_counter(), Requirement()
     base = Base.open(DATA / "base", DATA / "benchmarks" / f"{BENCHMARK}.jsonl")
     subspace = open_subspace(DATA / "subspace" / "basis.safetensors")
-    out.print(
-        f"base: {base.checkpoint.identity.parameters:,} weights; benchmark: {BENCHMARK}, {len(base.scores)} items"
-    )
+    say(f"base: {base.checkpoint.identity.parameters:,} weights; benchmark: {BENCHMARK}, {len(base.scores)} items")
     with progress_bars() as track:
         measurement = _measure(base, subspace, requirement, track)
         certificates = [
@@ -70,16 +80,18 @@ def run_demo(out: Console, folder: Path) -> Exit:
                 run=Run(track),
             )
         ]
-    written = _write(folder, measurement, certificates, requirement)
-    _report(out, certificates, written)
+    written = _write(output, measurement, certificates, requirement)
+    say_verdicts(certificates)
+    _say_folders(written)
     problems = [*_contradictions(written), *_surprises(certificates)]
-    for problem in problems:
-        out.print(problem, markup=False)
-    out.print(f"finished in {time.perf_counter() - started:.0f} s")
-    return Exit.REFUTED if problems else Exit.CERTIFIED
+    say(*problems, f"finished in {time.perf_counter() - started:.0f} s")
+    raise typer.Exit(Exit.REFUTED if problems else Exit.CERTIFIED)
 
 
 def _measure(base: Base, subspace: Subspace, requirement: Requirement, track: Track) -> Measurement:
+    from certify.measuring import PlannedDraws, measure_base, subspace_law
+    from certify.measuring.run import Run
+
     return measure_base(
         base,
         planned=[
@@ -110,21 +122,18 @@ def _write(
     return written
 
 
-def _report(out: Console, certificates: list[Certificate], written: list[Path]) -> None:
-    from certify.report.rows import row_of
-    from certify.report.table import verdict_table
-
-    rows = [row_of(c) for c in certificates]
-    out.print(verdict_table(rows))
-    print_claims(out, rows)
+def _say_folders(written: list[Path]) -> None:
     for folder in dict.fromkeys(path.parent for path in written):
         names = [path.name for path in written if path.parent == folder]
         many = f"{len(names)} certificates" if folder.name == "certificates" else ", ".join(names)
-        out.print(f"wrote {folder}: {many}", markup=False)
+        say(f"wrote {folder}: {many}")
 
 
 def _contradictions(written: list[Path]) -> list[str]:
     """Verify every record that was written, from the file."""
+    from certify.certificate import read_document
+    from certify.verify import differences
+
     lines = []
     for path in written:
         if path.suffix == ".json":

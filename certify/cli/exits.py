@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from certify.errors import CertificateMismatch, CertifyError
-from certify.evidence import Verdict
+
+if TYPE_CHECKING:
+    from certify.evidence import Verdict
 
 
 class Exit(IntEnum):
@@ -19,11 +22,6 @@ class Exit(IntEnum):
     CONTRADICTION = 4
 
 
-OF_VERDICT = {
-    Verdict.CERTIFIED: Exit.CERTIFIED,
-    Verdict.REFUTED: Exit.REFUTED,
-    Verdict.UNDECIDED: Exit.UNDECIDED,
-}
 WORST_FIRST = (Exit.CONTRADICTION, Exit.REFUTED, Exit.UNDECIDED, Exit.CERTIFIED)
 
 
@@ -31,6 +29,11 @@ def worst(codes: Iterable[Exit]) -> Exit:
     """Return the worst of several codes in the order 4, 1, 3, 0."""
     found = set(codes)
     return next(code for code in WORST_FIRST if code in found)
+
+
+def of_verdict(verdict: Verdict) -> Exit:
+    """Return the code of a verdict: the one of its name."""
+    return Exit[verdict.name]
 
 
 def of_error(error: CertifyError) -> Exit:

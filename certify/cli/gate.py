@@ -2,86 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from certify.certificate import GateRecord
-from certify.checkpoints import open_checkpoint
-from certify.cli.measure import parse_sigma
-from certify.cli.plan import gate_plan_lines
+from certify.cli.exits import of_verdict
+from certify.cli.options import (
+    ASKED,
+    WORK,
+    BaseOption,
+    BenchmarkOption,
+    CheckpointArgument,
+    ConfidenceOption,
+    EngineName,
+    Work,
+    parse_sigma,
+    spread,
+)
+from certify.cli.output import say, say_written
 from certify.cli.progress import carried_out
 from certify.errors import InvalidPlan
-from certify.evidence import alpha_of
-from certify.evidence.judgement import percent
-from certify.evidence.sequential import ScoreRequirement, gate_plan
-from certify.measuring import Base
-from certify.measuring.checkpoint import Candidate
-from certify.measuring.trials import EngineChoice
-from certify.report.words import document_lines
+
+if TYPE_CHECKING:
+    from certify.evidence.sequential import ScoreRequirement
+    from certify.measuring import Base
 
 
-def run_gate(
-    out: Console,
+@spread()
+def gate(
+    checkpoint: CheckpointArgument,
     *,
-    checkpoint: Path,
-    base: Path,
-    benchmark: Path,
-    sigma: Sequence[str],
-    at_least: float | None,
-    min_retention: float | None,
-    p1: float,
-    confidence: float,
-    power: float,
-    cap: int | None,
-    futility: bool,
-    engine: Literal["auto", "explicit", "activation"],
-    seed: int,
-    device: str,
-    processes: int,
-    draws_dir: Path | None,
-    output: Path | None,
-) -> GateRecord:
-    """Plan a gate, print the plan, draw until it is decided, print the outcome, and write it if a file is named."""
+    base: BaseOption,
+    benchmark: BenchmarkOption,
+    sigma: Annotated[list[str], typer.Option(help="Noise on weights: a number, or PATTERN=NUMBER for chosen tensors.")],
+    p1: Annotated[
+        float,
+        typer.Option(
+            help="Noise-averaged score at which the gate should pass.", show_default=False, rich_help_panel=ASKED
+        ),
+    ],
+    at_least: Annotated[
+        float | None, typer.Option(help="Required noise-averaged score.", rich_help_panel=ASKED)
+    ] = None,
+    min_retention: Annotated[
+        float | None,
+        typer.Option(
+            help="Required share of the base's score without noise, above chance, instead.", rich_help_panel=ASKED
+        ),
+    ] = None,
+    confidence: ConfidenceOption = 0.95,
+    power: Annotated[
+        float, typer.Option(help="Wanted probability of a pass at --p1; sets the cap.", rich_help_panel=ASKED)
+    ] = 0.9,
+    cap: Annotated[
+        int | None, typer.Option(min=1, help="Most draws (1.5 times those of a fixed test with that power if absent).")
+    ] = None,
+    futility: Annotated[
+        bool, typer.Option("--futility", help="Give up as undecided when --p1 looks unlikely, instead of refuting.")
+    ] = False,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="auto: in activation space, many draws a batch, where that is exact.", rich_help_panel=WORK),
+    ] = "auto",
+    work: Work,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the record.")] = None,
+) -> None:
+    """Draw until it is decided whether one checkpoint keeps a score under noise. Exit 0, 1, 2, 3 as `check`."""
+    from certify.checkpoints import open_checkpoint
+    from certify.cli.plan_lines import gate_plan_lines
+    from certify.evidence import alpha_of
+    from certify.evidence.judgement import percent
+    from certify.evidence.sequential import gate_plan
+    from certify.measuring import Base
+    from certify.measuring.checkpoint import Candidate
+    from certify.measuring.trials import EngineChoice
+    from certify.report.words import document_lines
+
     stated = parse_sigma(sigma)
     assert stated is not None  # --sigma is required
-    opened = Base.open(base, benchmark, device)
+    opened = Base.open(base, benchmark, work.device)
     candidate = Candidate(opened, open_checkpoint(checkpoint))
     law, requirement = opened.weight_law(stated), _requirement(opened, at_least, min_retention)
     identity = opened.scorer.identity
-    plan = gate_plan(
-        requirement.level(identity.chance),
-        p1,
-        alpha=alpha_of(confidence),
-        power=power,
-        cap=cap,
-        futility=futility,
-        eta=opened.engine.eta(law),
-    )
+    alpha, level = alpha_of(confidence), requirement.level(identity.chance)
+    plan = gate_plan(level, p1, alpha=alpha, power=power, cap=cap, futility=futility, eta=opened.engine.eta(law))
     # Timing both engines, as `measure` does, would cost as much as many a gate: auto takes the one that batches draws.
     choice = EngineChoice(engine="explicit" if engine == "explicit" else "activation", asked=engine != "auto")
-    with carried_out(processes, device, draws_dir) as run:
+    with carried_out(work) as run:
         if run.world.rank == 0:
-            out.print(
+            say(
                 f"gate on E J({candidate.checkpoint.identity.name} + noise): {requirement.describe(identity.chance)}, "
                 f"{percent(plan.alpha)} confidence",
-                markup=False,
+                f"at most {plan.cap:,} draws of {law.describe()}, each with one of {identity.items} items",
+                *gate_plan_lines(plan, power),
             )
-            out.print(
-                f"at most {plan.cap:,} draws of {law.describe()}, each with one of {identity.items} items", markup=False
-            )
-            for line in gate_plan_lines(plan, power):
-                out.print(line, markup=False)
-        record = candidate.sequential(law, requirement, plan, engine=choice, user_seed=seed, run=run)
-    if run.world.rank > 0:
-        return record
-    for line in document_lines(record):
-        out.print(line, markup=False)
-    if output is not None:
-        out.print(f"wrote {record.to_json(output)}", markup=False)
-    return record
+        record = candidate.sequential(law, requirement, plan, engine=choice, user_seed=work.seed, run=run)
+    if run.world.rank == 0:
+        say(*document_lines(record))
+        if output is not None:
+            say_written([record.to_json(output)])
+    raise typer.Exit(of_verdict(record.judgement.verdict))
 
 
 def _requirement(base: Base, at_least: float | None, min_retention: float | None) -> ScoreRequirement:
@@ -90,6 +111,8 @@ def _requirement(base: Base, at_least: float | None, min_retention: float | None
     Raises:
         InvalidPlan: none or both were given, or a value outside [0, 1].
     """
+    from certify.evidence.sequential import ScoreRequirement
+
     if (at_least is None) == (min_retention is None):
         raise InvalidPlan("give one of --at-least (a score) and --min-retention (a share of the base's score)")
     name, value = ("--at-least", at_least) if at_least is not None else ("--min-retention", min_retention)

@@ -1,85 +1,101 @@
-"""``certify measure``."""
+"""``certify measure``: a base, measured once for every checkpoint."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from certify.certificate import Measurement
-from certify.cli.progress import carried_out
-from certify.errors import CertificateMismatch, InvalidInput, InvalidPlan
-from certify.evidence import alpha_of, requirement_of
-from certify.evidence.distance import DrawDesign
-from certify.measuring import (
-    Base,
-    PlannedDraws,
-    choose_engine,
-    measure_base,
-    pilot_sigma,
-    sigma_grid,
-    subspace_law,
+from certify.cli.options import (
+    WORK,
+    Asked,
+    BaseArgument,
+    BenchmarkOption,
+    DesignOption,
+    EngineName,
+    OverwriteOption,
+    SubspaceOption,
+    Work,
+    parse_grid,
+    parse_sigma,
+    spread,
 )
-from certify.measuring.at_base import check_plan
-from certify.measuring.pilot import allowed_drop
-from certify.measuring.plan import EngineName, duration
-from certify.measuring.replay import audit, audit_lines
-from certify.noise import open_subspace
-from certify.report.words import measurement_lines
+from certify.cli.output import refuse_to_replace, say, say_written
+from certify.cli.progress import carried_out
+from certify.errors import CertificateMismatch, InvalidPlan
+
+if TYPE_CHECKING:
+    from certify.certificate import Measurement
+    from certify.measuring import Base
 
 
-def run_measure(
-    out: Console,
+@spread()
+def measure(
+    base: BaseArgument,
     *,
-    base: Path,
-    benchmark: Path,
-    output: Path,
-    sigma: Sequence[str],
-    grid: str | None,
-    subspaces: Sequence[Path],
-    subspace_sigma: float | None,
-    n: int,
-    design: DrawDesign,
-    engine: EngineName,
-    audited: int,
-    confidence: float,
-    max_drop: float | None,
-    min_retention: float | None,
-    max_score: float | None,
-    seed: int,
-    device: str,
-    processes: int,
-    draws_dir: Path | None,
-    overwrite: bool,
+    benchmark: BenchmarkOption,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+    sigma: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Noise on weights: a number, or PATTERN=NUMBER for chosen tensors; a pilot chooses if absent."
+        ),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Ascending sigmas of the basin, comma-separated; around the pilot's if absent.")
+    ] = None,
+    subspace: SubspaceOption = None,
+    subspace_sigma: Annotated[float | None, typer.Option(help="Noise on each coordinate of the subspaces.")] = None,
+    draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Draws at the base for each law.")] = 1000,
+    design: DesignOption = "table",
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="Engine of basin and pairs; auto times both on pilot draws.", rich_help_panel=WORK),
+    ] = "auto",
+    audit: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Re-run this many activation-space draws of each run as ordinary models.",
+            rich_help_panel=WORK,
+        ),
+    ] = 0,
+    asked: Asked,
+    work: Work,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Measure a base and write the measurement; what can be refused is refused before the first draw."""
-    if output.exists() and not overwrite:
-        raise InvalidPlan(f"{output} exists; name another file or pass --overwrite")
-    requirement, alpha = requirement_of(max_drop, min_retention, max_score), alpha_of(confidence)
-    stated = parse_sigma(sigma)
-    levels: Sequence[float] | None = None if grid is None else parse_grid(grid)
-    if bool(subspaces) != (subspace_sigma is not None):
+    """Measure a base once: its basin, and draws that serve every checkpoint."""
+    from certify.measuring import Base, choose_engine, measure_base, pilot_sigma, sigma_grid
+    from certify.measuring.at_base import PlannedDraws, check_plan, subspace_law
+    from certify.measuring.pilot import allowed_drop
+    from certify.measuring.plan import duration
+    from certify.noise import open_subspace
+    from certify.report.words import measurement_lines
+
+    # What can be refused is refused before the first draw.
+    refuse_to_replace(output, overwrite)
+    requirement, alpha = asked.requirement, asked.alpha
+    stated, levels = parse_sigma(sigma or ()), parse_grid(grid)
+    if bool(subspace) != (subspace_sigma is not None):
         raise InvalidPlan("--subspace and --subspace-sigma go together")
-    opened = Base.open(base, benchmark, device)
-    with carried_out(processes, device, draws_dir) as run:
+    opened = Base.open(base, benchmark, work.device)
+    with carried_out(work) as run:
 
         def by_pilot() -> float:
-            return pilot_sigma(opened, allowed_drop(opened, requirement), seed, run.track)
+            return pilot_sigma(opened, allowed_drop(opened, requirement), work.seed, run.track)
 
         chosen = by_pilot() if stated is None else stated
         if levels is None:
             levels = sigma_grid(chosen if isinstance(chosen, float) else by_pilot())
-        planned = [PlannedDraws(opened.weight_law(chosen), n, design=design)]
-        for path in subspaces:
-            space = open_subspace(path)
-            planned.append(PlannedDraws(subspace_law(space, subspace_sigma or 0.0), n, space, design))
+        planned = [PlannedDraws(opened.weight_law(chosen), draws, design=design)]
+        spaces = [open_subspace(path) for path in subspace or ()]
+        planned += [PlannedDraws(subspace_law(s, subspace_sigma or 0.0), draws, s, design) for s in spaces]
         check_plan(opened, planned, levels, alpha, requirement)
-        choice = choose_engine(opened, planned, levels, engine=engine, user_seed=seed, run=run)
+        choice = choose_engine(opened, planned, levels, engine=engine, user_seed=work.seed, run=run)
         if run.world.rank == 0:
-            for reason in choice.reasons:
-                out.print(reason, markup=False)
+            say(*choice.reasons)
         started = time.perf_counter()
         measurement = measure_base(
             opened,
@@ -88,7 +104,7 @@ def run_measure(
             grid_origin="given" if grid is not None or isinstance(stated, float) else "pilot",
             alpha=alpha,
             requirement=requirement,
-            user_seed=seed,
+            user_seed=work.seed,
             run=run,
             engine=choice,
         )
@@ -96,13 +112,12 @@ def run_measure(
     if run.world.rank > 0:
         return
     foreseen = "" if choice.seconds is None else f"; predicted {duration(choice.seconds)} for all of it"
-    out.print(f"measured in {duration(took)}{foreseen}", markup=False)
-    for line in _audited(measurement, opened, audited) if audited else ():
-        out.print(line, markup=False)
+    say(f"measured in {duration(took)}{foreseen}")
+    if audit:
+        say(*_audited(measurement, opened, audit))
     measurement.to_json(output)
-    for line in measurement_lines(measurement):
-        out.print(line, markup=False)
-    out.print(f"wrote {output}", markup=False)
+    say(*measurement_lines(measurement))
+    say_written([output])
 
 
 def _audited(measurement: Measurement, base: Base, draws: int) -> list[str]:
@@ -111,44 +126,10 @@ def _audited(measurement: Measurement, base: Base, draws: int) -> list[str]:
     Raises:
         CertificateMismatch: a difference that is not rounding.
     """
+    from certify.measuring.replay import audit, audit_lines
+
     lines = list(audit_lines(audit(measurement, base, draws), draws))
     wrong = [line for line, passed in lines if not passed]
     if wrong:
         raise CertificateMismatch("; ".join(wrong))
     return [line for line, _ in lines]
-
-
-def parse_sigma(texts: Sequence[str]) -> float | dict[str, float] | None:
-    """Return the sigma of ``--sigma``: one number, or numbers by name pattern.
-
-    Raises:
-        InvalidInput: not a number, or a plain number beside patterns.
-    """
-    if not texts:
-        return None
-    if len(texts) == 1 and "=" not in texts[0]:
-        return number("--sigma", texts[0])
-    out = {}
-    for text in texts:
-        pattern, equals, value = text.rpartition("=")
-        if not equals or not pattern:
-            raise InvalidInput(f"--sigma {text}: with several, each must be PATTERN=NUMBER")
-        out[pattern] = number("--sigma", value)
-    return out
-
-
-def parse_grid(text: str) -> list[float]:
-    """Return the numbers of a comma-separated list."""
-    return [number("--grid", part) for part in text.split(",")]
-
-
-def number(option: str, text: str) -> float:
-    """Return ``text`` as a number.
-
-    Raises:
-        InvalidInput: it is none.
-    """
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInput(f"{option}: {text!r} is not a number") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from certify.cli.options import Work
 
 if TYPE_CHECKING:
     from certify.measuring.run import Run, Track
@@ -58,13 +59,13 @@ def progress_bars() -> Iterator[Track]:
 
 
 @contextmanager
-def carried_out(processes: int, device: str, draws_dir: Path | None) -> Iterator[Run]:
+def carried_out(work: Work) -> Iterator[Run]:
     """Yield the run of a command: bars on the first rank, finished draws kept, work shared with other ranks."""
     from platformdirs import user_cache_path
 
     from certify.measuring import Run, join_world
 
-    world = join_world(processes, device)
-    ledgers = draws_dir or user_cache_path("pytest-basin") / "draws"
+    world = join_world(work.processes, work.device)
+    ledgers = work.draws_dir or user_cache_path("pytest-basin") / "draws"
     with progress_bars() as track:
         yield Run(track, ledgers, world) if world.rank == 0 else Run(ledgers=ledgers, world=world)

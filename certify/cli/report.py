@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from certify.certificate import DOCUMENTS, AnyDocument, read_as
+from certify.cli.output import out, say_written
 from certify.errors import CertificateMismatch, InvalidInput, InvalidPlan, UnsupportedSchema
-from certify.report.gates import Context, ReportType, Row, render, row_of, write_report
-from certify.report.json_report import read_report
-from certify.verify import differences
+
+if TYPE_CHECKING:
+    from certify.report.gates import Context, Row
 
 
-def run_report(out: Console, *, files: Sequence[Path], kind: str, output: Path | None, title: str, date: str) -> None:
-    """Render the files as one report and write it to ``output``, or print it."""
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Certificates, or reports as JSON.", show_default=False)],
+    kind: Annotated[
+        str, typer.Option("--type", "-t", help="json, markdown, markdown-append or html.", metavar="TYPE")
+    ] = "markdown",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write (standard output if absent).")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heading of the report.")] = "",
+    date: Annotated[str, typer.Option(help="Date to print; none unless given, so that a report is reproducible.")] = "",
+) -> None:
+    """Render certificates as a report. Exit 0 when it was written: the verdicts are those of the files."""
+    from certify.report.gates import ReportType, render, write_report
+
     form = next((form for form in ReportType if form == kind), None)
     if form is None:
         raise InvalidPlan(f"--type {kind!r}: choose from {', '.join(ReportType)}")
     if form is ReportType.markdown_append and output is None:
         raise InvalidPlan("--type markdown-append adds to a file: name it with --output")
-    rows, contexts = [], []
-    for file in files:
-        found, context = read_rows_of(file)
-        rows += found
-        contexts.append(context)
+    read = [_read_rows_of(file) for file in files]
+    rows = [row for found, _ in read for row in found]
     given = {name: value for name, value in (("title", title), ("date", date)) if value}
-    about = shared(contexts).model_copy(update=given)
+    about = _shared(context for _, context in read).model_copy(update=given)
     if output is None:
         out.file.write(render(form, rows, about))
         return
@@ -35,16 +45,21 @@ def run_report(out: Console, *, files: Sequence[Path], kind: str, output: Path |
         write_report(form, rows, about, output)
     except OSError as error:
         raise InvalidInput(f"{output}: the report cannot be written there: {error.strerror}") from None
-    out.print(f"wrote {output}", markup=False)
+    say_written([output])
 
 
-def read_rows_of(file: Path) -> tuple[list[Row], Context]:
+def _read_rows_of(file: Path) -> tuple[list[Row], Context]:
     """Return the rows of a certificate that recomputes, or of a JSON report, and what it says of its run.
 
     Raises:
         CertificateMismatch: the certificate contradicts itself, so that a page must not repeat it.
         InvalidInput, UnsupportedSchema: the file judges nothing, or is none of ours.
     """
+    from certify.certificate import DOCUMENTS, AnyDocument, read_as
+    from certify.report.gates import Context, row_of
+    from certify.report.json_report import read_report
+    from certify.verify import differences
+
     try:
         document: AnyDocument = read_as(file, DOCUMENTS)
     except UnsupportedSchema:
@@ -59,7 +74,9 @@ def read_rows_of(file: Path) -> tuple[list[Row], Context]:
     return [row], Context(base=row.base, checkpoint=row.checkpoint, versions=document.environment.packages)
 
 
-def shared(contexts: Iterable[Context]) -> Context:
+def _shared(contexts: Iterable[Context]) -> Context:
     """Return what all contexts agree on, and nothing else."""
+    from certify.report.gates import Context
+
     dumped = [context.model_dump() for context in contexts]
     return Context(**{name: dumped[0][name] for name in dumped[0] if all(d[name] == dumped[0][name] for d in dumped)})

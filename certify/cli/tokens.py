@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
+from certify.cli.options import OverwriteOption
+from certify.cli.output import refuse_to_replace, say, say_written
 from certify.cli.progress import progress_bars
-from certify.errors import InvalidPlan
-from certify.landscape.tokens import TokenDistances, token_distances
+
+if TYPE_CHECKING:
+    from certify.landscape.tokens import TokenDistances
 
 
-def run_tokens(
-    out: Console, *, base: Path, output: Path, rho: float, listed: int, memory: int, tensor: str | None, overwrite: bool
+def tokens(
+    base: Annotated[Path, typer.Argument(help="Folder, hf://... or weights file of a model.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Record to write; its figure goes beside it.", show_default=False)
+    ],
+    rho: Annotated[float, typer.Option(help="List the pairs of tokens that are at most this far apart.")] = 0.1,
+    listed: Annotated[int, typer.Option("--list", min=0, help="At most so many pairs, nearest first.")] = 50,
+    memory: Annotated[int, typer.Option(min=1, help="Most memory for the streamed blocks, in MiB.")] = 256,
+    tensor: Annotated[str | None, typer.Option(help="The embedding's name, where config.json cannot tell.")] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Stream the distances, print the nearest pairs, and write the record with its figure beside it."""
-    if output.exists() and not overwrite:
-        raise InvalidPlan(f"{output} exists; name another file or pass --overwrite")
+    """Show how far apart the tokens of a model are (a heuristic; reads its embedding only)."""
+    from certify.landscape.tokens import token_distances
+    from certify.report.figures import save
+    from certify.report.token_figure import token_figure
+
+    refuse_to_replace(output, overwrite)
     with progress_bars() as track:
         found = token_distances(base, rho=rho, listed=listed, memory=memory * 2**20, tensor=tensor, track=track)
-    _report(out, found, output)
+    _say_nearest(found)
+    say_written([found.to_json(output), *save(token_figure(found), output.parent, output.stem)])
 
 
-def _report(out: Console, found: TokenDistances, output: Path) -> None:
-    from certify.report.figures import save
-    from certify.report.token_figure import pair_text, token_figure
+def _say_nearest(found: TokenDistances) -> None:
+    from certify.report.token_figure import pair_text
 
     unused = f", {found.unused:,} rows that no token uses left out" if found.unused else ""
-    out.print(
-        f"{found.tensor} of {found.model}: {found.tokens:,} tokens of width {found.width:,}{unused}", markup=False
-    )
-    out.print(f"{found.below:,} of {found.pairs:,} pairs are at most {found.rho:g} apart", markup=False)
-    for pair in found.nearest:
-        out.print(f"    {pair_text(pair)}", markup=False)
+    say(f"{found.tensor} of {found.model}: {found.tokens:,} tokens of width {found.width:,}{unused}")
+    say(f"{found.below:,} of {found.pairs:,} pairs are at most {found.rho:g} apart")
+    say(*(f"    {pair_text(pair)}" for pair in found.nearest))
     if len(found.nearest) < found.below:
-        out.print(f"    and {found.below - len(found.nearest):,} more", markup=False)
-    out.print(found.label, markup=False)
-    for path in (found.to_json(output), *save(token_figure(found), output.parent, output.stem)):
-        out.print(f"wrote {path}", markup=False)
+        say(f"    and {found.below - len(found.nearest):,} more")
+    say(found.label)

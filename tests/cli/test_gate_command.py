@@ -14,7 +14,7 @@ import torch
 
 from certify.__main__ import main
 from certify.certificate import GateRecord, read_document
-from certify.cli import app
+from certify.cli import output
 from certify.evidence.engines import UNROUNDED_LIMIT
 from certify.measuring import Base
 from certify.measuring.replay import replay
@@ -46,7 +46,7 @@ def certify(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(app.out, "width", 200)
+        monkeypatch.setattr(output.out, "width", 200)
         monkeypatch.setattr(sys, "argv", ["certify", *arguments])
         with pytest.raises(SystemExit) as stop:
             main()

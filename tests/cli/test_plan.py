@@ -11,8 +11,8 @@ import models
 import pytest
 
 from certify.__main__ import main
-from certify.cli import app
-from certify.cli.plan import down_to_digits, largest_subspace
+from certify.cli import output
+from certify.cli.plan_lines import down_to_digits, largest_subspace
 from certify.statistics import tolerated_ratio
 
 FLOORS = {"point": "72 items", "position": "72 items", "smoothed": "68 draws", "distance": "101 draws"}
@@ -38,7 +38,7 @@ def plan(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(folder)
-        monkeypatch.setattr(app.out, "width", 200)
+        monkeypatch.setattr(output.out, "width", 200)
         monkeypatch.setattr(sys, "argv", ["certify", "plan", *arguments])
         with pytest.raises(SystemExit) as stop:
             main()
@@ -204,7 +204,7 @@ def test_the_page_shows_what_is_printed(  # type: ignore[no-untyped-def]
 ) -> None:
     """Every example of docs/planning.md prints what stands below it; of timings, the words."""
     monkeypatch.chdir(PAGE.parents[1])
-    monkeypatch.setattr(app.out, "width", 80)
+    monkeypatch.setattr(output.out, "width", 80)
     monkeypatch.setattr(sys, "argv", ["certify", "plan", *command.split()])
     with pytest.raises(SystemExit):
         main()

@@ -1,0 +1,34 @@
+"""What commands print on standard output, and the files that they write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from certify.errors import InvalidPlan
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+def say(*lines: str) -> None:
+    """Print each line as it stands: brackets are text, not style."""
+    for line in lines:
+        out.print(line, markup=False)
+
+
+def say_written(paths: Iterable[Path]) -> None:
+    """Name each file, once it is written."""
+    for path in paths:
+        say(f"wrote {path}")
+
+
+def refuse_to_replace(output: Path, overwrite: bool) -> None:
+    """Protect what took time to make.
+
+    Raises:
+        InvalidPlan: the file exists, and nobody said that it may go.
+    """
+    if output.exists() and not overwrite:
+        raise InvalidPlan(f"{output} exists; name another file or pass --overwrite")

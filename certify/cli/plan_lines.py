@@ -1,0 +1,285 @@
+"""What ``certify plan`` says: needs, reach and cost, in lines. Imports torch only where a base is timed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from certify.errors import InvalidPlan
+from certify.evidence import Requirement
+from certify.evidence.distance import DrawDesign
+from certify.evidence.feasibility import (
+    LARGEST_WITH_POWER,
+    counted,
+    infeasible,
+    items_for_power,
+    largest_distance,
+    required_level,
+    smallest_n,
+    vacuous_from,
+)
+from certify.evidence.judgement import down, percent, up
+from certify.evidence.position import FRACTIONS
+from certify.evidence.sequential import gate_plan
+from certify.records import WeightNoise
+from certify.statistics import GatePlan, ceiling, draws_for_power, largest_radius, tolerated_ratio
+from certify.statistics.laws import mahalanobis
+from certify.statistics.rounding import floor_to
+
+ORDER = ("point", "position", "smoothed", "distance")
+DRAWS = {"smoothed": 200, "distance": 1000}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is planned for: a requirement at failure probability ``alpha`` on a benchmark with that chance."""
+
+    requirement: Requirement
+    alpha: float
+    chance: float
+    design: DrawDesign = "table"
+
+    def describe(self) -> str:
+        """Return the goal in words."""
+        return f"{self.requirement.describe()}, {percent(self.alpha)} confidence, chance {self.chance:g}"
+
+    @property
+    def absence(self) -> bool:
+        """Whether a capability must be absent, so that chance is nothing to fall to."""
+        return self.requirement.unit == "absence"
+
+    def problem(self, kind: str, n: int) -> str | None:
+        """Return why ``n`` items or draws can pass under no outcome, or None if they can."""
+        return infeasible(kind, n, self.requirement, self.alpha, self.chance, self.design)
+
+    def floor(self, kind: str) -> int | None:
+        """Return the fewest items or draws that can pass, None if a million cannot."""
+        return smallest_n(kind, self.requirement, self.alpha, self.chance, design=self.design)
+
+    def reach(self, n: int) -> float:
+        """Return the distance up to which n perfect draws meet the requirement, in units of sigma."""
+        return largest_distance(n, self.requirement, self.alpha, self.chance, self.design)
+
+
+def plan_table(
+    goal: Goal, sizes: Mapping[str, int | None], problems: Container[str], true_lost: float | None, power: float
+) -> Table:
+    """Return what each kind of evidence needs, what is given, and whether that can pass."""
+    table = Table(header_style="bold")
+    for column in ("evidence", "needed if nothing is lost", "given", "can pass"):
+        table.add_column(column)
+    if true_lost is not None:
+        table.add_column(f"for {100 * power:g} % power if {100 * true_lost:g} % are lost")
+    for kind, n in sizes.items():
+        floor = goal.floor(kind)
+        shown = "more than a million" if floor is None else f"{floor:,}"
+        given = ["-", "-"] if n is None else [f"{n:,}", "no" if kind in problems else "yes"]
+        row = [kind, f"{shown} {counted(kind)}", *given]
+        if true_lost is not None:
+            row.append(_with_power(goal, kind, true_lost, power))
+        table.add_row(*row)
+    return table
+
+
+def _with_power(goal: Goal, kind: str, true_lost: float, power: float) -> str:
+    """Return the items at which a gate passes with the wanted power, from there on; position needs all its points."""
+    if counted(kind) == "draws":
+        return "depends on the scores: pilot"
+    each = power if kind == "point" else 1.0 - (1.0 - power) / len(FRACTIONS)
+    found = items_for_power(goal.requirement, goal.alpha, goal.chance, true_lost, each)
+    return f"more than {LARGEST_WITH_POWER:,} items" if found is None else f"{found.n_hold:,} items"
+
+
+def items_lines(goal: Goal, kinds: Sequence[str], true_lost: float | None, power: float) -> Iterator[str]:
+    """Say how a size with power is meant."""
+    if true_lost is None or not {"point", "position"} & set(kinds):
+        return
+    event = "still answered at the checkpoint" if goal.absence else "lost, none gained"
+    yield (
+        f"power: exact binomial, each item {event} with probability {true_lost:g} independently, a base "
+        f"{'wrong' if goal.absence else 'right'} on all items; the numbers hold from there on"
+    )
+    if "position" in kinds:
+        yield (
+            f"position: all {len(FRACTIONS)} points pass with probability at least {power:g} (union bound), given "
+            "alpha* <= sigma*"
+        )
+
+
+def distance_lines(goal: Goal, draws: int | None) -> Iterator[str]:
+    """Say how far so many perfect draws at the base reach."""
+    n = draws or DRAWS["distance"]
+    reach = goal.reach(n)
+    yield (
+        f"distance, {n:,} perfect draws: the requirement holds up to r = {down(reach, 2)} sigma"
+        if reach >= 0
+        else f"distance, {n:,} draws: even perfect ones miss the requirement at r = 0"
+    )
+    if goal.design == "pairs":
+        yield "pairs bound the mean alone: no event or percentile is certified"
+    else:
+        event = float(largest_radius(n, 0, goal.alpha))
+        yield f"an event (a score that half of all draws keep) is certified up to r = {down(event, 2)} sigma"
+    if goal.chance > 0 and not goal.absence:
+        edge = up(vacuous_from(n, goal.alpha, goal.chance, goal.design), 2)
+        yield f"from r = {edge} sigma on even perfect draws are vacuous (bound at or below chance {goal.chance:g})"
+
+
+def sequential_lines(goal: Goal, p1: float, power: float, cap: int | None) -> Iterator[str]:
+    """Say what a sequential gate on one checkpoint costs and errs.
+
+    Raises:
+        InvalidPlan: the goal is an absence, or no such gate can be planned.
+    """
+    if goal.absence:
+        raise InvalidPlan("--p1 plans a gate for a score that must be kept; it does not go with --max-score")
+    p0 = required_level(goal.requirement, goal.chance)
+    plan = gate_plan(p0, p1, alpha=goal.alpha, power=power, cap=cap)
+    yield (
+        f"sequential gate of E J(checkpoint + noise) <= {p0:g} (a perfect base assumed) against {p1:g}, at most "
+        f"{plan.cap:,} draws with one item each:"
+    )
+    yield from gate_plan_lines(plan, power)
+    early = gate_plan(p0, p1, alpha=goal.alpha, power=power, cap=cap, futility=True)
+    yield "or, giving up as undecided (--futility) instead of refuting:"
+    yield from gate_plan_lines(early, power)
+
+
+def gate_plan_lines(plan: GatePlan, power: float) -> Iterator[str]:
+    """Say how a gate errs and what it costs; exact, by dynamic programming, but for finite precision."""
+    at_p0, at_p1, at_refute = (plan.outcome(p) for p in (plan.p0, plan.p1, plan.p_refute))
+    yield (
+        f"    passes wrongly with probability {up(at_p0.passed, 4)} (allowed {plan.alpha:g}), rightly at {plan.p1:g} "
+        f"with {down(at_p1.passed)}"
+    )
+    if plan.alpha_refute is not None:
+        yield (
+            f"    refutes wrongly with probability {up(at_p0.refuted, 4)} (allowed {plan.alpha_refute:g}), rightly at "
+            f"{plan.p_refute:g} with {down(at_refute.refuted)}"
+        )
+    try:
+        fixed = f"a fixed test of power {power:g} needs {draws_for_power(plan.p0, plan.p1, plan.alpha, power).n_hold:,}"
+    except InvalidPlan:
+        fixed = f"no fixed test of power {power:g} within reach"
+    yield (
+        f"    expected draws: {math.ceil(at_p1.expected_draws):,} at {plan.p1:g}, "
+        f"{math.ceil(at_p0.expected_draws):,} at {plan.p0:g}, {math.ceil(at_refute.expected_draws):,} at "
+        f"{plan.p_refute:g}; {fixed}"
+    )
+
+
+def from_distance_lines(goal: Goal, base: Path, checkpoint: Path, sigma: float, draws: int | None) -> Iterator[str]:
+    """Say how far a checkpoint is from its base in units of noise, and what would make distance evidence speak.
+
+    Raises:
+        CheckpointError: the two cannot be compared.
+    """
+    from certify.checkpoints import difference, open_checkpoint
+    from certify.noise import weight_noise
+
+    n, opened = draws or DRAWS["distance"], open_checkpoint(base)
+    found = difference(opened, open_checkpoint(checkpoint))
+    law = weight_noise({name: opened.parameters[name].size for name in found.norms}, sigma)
+    r = float(mahalanobis([found.norms[name] for name in law.sigma], list(law.sigma.values())))
+    yield f"||delta|| = {found.delta_norm:.4g} over {found.dimension:,} weights"
+    if found.differences:
+        r = math.inf
+        yield "r is infinite: " + "; ".join(found.differences)
+    else:
+        yield f"{law.describe()}: r = {up(r, 1)} sigma"
+    yield _vacuity_line(goal, r, n)
+    yield from _cure_lines(goal, found.delta_norm, law, n)
+
+
+def _vacuity_line(goal: Goal, r: float, n: int) -> str:
+    best = 0.0 if math.isinf(r) else float(ceiling(n, goal.alpha, r))
+    if goal.absence:
+        words, outcome = f"at most {up(1.0 - best)}", "vacuous: " if best <= 0.0 else ""
+    else:
+        words, outcome = f"at least {down(best)}", "vacuous: " if best <= goal.chance else ""
+    tail = f", chance is {goal.chance:g}" if outcome and not goal.absence else ""
+    return f"{outcome}{n:,} perfect draws at the base would show a score of {words} at this distance{tail}"
+
+
+def _cure_lines(goal: Goal, norm: float, law: WeightNoise, n: int) -> Iterator[str]:
+    """Say what would bring the checkpoint within reach. Source: theory, "Vacuity"."""
+    reach, required = goal.reach(n), goal.requirement.describe()
+    if reach < 0:
+        yield f"no budget: even {n:,} perfect draws miss {required} at r = 0"
+    else:
+        yield (
+            f"budget: {n:,} perfect draws certify {required} for ||delta|| up to "
+            f"{down_to_digits(max(law.sigma.values()) * reach)} at this sigma; the checkpoint's is {norm:.3g}"
+        )
+    if norm == 0:
+        return
+    ratio = norm / law.noise_norm
+    k = largest_subspace(ratio, n, goal.alpha, law.dimension)
+    about = f"||delta|| is {ratio:.2g} of the norm of this noise ({law.noise_norm:.3g})"
+    if k == 0:
+        yield (
+            f"subspace: none; {about}, and even along a single direction {n:,} draws reach only "
+            f"{tolerated_ratio(n, goal.alpha, 1):.3g}"
+        )
+    else:
+        yield (
+            f"subspace: {about}; noise of the same norm on at most {k:,} fixed coordinates would bring an event (half "
+            f"of all draws) within reach of {n:,} clean draws, for a checkpoint made inside that subspace and a base "
+            "that keeps its score under that noise"
+        )
+
+
+def largest_subspace(ratio: float, n: int, alpha: float, largest: int) -> int:
+    """Return the largest k <= ``largest`` with tolerated_ratio(n, alpha, k) >= ratio; 0 if not even one."""
+    k = min(largest, math.floor((tolerated_ratio(n, alpha, 1) / ratio) ** 2))
+    while k > 0 and tolerated_ratio(n, alpha, k) < ratio:
+        k -= 1
+    return k
+
+
+def time_lines(
+    base: Path,
+    benchmark: Path,
+    device: str,
+    kinds: Sequence[str],
+    draws: int | None,
+    sigma: float | None,
+    design: DrawDesign,
+) -> Iterator[str]:
+    """Time a pilot at the base, foresee measure and check, and compare the engines."""
+    from certify.measuring import Base, PlannedDraws, choose_engine, sigma_grid
+    from certify.measuring.pilot import TIMED, faint_sigma, pilot_costs
+    from certify.measuring.plan import duration
+
+    opened = Base.open(base, benchmark, device)
+    costs, n = pilot_costs(opened), {k: draws or DRAWS.get(k, 0) for k in ORDER}
+    yield (
+        f"pilot, {TIMED} draws at {opened.checkpoint.name} on {device}: {duration(costs.draw)} to write a draw, "
+        f"{duration(costs.item)} for one item alone, {duration(costs.benchmark)} for all {costs.items} items"
+    )
+    middle = faint_sigma(opened) if sigma is None else sigma
+    planned = PlannedDraws(opened.weight_law(middle), n["distance"], design=design)
+    choice = choose_engine(opened, [planned], sigma_grid(middle))
+    seconds = costs.measure(1, n["distance"], design) if choice.seconds is None else choice.seconds
+    yield (
+        f"measure: {_minutes(seconds)} (basin at 5 sigmas, {n['distance']:,} draws); "
+        f"choosing sigma adds {_minutes(costs.choosing())} at most"
+    )
+    yield from choice.reasons if sigma is not None else choice.reasons[:2]  # so faint a noise shows no correlation
+    parts = ", ".join(f"{k} {_minutes(costs.check(k, n[k], len(FRACTIONS)))}" for k in kinds)
+    yield f"check of one checkpoint, beside reading its weights: {parts}"
+
+
+def down_to_digits(x: float, digits: int = 3) -> str:
+    """Format a positive number to significant digits, rounded down."""
+    return "0" if x <= 0 else f"{floor_to(x, max(0, digits - 1 - math.floor(math.log10(x)))):g}"
+
+
+def _minutes(seconds: float) -> str:
+    if seconds == 0.0:
+        return "no time"
+    return "under 0.1 minutes" if seconds < 6.0 else f"{seconds / 60:.1f} minutes"

@@ -1,0 +1,106 @@
+"""Options: records stand as options on the command line, grouped in the help, which loads nothing of the library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from certify.cli.app import app
+from certify.cli.options import Asked, Work, spread
+
+COMMANDS = (
+    "plan", "measure", "check", "gate", "basin", "tokens", "verify", "show", "compare", "report", "landscape", "demo",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Meal:
+    starter: Annotated[str, typer.Option(help="First.")] = "soup"
+    courses: Annotated[int, typer.Option(min=1)] = 3
+
+
+def ordered(arguments: list[str], *left_out: str) -> tuple[int, list[object]]:
+    """Exit code of a command that takes a record between its own parameters, and what it was given."""
+    given: list[object] = []
+
+    @spread(*left_out)
+    def order(
+        guest: Annotated[str, typer.Argument()],
+        *,
+        meal: Meal,
+        late: Annotated[bool, typer.Option("--late")] = False,
+    ) -> None:
+        """Order a meal."""
+        given.extend((guest, meal, late))
+
+    restaurant = typer.Typer()
+    restaurant.command()(order)
+    return CliRunner().invoke(restaurant, arguments).exit_code, given
+
+
+def test_a_record_is_made_of_its_options() -> None:
+    """Given or by default, beside the command's own; limits of the fields hold."""
+    assert ordered(["Ada"]) == (0, ["Ada", Meal(), False])
+    assert ordered(["Ada", "--courses", "5", "--late"]) == (0, ["Ada", Meal("soup", 5), True])
+    assert ordered(["Ada", "--courses", "0"]) == (2, [])
+
+
+def test_a_field_that_is_left_out_is_no_option() -> None:
+    """It keeps its default."""
+    assert ordered(["Ada", "--starter", "salad"], "courses") == (0, ["Ada", Meal("salad", 3), False])
+    assert ordered(["Ada", "--courses", "5"], "courses") == (2, [])
+
+
+@pytest.mark.parametrize(("command", "option"), [("basin", "max-score"), ("landscape", "processes")])
+def test_commands_offer_no_option_that_they_cannot_serve(command: str, option: str) -> None:
+    """A width is of what must be kept; a survey runs in one process."""
+    done = CliRunner().invoke(app, [command, "base", "-b", "items.jsonl", "-o", "out", f"--{option}", "1"])
+    assert done.exit_code == 2
+    assert f"No such option: --{option}" in done.output
+
+
+def test_records_say_what_the_library_takes() -> None:
+    """Requirement and alpha from what was asked; the defaults of a plain run."""
+    assert (Asked().requirement.unit, Asked().requirement.limit, Asked().alpha) == ("drop", 0.05, 0.05)
+    assert Asked(confidence=0.9, max_score=0.2).requirement.unit == "absence"
+    assert Work() == Work(seed=0, device="cpu", processes=1, draws_dir=None)
+
+
+def test_the_help_of_a_check_is_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own options first, then what is asked, then how to work, at 100 columns."""
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 100)
+    shown = CliRunner().invoke(app, ["check", "--help"]).output
+    own, rest = shown.split("What is asked")
+    asked, work = rest.split("How to work")
+    assert "--measurement" in own
+    assert all(option in asked for option in ("--require", "--confidence", "--max-drop"))
+    assert all(option in work for option in ("--seed", "--device", "--processes", "--draws-dir"))
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def loaded(then: str = "") -> set[str]:
+    """The heavy modules that are loaded after the help of every command."""
+    script = (
+        "import sys\nfrom certify.cli.app import app\n"
+        f"for command in {COMMANDS}: app([command, '--help'], standalone_mode=False)\n"
+        f"{then}\nprint(*({{'torch', 'numpy', 'scipy', 'matplotlib'}} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_loads_nothing_of_the_library() -> None:
+    """Nobody waits for numpy to read what an option means."""
+    assert [command.callback.__name__ for command in app.registered_commands if command.callback] == list(COMMANDS)
+    assert loaded() == set()
+
+
+def test_the_check_of_what_is_loaded_can_fail() -> None:
+    """A module that computes is noticed."""
+    assert {"numpy", "scipy"} <= loaded("import certify.cli.plan_lines")
