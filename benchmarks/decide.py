@@ -44,10 +44,10 @@ import certify
 from certify.checkpoints import open_checkpoint
 from certify.evidence.sequential import ScoreRequirement, gate_plan
 from certify.measuring import Base
-from certify.measuring.checkpoint import Candidate
+from certify.measuring.candidate import Candidate
+from certify.measuring.item_trials import EngineChoice
 from certify.measuring.pilot import pilot_draws
 from certify.measuring.run import Run
-from certify.measuring.trials import EngineChoice
 from certify.statistics import draws_for_power
 
 RETENTION, P1, ALPHA, POWER = 0.95, 0.98, 0.01, 0.9

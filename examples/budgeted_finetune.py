@@ -33,7 +33,7 @@ from certify.cli.demo import ALPHA, BENCHMARK, SIGMA, SUBSPACE_SIGMA
 from certify.demo import DATA
 from certify.evidence import Requirement
 from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
-from certify.measuring.checkpoint import Candidate
+from certify.measuring.candidate import Candidate
 from certify.measuring.scores import mean
 from certify.noise import Subspace, open_subspace
 from certify.training import Budget, SubspaceModel, allowance, coordinate_budget, save_checkpoint, weight_budget

@@ -26,7 +26,7 @@ def asks_for_table(session: Session) -> bool:
 
 def write(session: Session, rows: Sequence[dict[str, Any]]) -> tuple[list[str], int]:
     """Write every report that is asked for; return a line on each, and how many could not be written."""
-    from certify.report.gates import ReportType, write_report
+    from certify.report.render import ReportType, write_report
 
     lines, failed = [], 0
     shown = session.sources.shown  # a report may leave this machine: paths are given as they would be typed

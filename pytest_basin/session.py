@@ -228,7 +228,7 @@ class Session:
 
     def _spelling(self, bound: Bound) -> list[str]:
         """Return with ``-v`` what the files beside the weights spell differently without a difference in meaning."""
-        from certify.checkpoints.compare import spelling_differences
+        from certify.checkpoints.difference import spelling_differences
         from certify.errors import CertifyError
 
         if self.config.get_verbosity() < 1:

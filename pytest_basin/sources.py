@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from certify.checkpoints import Checkpoint
     from certify.evidence.distance import Displacement
     from certify.measuring import Base
-    from certify.measuring.checkpoint import Candidate
+    from certify.measuring.candidate import Candidate
 
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -129,7 +129,7 @@ class Sources:
 
     def candidate(self, base: Base, place: str) -> Candidate:
         """Return the checkpoint held against the base; its weights are loaded once, until another one is asked for."""
-        from certify.measuring.checkpoint import Candidate
+        from certify.measuring.candidate import Candidate
 
         checkpoint = self.checkpoint(place)
         known = self._candidate

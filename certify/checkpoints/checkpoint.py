@@ -23,7 +23,7 @@ from certify.checkpoints.files import (
     folder_tensors,
     read_json,
 )
-from certify.checkpoints.generation import generation_meaning, generation_settings
+from certify.checkpoints.generation_settings import generation_meaning, generation_settings
 from certify.checkpoints.parameters import Parameter, Plan, plain_plan, plan_for
 from certify.checkpoints.source import locate
 from certify.errors import CheckpointError

@@ -51,8 +51,8 @@ def basin(
     """Say how wide the basin of a base is. Exit 0 if some sigma is certified, 1 if the smallest is refuted, else 3."""
     from certify.measuring import Base, choose_engine, measure_width, pilot_grid
     from certify.measuring.at_base import check_grid
-    from certify.report.basin import basin_table, summary_lines
     from certify.report.basin_figure import basin_record_figure
+    from certify.report.basin_table import basin_table, summary_lines
     from certify.report.figures import save
 
     refuse_to_replace(output, overwrite)

@@ -59,7 +59,7 @@ def check(
     """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
     from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
-    from certify.checkpoints.compare import spelling_differences
+    from certify.checkpoints.difference import spelling_differences
     from certify.measuring import Base
     from certify.measuring import check as check_checkpoint
     from certify.noise import open_subspace

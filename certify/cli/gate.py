@@ -75,8 +75,8 @@ def gate(
     from certify.evidence.judgement import percent
     from certify.evidence.sequential import gate_plan
     from certify.measuring import Base
-    from certify.measuring.checkpoint import Candidate
-    from certify.measuring.trials import EngineChoice
+    from certify.measuring.candidate import Candidate
+    from certify.measuring.item_trials import EngineChoice
     from certify.report.words import document_lines
 
     stated = parse_sigma(sigma)

@@ -50,7 +50,7 @@ def landscape(
     from certify.landscape.survey import Settings, explore
     from certify.measuring import Base
     from certify.report.figures import save
-    from certify.report.landscape import landscape_figures
+    from certify.report.landscape_figures import landscape_figures
     from certify.report.landscape_table import print_landscape
 
     settings = Settings(

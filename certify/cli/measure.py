@@ -69,8 +69,8 @@ def measure(
     """Measure a base once: its basin, and draws that serve every checkpoint."""
     from certify.measuring import Base, choose_engine, measure_base, pilot_sigma, sigma_grid
     from certify.measuring.at_base import PlannedDraws, check_plan, subspace_law
+    from certify.measuring.engine_choice import duration
     from certify.measuring.pilot import allowed_drop
-    from certify.measuring.plan import duration
     from certify.noise import open_subspace
     from certify.report.words import measurement_lines
 

@@ -252,8 +252,8 @@ def time_lines(
 ) -> Iterator[str]:
     """Time a pilot at the base, foresee measure and check, and compare the engines."""
     from certify.measuring import Base, PlannedDraws, choose_engine, sigma_grid
+    from certify.measuring.engine_choice import duration
     from certify.measuring.pilot import TIMED, faint_sigma, pilot_costs
-    from certify.measuring.plan import duration
 
     opened = Base.open(base, benchmark, device)
     costs, n = pilot_costs(opened), {k: draws or DRAWS.get(k, 0) for k in ORDER}

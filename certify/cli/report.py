@@ -12,7 +12,7 @@ from certify.cli.output import out, say_written
 from certify.errors import CertificateMismatch, InvalidInput, InvalidPlan, UnsupportedSchema
 
 if TYPE_CHECKING:
-    from certify.report.gates import Context, Row
+    from certify.report.render import Context, Row
 
 
 def report(
@@ -27,7 +27,7 @@ def report(
     date: Annotated[str, typer.Option(help="Date to print; none unless given, so that a report is reproducible.")] = "",
 ) -> None:
     """Render certificates as a report. Exit 0 when it was written: the verdicts are those of the files."""
-    from certify.report.gates import ReportType, render, write_report
+    from certify.report.render import ReportType, render, write_report
 
     form = next((form for form in ReportType if form == kind), None)
     if form is None:
@@ -56,8 +56,8 @@ def _read_rows_of(file: Path) -> tuple[list[Row], Context]:
         InvalidInput, UnsupportedSchema: the file judges nothing, or is none of ours.
     """
     from certify.certificate import DOCUMENTS, AnyDocument, read_as
-    from certify.report.gates import Context, row_of
     from certify.report.json_report import read_report
+    from certify.report.render import Context, row_of
     from certify.verify import differences
 
     try:
@@ -76,7 +76,7 @@ def _read_rows_of(file: Path) -> tuple[list[Row], Context]:
 
 def _shared(contexts: Iterable[Context]) -> Context:
     """Return what all contexts agree on, and nothing else."""
-    from certify.report.gates import Context
+    from certify.report.render import Context
 
     dumped = [context.model_dump() for context in contexts]
     return Context(**{name: dumped[0][name] for name in dumped[0] if all(d[name] == dumped[0][name] for d in dumped)})

@@ -16,9 +16,9 @@ from certify.evidence.position import Basin, BasinLevel, GridOrigin
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.trials import Trials
 from certify.measuring.base import Base
+from certify.measuring.item_trials import EXPLICIT, EngineChoice, carry_out_trials
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, mean
-from certify.measuring.trials import EXPLICIT, EngineChoice, carry_out_trials
 from certify.noise import Subspace, noised
 from certify.noise.law import check_sigma
 from certify.records import NoiseLaw, SubspaceNoise, order_of

@@ -10,9 +10,9 @@ from certify.certificate import AnyDocument
 from certify.errors import InvalidPlan
 from certify.evidence.trials import RecordedRun
 from certify.measuring.base import Base
+from certify.measuring.item_trials import open_in_activation_space
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, checked, item_scores
-from certify.measuring.trials import open_in_activation_space
 from certify.noise import Subspace, noised
 from certify.records import ActivationIdentity
 

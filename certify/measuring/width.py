@@ -17,9 +17,9 @@ from certify.evidence.position import GridOrigin
 from certify.evidence.width import Place, WidthEvidence
 from certify.measuring.at_base import PlannedDraws, check_grid, draws_at_base, measure_basin
 from certify.measuring.base import Base
+from certify.measuring.item_trials import EXPLICIT, EngineChoice
 from certify.measuring.pilot import allowed_drop, pilot_sigma, sigma_grid
 from certify.measuring.run import Run, Track, silent
-from certify.measuring.trials import EXPLICIT, EngineChoice
 
 STRICT_DRAWS = 100
 """Whole-benchmark draws at each sigma: 100 clean ones show a strict share above 0.97 (one-sided, 95 %)."""

@@ -8,7 +8,7 @@ from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecor
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.paired_items import kept
-from certify.report.basin import detail_lines, place_lines
+from certify.report.basin_table import detail_lines, place_lines
 from certify.report.rows import Row, row_of
 
 

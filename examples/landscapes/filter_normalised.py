@@ -17,7 +17,7 @@ from certify.demo import DATA
 from certify.landscape import Settings, explore
 from certify.measuring import Base
 from certify.report.figures import save
-from certify.report.landscape import landscape_figures
+from certify.report.landscape_figures import landscape_figures
 
 
 def main(folder: Path, settings: Settings | None = None) -> list[Path]:

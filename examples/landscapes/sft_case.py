@@ -19,7 +19,7 @@ from certify.landscape import Settings, explore
 from certify.landscape.record import SftCase
 from certify.measuring import Base
 from certify.report.figures import save
-from certify.report.landscape import landscape_figures
+from certify.report.landscape_figures import landscape_figures
 
 CHECKPOINTS = ("benign", "full", "adversarial")
 

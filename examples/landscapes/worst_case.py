@@ -23,7 +23,7 @@ from certify.landscape.record import Sight, WorstCase
 from certify.measuring import Base
 from certify.noise.walk import Normals, Walk
 from certify.report.figures import save
-from certify.report.landscape import landscape_figures
+from certify.report.landscape_figures import landscape_figures
 
 STREAM = "landscape/compared"  # directions of its own, none of which the slices show
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from certify.checkpoints import difference, open_checkpoint
-from certify.checkpoints.compare import companion_differences, spelling_differences
+from certify.checkpoints.difference import companion_differences, spelling_differences
 from certify.errors import CheckpointError
 
 NORM = "model.norm.weight"

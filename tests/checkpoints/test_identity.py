@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from certify.checkpoints import difference, load_model, open_checkpoint
-from certify.checkpoints.compare import spelling_differences
+from certify.checkpoints.difference import spelling_differences
 from certify.errors import CheckpointError
 from certify.records import ModelIdentity, identity_key
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from saved_models import ARCHITECTURES
 
 from certify.checkpoints import difference, load_model, open_checkpoint
-from certify.checkpoints.compare import companion_differences
+from certify.checkpoints.difference import companion_differences
 from certify.errors import CheckpointError
 from certify.records import identity_key
 

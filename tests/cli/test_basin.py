@@ -17,8 +17,8 @@ from certify.evidence import Requirement
 from certify.evidence.judgement import down, up
 from certify.evidence.position import PILOT_LIMIT
 from certify.measuring import Base, Run, measure_width, pilot_grid
-from certify.report.basin import _both_ends
 from certify.report.basin_figure import basin_record_figure
+from certify.report.basin_table import _both_ends
 from certify.report.words import document_lines
 from certify.verify import differences
 

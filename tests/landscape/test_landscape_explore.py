@@ -17,9 +17,9 @@ from certify.errors import CheckpointError, InvalidInput, InvalidPlan
 from certify.landscape import Landscape, Settings, Survey, Terrain, explore, read_landscape
 from certify.landscape.record import SftCase, WorstCase
 from certify.measuring import Base, PlannedDraws, Run, measure_base
-from certify.measuring.checkpoint import Candidate
+from certify.measuring.candidate import Candidate
 from certify.report.figures import _mean_score, save
-from certify.report.landscape import landscape_figures
+from certify.report.landscape_figures import landscape_figures
 from certify.report.landscape_table import landscape_table
 
 SETTINGS = Settings(directions=2, points=5, refine=2, span=0.2, side=3, steps=4, restarts=2, attack_at=(0.04, 0.1))

@@ -13,8 +13,16 @@ import torch
 from transformers import GraniteConfig, GraniteForCausalLM
 
 from certify.errors import ActivationRefused, CertifyWarning, InvalidPlan
-from certify.measuring import Base, EngineChoice, PlannedDraws, choose_engine, measure_base, plan
-from certify.measuring.plan import _Showing, _time_showing, _time_writing, _within_draw_correlation, _Writing, duration
+from certify.measuring import Base, EngineChoice, PlannedDraws, choose_engine, measure_base
+from certify.measuring import engine_choice as plan
+from certify.measuring.engine_choice import (
+    _Showing,
+    _time_showing,
+    _time_writing,
+    _within_draw_correlation,
+    _Writing,
+    duration,
+)
 from certify.measuring.run import Run
 from certify.measuring.world import World
 

@@ -16,9 +16,9 @@ from certify.errors import InvalidPlan
 from certify.evidence.trials import Trials
 from certify.measuring import Base, EngineChoice, PlannedDraws, measure_base
 from certify.measuring.at_base import draws_at_base, measure_basin
+from certify.measuring.item_trials import _explicit_scores, open_in_activation_space
 from certify.measuring.replay import audit, replay
 from certify.measuring.run import Run
-from certify.measuring.trials import _explicit_scores, open_in_activation_space
 from certify.measuring.world import World
 from certify.records import ActivationIdentity
 from certify.verify import differences

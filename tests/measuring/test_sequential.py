@@ -24,11 +24,11 @@ from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, I
 from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan, least_to_pass
 from certify.evidence.trials import Subject
 from certify.measuring import Base, sequential
-from certify.measuring.checkpoint import Candidate
+from certify.measuring.candidate import Candidate
+from certify.measuring.item_trials import EngineChoice
 from certify.measuring.replay import replay
 from certify.measuring.run import Run
 from certify.measuring.sequential import LARGEST_BLOCK, SMALLEST_BLOCK, PlannedGate, run_gate, written_trials
-from certify.measuring.trials import EngineChoice
 from certify.measuring.world import World
 from certify.noise.activation import ActivationPairs, pairs
 from certify.noise.activation.pairs import Table

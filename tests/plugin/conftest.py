@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 # pytester's in-process runs forget modules that they import, and torch cannot be imported twice: load all here.
 import certify.comparison
-import certify.report.gates  # noqa: F401
+import certify.report.render  # noqa: F401
 from certify import Base, PlannedDraws, check, measure_base
 from certify.certificate import Measurement
 from pytest_basin import basin, bound, collecting, explain, fixtures, gates, hooks, plan, terminal  # noqa: F401

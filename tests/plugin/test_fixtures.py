@@ -96,7 +96,7 @@ def test_models_are_loaded_once_for_all_benchmarks(project):
     project.pytester.makeconftest(
         """
 from certify.checkpoints import model
-from certify.measuring import base, checkpoint
+from certify.measuring import base, candidate as checkpoint
 
 calls = []
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from certify.report.gates import ReportType
+from certify.report.render import ReportType
 from pytest_basin.options import REPORTS
 
 pytest_plugins = ["pytester"]

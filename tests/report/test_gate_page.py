@@ -21,7 +21,7 @@ from gate_rows import (
 )
 
 from certify.report import page as page_module
-from certify.report.gates import render_html
+from certify.report.render import render_html
 
 CSS = (Path(page_module.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
 READABLE = 4.5

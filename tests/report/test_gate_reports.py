@@ -24,9 +24,9 @@ from markdown_it import MarkdownIt
 
 from certify.certificate import Certificate, Measurement, read_document
 from certify.errors import InvalidInput, UnsupportedSchema
-from certify.report.gates import ReportType, Row, render, render_json, render_markdown, row_of, write_report
 from certify.report.json_report import read_report
 from certify.report.markdown import LIMIT
+from certify.report.render import ReportType, Row, render, render_json, render_markdown, row_of, write_report
 from certify.strategies import certificates
 
 KEPT = (

@@ -13,8 +13,8 @@ from certify.certificate import Certificate
 from certify.evidence import KINDS, PositionEvidence, Requirement, Verdict
 from certify.evidence.distance import Displacement
 from certify.evidence.judgement import up
-from certify.report.gates import render_html, render_markdown
 from certify.report.page import Row
+from certify.report.render import render_html, render_markdown
 from certify.report.rows import row_of
 from certify.report.table import cell
 from certify.report.words import document_lines

@@ -46,7 +46,7 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
 
 def test_every_type_and_option_is_explained():
     """The table lists what the command takes."""
-    from certify.report.gates import ReportType
+    from certify.report.render import ReportType
 
     text = PAGE.read_text(encoding="utf-8")
     assert all(f"| `{kind}` |" in text for kind in ReportType)

@@ -12,7 +12,7 @@ from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, de
 from certify.evidence.trials import Subject, Trials
 from certify.evidence.width import WidthEvidence
 from certify.records import Environment, ExplicitIdentity, WeightNoise
-from certify.report.gates import render_html, row_of
+from certify.report.render import render_html, row_of
 from certify.statistics import Decision
 from certify.strategies import measurements
 from certify.verify import differences

@@ -22,7 +22,7 @@ from certify.checkpoints.norms import ROUNDING
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
 from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
-from certify.measuring.checkpoint import Candidate
+from certify.measuring.candidate import Candidate
 from certify.noise import Subspace
 from certify.noise.subspace import save_basis
 from certify.statistics.laws import mahalanobis

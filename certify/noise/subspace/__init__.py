@@ -6,9 +6,9 @@ carries its coordinates; membership is checked by computing its weights again an
 """
 
 from certify.noise.subspace.cores import Cores, random_factors, save_cores, svd_factors
-from certify.noise.subspace.files import open_subspace
 from certify.noise.subspace.map import Subspace
 from certify.noise.subspace.membership import displacement_in, save_member
+from certify.noise.subspace.opening import open_subspace
 from certify.noise.subspace.seeded import SeededDirections, save_seeded
 from certify.noise.subspace.stored import StoredDirections, orthonormal, save_basis, task_vectors
 

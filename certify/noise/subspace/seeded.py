@@ -28,7 +28,7 @@ from certify.checkpoints import Checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise.backend import backend_for
 from certify.noise.philox import CHUNK, noise_key
-from certify.noise.subspace.directions import Block, Directions
+from certify.noise.subspace.columns import Block, Directions
 from certify.records import Record, digest
 
 STREAM = "V"

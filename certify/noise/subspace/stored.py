@@ -17,7 +17,7 @@ import torch
 
 from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput
-from certify.noise.subspace.directions import Block, Directions
+from certify.noise.subspace.columns import Block, Directions
 
 Vector = Mapping[str, torch.Tensor]
 NAMED = re.compile(r"direction\.(0|[1-9][0-9]{0,8})\.(.+)")  # one way to write each index, so none hides another

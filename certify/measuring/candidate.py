@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from certify.benchmarks import Scorer
 from certify.certificate import GateRecord, Measurement
 from certify.checkpoints import Checkpoint, difference, load_model
-from certify.checkpoints.compare import companion_differences
+from certify.checkpoints.difference import companion_differences
 from certify.checkpoints.files import COORDINATES
 from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, InvalidPlan
 from certify.evidence import (
@@ -28,10 +28,10 @@ from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement
 from certify.evidence.trials import Subject, Trials
 from certify.measuring.base import Base
+from certify.measuring.item_trials import EXPLICIT, EngineChoice
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, item_scores, mean
 from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, shown_trials, written_trials
-from certify.measuring.trials import EXPLICIT, EngineChoice
 from certify.noise import Subspace, noised
 from certify.noise.subspace import displacement_in
 from certify.noise.walk import Span, Walk, towards

@@ -20,10 +20,10 @@ from certify.evidence.trials import Trials
 from certify.measuring.at_base import PlannedDraws, planned_trials
 from certify.measuring.base import Base
 from certify.measuring.environment import environment
+from certify.measuring.item_trials import EngineChoice
 from certify.measuring.pilot import wait_for_device
 from certify.measuring.run import Run
 from certify.measuring.scores import checked
-from certify.measuring.trials import EngineChoice
 from certify.noise import noised
 from certify.records import WeightNoise, identity_key, items_key
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from certify.checkpoints.bits import same_bits
 from certify.checkpoints.checkpoint import Checkpoint
 from certify.checkpoints.config import changes, counted
-from certify.checkpoints.generation import generation_meaning
+from certify.checkpoints.generation_settings import generation_meaning
 from certify.checkpoints.norms import SMALLEST, norm_up, total_up
 from certify.errors import CheckpointError
 from certify.evidence.distance import Displacement

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from certify.certificate import Certificate, Measurement
@@ -12,12 +13,35 @@ from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement
 from certify.evidence.feasibility import require_feasible
 from certify.evidence.paired_items import Items
 from certify.measuring.base import Base
-from certify.measuring.checkpoint import Candidate
+from certify.measuring.candidate import Candidate
 from certify.measuring.run import Run
 from certify.noise import Subspace
 from certify.records import NoiseLaw, SubspaceNoise, identity_key, items_key
 
 SMOOTHED_DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one checkpoint is asked, whatever the kind of evidence; see :func:`check`."""
+
+    requirement: Requirement
+    alpha: float
+    measurement: Measurement | None
+    sigma: float | None
+    draws: int
+    subspaces: tuple[Subspace, ...]
+    items: Items | None
+    user_seed: int
+    run: Run | None
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """One kind of evidence: what is refused before anything is scored, and the counting itself."""
+
+    refuse: Callable[[Base, Asked], None]
+    gather: Callable[[Candidate, Asked], Evidence]
 
 
 def check(
@@ -48,27 +72,18 @@ def check(
         CertificateMismatch: the measurement is of another base or benchmark.
         CheckpointError: the checkpoint cannot be read or compared.
     """
-    requirement = requirement or Requirement()
-    _check_plan(base, kinds, requirement, alpha, measurement, draws, items)
+    requirement, subspaces = requirement or Requirement(), tuple(subspaces)
+    asked = Asked(requirement, alpha, measurement, sigma, draws, subspaces, items, user_seed, run)
+    _refuse_beforehand(base, kinds, asked)
     candidate = _candidate(base, checkpoint)
     for kind in kinds:
-        evidence: Evidence
-        if kind == "point":
-            evidence = candidate.point(items or "population")
-        elif kind == "smoothed":
-            law = _smoothing_law(base, measurement, sigma)
-            evidence = candidate.smoothed(law, draws, user_seed=user_seed, run=run)
-        elif kind == "position":
-            evidence = candidate.position(_needed(measurement, kind), items or "population")
-        else:
-            evidence = candidate.distance(_needed(measurement, kind), requirement, alpha, subspaces, items or "fixed")
         yield Certificate.make(
             base=base.checkpoint.identity,
             checkpoint=candidate.checkpoint.identity,
             benchmark=base.scorer.identity,
-            requirement=requirement,
+            requirement=asked.requirement,
             alpha=alpha,
-            evidence=evidence,
+            evidence=GATHERING[kind].gather(candidate, asked),
             environment=base.environment,
         )
 
@@ -114,41 +129,47 @@ def _candidate(base: Base, checkpoint: str | Path | Checkpoint | Candidate) -> C
     return Candidate(base, checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint))
 
 
-def _check_plan(
-    base: Base,
-    kinds: Sequence[str],
-    requirement: Requirement,
-    alpha: float,
-    measurement: Measurement | None,
-    draws: int,
-    items: Items | None,
-) -> None:
-    unknown = [k for k in kinds if k not in KINDS]
+def _refuse_beforehand(base: Base, kinds: Sequence[str], asked: Asked) -> None:
+    """Refuse what no outcome could certify, for every kind, before anything is scored."""
+    unknown = [k for k in kinds if k not in GATHERING]
     if unknown or not kinds:
         raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(KINDS)}")
-    if measurement is not None:
-        _check_measurement(base, measurement)
-    chance = base.benchmark.chance
+    if asked.measurement is not None:
+        _check_measurement(base, asked.measurement)
     for kind in kinds:
-        if kind == "distance":
-            _check_distance(_needed(measurement, kind), requirement, alpha, items, chance)
-        elif not (items == "fixed" and kind == "point"):
-            n = draws if kind == "smoothed" else base.scorer.identity.items
-            require_feasible(kind, n, requirement, alpha, chance)
+        GATHERING[kind].refuse(base, asked)
 
 
-def _check_distance(
-    measurement: Measurement, requirement: Requirement, alpha: float, items: Items | None, chance: float
-) -> None:
-    if items == "population" and requirement.unit != "drop":
-        raise InvalidPlan(f"distance evidence for a population of items knows a drop only, not {requirement.unit}")
+def _refuse_point(base: Base, asked: Asked) -> None:
+    if asked.items != "fixed":  # nothing is random about fixed items: any number can certify
+        _refuse_few_items("point", base, asked)
+
+
+def _refuse_position(base: Base, asked: Asked) -> None:
+    _needed(asked.measurement, "position")
+    _refuse_few_items("position", base, asked)
+
+
+def _refuse_few_items(kind: str, base: Base, asked: Asked) -> None:
+    require_feasible(kind, base.scorer.identity.items, asked.requirement, asked.alpha, base.benchmark.chance)
+
+
+def _refuse_smoothed(base: Base, asked: Asked) -> None:
+    require_feasible("smoothed", asked.draws, asked.requirement, asked.alpha, base.benchmark.chance)
+
+
+def _refuse_distance(base: Base, asked: Asked) -> None:
+    measurement, unit = _needed(asked.measurement, "distance"), asked.requirement.unit
+    if asked.items == "population" and unit != "drop":
+        raise InvalidPlan(f"distance evidence for a population of items knows a drop only, not {unit}")
     for draws in measurement.draws:
-        if draws.alpha != alpha:
+        if draws.alpha != asked.alpha:
             raise InvalidPlan(
                 f"the measurement declared confidence {1 - draws.alpha:g} before its draws; ask for that, or "
                 "measure again"
             )
-        require_feasible("distance", draws.n, requirement, alpha / draws.ladder, chance, draws.design)
+        share = asked.alpha / draws.ladder
+        require_feasible("distance", draws.n, asked.requirement, share, base.benchmark.chance, draws.design)
 
 
 def _check_measurement(base: Base, measurement: Measurement) -> None:
@@ -182,3 +203,30 @@ def _smoothing_law(base: Base, measurement: Measurement | None, sigma: float | N
     if not laws:
         raise InvalidPlan("smoothed evidence needs a sigma: give one, or a measurement with noise on weights")
     return laws[0]
+
+
+def _smoothed(candidate: Candidate, asked: Asked) -> Evidence:
+    law = _smoothing_law(candidate.base, asked.measurement, asked.sigma)
+    return candidate.smoothed(law, asked.draws, user_seed=asked.user_seed, run=asked.run)
+
+
+def _distance(candidate: Candidate, asked: Asked) -> Evidence:
+    measurement = _needed(asked.measurement, "distance")
+    return candidate.distance(measurement, asked.requirement, asked.alpha, asked.subspaces, asked.items or "fixed")
+
+
+def _point(candidate: Candidate, asked: Asked) -> Evidence:
+    return candidate.point(asked.items or "population")
+
+
+def _position(candidate: Candidate, asked: Asked) -> Evidence:
+    return candidate.position(_needed(asked.measurement, "position"), asked.items or "population")
+
+
+GATHERING = {
+    "point": Gathering(_refuse_point, _point),
+    "position": Gathering(_refuse_position, _position),
+    "smoothed": Gathering(_refuse_smoothed, _smoothed),
+    "distance": Gathering(_refuse_distance, _distance),
+}
+"""How each kind of evidence is gathered from a checkpoint."""
