@@ -177,7 +177,10 @@ class Judged(Document):
 
 
 class Certificate(Judged):
-    """One claim about one checkpoint from one kind of evidence."""
+    """One claim about one checkpoint from one kind of evidence.
+
+    ``informational``: it was gathered beside what was required, and no exit code or headline rests on it.
+    """
 
     schema_name: Literal["pytest-basin/certificate"] = Field(default="pytest-basin/certificate", alias="schema")
     base: ModelIdentity
@@ -188,6 +191,7 @@ class Certificate(Judged):
     evidence: Evidence
     environment: Environment
     judgement: Judgement
+    informational: bool = False
 
 
 class GateRecord(Judged):

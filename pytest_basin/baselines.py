@@ -76,7 +76,7 @@ class Baselines:
     def _missing(self, bound: Bound, file: Path) -> dict[str, Any]:
         """Create the baseline as ``--basin-missing`` asks. A refuted gate is no baseline unless it is asked for."""
         policy = self._settings.value("missing")
-        fails, creates = policy == "fail", policy != "skip" and bound.verdict != REFUTED
+        fails, creates = policy == "fail", policy != "skip" and bound.verdict_at(bound.required) != REFUTED
         if creates:
             assert bound.certificate is not None
             bound.certificate.to_json(file)

@@ -23,6 +23,7 @@ class Bound:
 
     ``certificate`` is None when the gate could not pass whatever happened: then nothing ran, and ``reason`` says why.
     With a ``veto``, what the certificate certifies is undecided; ``notes`` were added by the project's own hooks.
+    ``asked``: the test compared it with a number or read its verdict, so that its outcome rests on it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Bound:
         self.reason, self.seconds, self.file = reason, seconds, file
         self.veto: str = ""
         self.notes: list[str] = []
+        self.asked = False
 
     @property
     def required(self) -> float:
@@ -62,6 +64,7 @@ class Bound:
     @property
     def verdict(self) -> str:
         """``certified``, ``refuted`` or ``undecided``, at the required limit."""
+        self.asked = True
         return self.verdict_at(self.required)
 
     @property
@@ -132,7 +135,7 @@ class Bound:
         )
 
     def __repr__(self) -> str:
-        return f"<{self.name}: {self.verdict}>"
+        return f"<{self.name}: {self.verdict_at(self.required)}>"
 
     def _compare(self, operator: str, limit: Any) -> str:
         __tracebackhide__ = True
@@ -142,6 +145,7 @@ class Bound:
             raise TypeError(f"a bound compares with a number from 0 to 1, not with {type(limit).__name__}")
         if not 0.0 <= limit <= 1.0:
             raise ValueError(f"a bound compares with a number from 0 to 1, got {limit}")
+        self.asked = True
         return self.verdict_at(float(limit))
 
     def _refuse(self, operator: str) -> NoReturn:

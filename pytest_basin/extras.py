@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-FIELDS = ("verdict", "evidence", "bound", "need", "value", "claim", "notes", "settings", "replay")
-COLOURS = {"certified": "#1a7f37", "refuted": "#cf222e", "undecided": "#9a6700"}
+FIELDS = ("verdict", "error", "evidence", "bound", "need", "value", "claim", "notes", "settings", "replay")
+COLOURS = {"certified": "#1a7f37", "refuted": "#cf222e", "undecided": "#9a6700", "error": "#cf222e"}
 
 
 def attach(config: pytest.Config, report: pytest.TestReport, rows: Sequence[dict[str, Any]]) -> None:
@@ -50,7 +50,7 @@ def picture(row: dict[str, Any]) -> str:
     from certify.report.rows import read_rows
 
     (read,) = read_rows([row])
-    p, colour = plot(read, axis_of([read])), COLOURS[row["verdict"]]
+    p, colour = plot(read, axis_of([read])), COLOURS[read.outcome]
     start, width = p.meets
     shapes = [f'<rect x="{start}%" width="{width}%" y="64" height="36" fill="#d0d7de"/>']
     if not p.empty:
@@ -62,7 +62,7 @@ def picture(row: dict[str, Any]) -> str:
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="140" role="img" font-family="sans-serif" '
         f'font-size="13"><title>{escape(p.description)}</title><rect width="100%" height="100%" fill="#fff"/>'
-        f'<text x="8" y="22" font-weight="bold" fill="{colour}">{row["verdict"].upper()}</text>'
+        f'<text x="8" y="22" font-weight="bold" fill="{colour}">{read.outcome.upper()}</text>'
         f'<text x="8" y="42">{escape(read.found)}</text>{"".join(shapes)}'
         f'<text x="{p.need}%" y="124" text-anchor="{anchor}">{escape(read.required)}</text></svg>'
     )

@@ -12,6 +12,7 @@ from pytest_basin.bound import UNDECIDED
 from pytest_basin.explain import brief, explain, verdict_of
 from pytest_basin.gates import BasinWarning
 from pytest_basin.markers import uses_basin
+from pytest_basin.replay import test_id
 from pytest_basin.results import RESULTS
 from pytest_basin.session import OBJECTIONS, Session, session_of
 from pytest_basin.terminal import context_lines, resume_line, summary_lines, together_lines
@@ -37,6 +38,8 @@ class Hooks:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.reports: dict[str, pytest.TestReport] = {}
+        self.crashed: dict[str, None] = {}
+        self.not_run: dict[str, None] = {}
         self.written: list[str] = []
 
     @property
@@ -52,9 +55,10 @@ class Hooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the reports when all tests are done, or stopped; one that cannot be written fails the run."""
-        if self.worker or not self.rows:
+        if self.worker or not (self.rows or self.crashed):
             return
-        self.written, failed = reports.write(self.session, self.rows)
+        missing = {"crashed": list(self.crashed), "not_run": list(self.not_run)}
+        self.written, failed = reports.write(self.session, self.rows, missing)
         if failed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -72,6 +76,8 @@ class Hooks:
             undecided, lines = min(objections)  # what is refuted or missing before what is undecided
             text = brief(self.session, lines)
             raise _UndecidedBaseline(text, pytrace=False) if undecided else pytest.fail.Exception(text, pytrace=False)
+        if unasked := self.session.unasked(item):
+            raise pytest.fail.Exception(unasked, pytrace=False)
         return result
 
     def pytest_assertrepr_compare(self, op: str, left: object, right: object) -> list[str] | None:
@@ -92,6 +98,13 @@ class Hooks:
         required = self.session.settings.value("require-gpu") and not self.session.disabled
         if required and report.skipped and uses_basin(item):
             _refuse_skip(report)
+        if not uses_basin(item) or self.session.disabled:
+            return report
+        if report.skipped and not hasattr(report, "wasxfail"):
+            report.basin_skipped = test_id(item)  # type: ignore[attr-defined]
+        if report.failed and call.excinfo is not None:
+            why = next(iter(call.excinfo.exconly(tryshort=True).splitlines()), "no reason given")
+            self.session.failed(item, why.removeprefix("Failed: ")[:300])
         rows = item.stash.get(RESULTS, None)
         if not rows:
             return report
@@ -134,6 +147,10 @@ class Hooks:
         """Collect the gates that ran here or in xdist's workers; of reruns the last one counts."""
         if getattr(report, "basin", None):
             self.reports[report.nodeid] = report
+        if getattr(report, "basin_skipped", None):
+            self.not_run[report.nodeid] = None
+        if report.when not in ("setup", "call", "teardown"):  # what xdist says of a worker that died in a test
+            self.crashed[report.nodeid] = None
 
     def pytest_report_collectionfinish(self, config: pytest.Config) -> list[str]:
         """Say what will be gated."""
@@ -148,6 +165,8 @@ class Hooks:
                 terminalreporter.write_sep("_", report.nodeid, yellow=True)
                 terminalreporter.write_line(report.basin_undecided)
         lines = self._summary(config) if self.rows else []
+        lines += [f" CRASHED {name}: its worker died; nothing is known about its gates" for name in self.crashed]
+        lines += [f" NOT RUN {name}" for name in self.not_run] if self.rows else []
         lines += [f" UNDECIDED {report.nodeid}" for report in undecided]
         if self.session.drawing:
             lines.append(resume_line(self.session))

@@ -107,6 +107,10 @@ OPTIONS = (
     Option("seed", "seed", "user seed of the noise draws; on the command line also `random`", 0),
     Option("device", "text", "torch device that models run on", "cpu"),
     Option("undecided", "text", "what an undecided gate does to its test", "fail", ("fail", "xfail", "warn")),
+    Option(
+        "unasked", "text", "a gate that its test compares with nothing: fail, allow", "fail", ("fail", "allow"),
+        replayed=False,
+    ),
     Option("cert-dir", "path", "folder to write certificates to", replayed=False),
     Option("update", "flag", "write the baseline of every gate that runs, or refresh it", False, replayed=False),
     Option("update-new-only", "flag", "write the baselines that are missing", False, replayed=False),

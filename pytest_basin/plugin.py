@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -65,12 +67,25 @@ def _marked(metafunc: pytest.Metafunc) -> bool:
     return any(mark.name == "basin" for mark in own)
 
 
+def _refuse_test_cases(items: list[pytest.Item]) -> None:
+    """Refuse markers on methods of a unittest.TestCase: they take no fixtures, so such a test would gate nothing."""
+    case: type = getattr(sys.modules.get("unittest"), "TestCase", NoneType)
+    for item in items:
+        if issubclass(getattr(item, "cls", None) or object, case) and item.get_closest_marker("basin"):
+            raise pytest.UsageError(
+                f"{item.nodeid}: the basin marker gates nothing on a unittest.TestCase, whose methods take no "
+                "fixtures: "
+                "make it a function with the argument basin_bound"
+            )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip basin tests under ``--basin-disable``; give those on one GPU one xdist group."""
     from pytest_basin.markers import uses_basin
     from pytest_basin.options import SETTINGS
 
+    _refuse_test_cases(items)
     settings = config.stash[SETTINGS]
     if settings.value("disable"):
         for item in filter(uses_basin, items):

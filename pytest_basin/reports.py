@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,13 @@ def asks_for_table(session: Session) -> bool:
     return TABLE in (session.settings.value("report") or ())
 
 
-def write(session: Session, rows: Sequence[dict[str, Any]]) -> tuple[list[str], int]:
-    """Write every report that is asked for; return a line on each, and how many could not be written."""
+def write(
+    session: Session, rows: Sequence[dict[str, Any]], missing: Mapping[str, Sequence[str]]
+) -> tuple[list[str], int]:
+    """Write every report that is asked for; return a line on each, and how many could not be written.
+
+    ``missing`` names the tests of gates that crashed or were skipped.
+    """
     from certify.report.render import ReportType, write_report
 
     lines, failed = [], 0
@@ -40,7 +45,7 @@ def write(session: Session, rows: Sequence[dict[str, Any]]) -> tuple[list[str], 
             lines.append(f" {kind} report not written: {given or DESTINATIONS[kind]} is not set")
             continue
         try:
-            write_report(ReportType(kind), rows, context(session, rows), place)
+            write_report(ReportType(kind), rows, {**context(session, rows), **missing}, place)
         except OSError as error:
             failed += 1
             lines.append(f" {kind} report NOT WRITTEN to {session.sources.shown(place)}: {error.strerror}")
@@ -68,11 +73,17 @@ def context(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     settings = session.settings
     missed = [row["item"] for row in rows if any(c["verdict"] in ("refuted", "undecided") for c in row["baselines"])]
     return {
-        "base": session.sources.shown(settings.value("base") or rows[0]["base"]),
-        "checkpoint": session.sources.shown(settings.value("checkpoint") or rows[0]["checkpoint"]),
+        "base": _judged(session, rows, "base"),
+        "checkpoint": _judged(session, rows, "checkpoint"),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": settings.value("seed"),
         "holm": holm_line(rows, suite_alpha(settings)),
         "notes": [f"missed the baseline: {', '.join(missed)}"] if missed else [],
         "versions": {name: version(name) for name in ("pytest-basin", "pytest", "torch")},
     }
+
+
+def _judged(session: Session, rows: Sequence[dict[str, Any]], word: str) -> str:
+    """Return the models that were judged, whatever the settings say: a project's fixtures may have named others."""
+    given = dict.fromkeys(row["given"][word] for row in rows if "given" in row) or {session.settings.value(word): None}
+    return ", ".join(session.sources.shown(each) for each in given if each)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_basin.bound import CERTIFIED, REFUTED, UNDECIDED, Bound
+from pytest_basin.gates import Gate
 
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 PROPERTIES = (
@@ -37,7 +38,7 @@ def result(bound: Bound, **more: Any) -> dict[str, Any]:
     n, of = bound.trials
     row = Row(
         evidence=bound.gate.evidence,
-        verdict=bound.verdict,
+        verdict=bound.verdict_at(bound.required),
         unit=bound.gate.unit,
         need=bound.gate.limit,
         n=n or 0,
@@ -47,6 +48,28 @@ def result(bound: Bound, **more: Any) -> dict[str, Any]:
         **known,
     )
     return row.model_dump(mode="json")
+
+
+def errored(gate: Gate, **known: Any) -> dict[str, Any]:
+    """Return the row of a gate that was asked for and never judged."""
+    from certify.report.rows import Row
+
+    row = Row(
+        benchmark=gate.benchmark,
+        evidence=gate.evidence,
+        verdict=UNDECIDED,
+        unit=gate.unit,
+        need=gate.limit,
+        alpha=gate.alpha,
+        settings=gate.describe(),
+        **known,
+    )
+    return row.model_dump(mode="json")
+
+
+def outcome(row: Mapping[str, Any]) -> str:
+    """Return the verdict of a row, or that something failed."""
+    return "error" if row["error"] else str(row["verdict"])
 
 
 def overall(verdicts: Iterable[str]) -> str:
@@ -63,11 +86,13 @@ def junit(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
 
     properties: list[tuple[str, object]] = []
     if len(results) > 1:
-        properties.append(("basin.verdict", overall(r["verdict"] for r in results)))
+        error = any(r["error"] for r in results)
+        properties.append(("basin.verdict", "error" if error else overall(r["verdict"] for r in results)))
     for r in results:
         prefix = "basin" if len(results) == 1 else f"basin.{r['evidence']}.{r['benchmark']}"
         (row,) = read_rows([r])
         properties += [(f"{prefix}.{field}", r[field]) for field in PROPERTIES]
+        properties[-len(PROPERTIES)] = (f"{prefix}.verdict", outcome(r))
         properties.append((f"{prefix}.bound", row.found))
         for compared in r.get("baselines", ()):
             place = f"{prefix}.baseline.{compared['metric']}"

@@ -17,7 +17,7 @@ from pytest_basin.baselines import Baselines, objection, sentence
 from pytest_basin.bound import CERTIFIED, Bound
 from pytest_basin.gates import BasinWarning, Gate, resolve
 from pytest_basin.options import SETTINGS, Settings
-from pytest_basin.results import RESULTS, certificate_name, junit, result
+from pytest_basin.results import RESULTS, certificate_name, errored, junit, result
 from pytest_basin.sources import Sources
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
 """Why a test must not pass although its assertions hold: whether that is undecided, and the text."""
+UNASKED = (
+    "this test would pass whatever it says. Assert on {}, or set basin_unasked = allow in the ini file if that is meant"
+)
 
 
 class Session:
@@ -42,6 +45,7 @@ class Session:
         self.runs = 0
         self.order: dict[str, int] = {}
         self.several = False
+        self.bounds: list[Bound] = []
         self.drawing = ""
         self.hinted = False
         self._nth: Counter[tuple[str, str]] = Counter()
@@ -116,6 +120,7 @@ class Session:
         try:
             places = self.sources.place(base, self.item), self.sources.place(checkpoint, self.item)
             bound = self._measure(name, gate, *places, benchmark, device)
+            self.bounds.append(bound)
             self._settle(bound)
         except (CertifyError, pytest.UsageError) as error:
             problem = str(error)
@@ -190,13 +195,14 @@ class Session:
         bound.notes = list(filter(None, hook.pytest_basin_annotate(config=self.config, result=row)))
         bound.notes += [f"vetoed: {bound.veto}"] * bool(bound.veto)
         bound.notes += self._spelling(bound)
-        row |= {"verdict": bound.verdict, "notes": [*row["notes"], *bound.notes]}
+        row |= {"verdict": bound.verdict_at(bound.required), "notes": [*row["notes"], *bound.notes]}
         self._nth[gate := (bound.gate.benchmark, bound.gate.evidence)] += 1
         bound.file = self._write(bound, item, self._nth[gate])
         found = self.baselines.settle(bound, item, self._nth[gate])
         since = [f"since the baseline: {sentence(each, bound)} {each['verdict']}" for each in found if each["metric"]]
         row["notes"] += [note.strip() for note in since]
         row |= {
+            "given": {"base": bound.base, "checkpoint": bound.checkpoint},
             "certificate": str(bound.file or ""),
             "baselines": found,
             "index": self.order.get(replay.test_id(item), 0),
@@ -219,7 +225,7 @@ class Session:
         """Return the tensors that moved most, where somebody will read it: all weights are streamed for it."""
         from certify.errors import CertifyError
 
-        if bound.verdict == CERTIFIED and self.config.get_verbosity() < 2:
+        if bound.verdict_at(bound.required) == CERTIFIED and self.config.get_verbosity() < 2:
             return []
         try:
             return list(self.sources.displacement(bound.base, bound.checkpoint).largest())
@@ -257,11 +263,39 @@ class Session:
 
     def _record(self, item: pytest.Item, row: dict[str, Any]) -> None:
         """Keep a gate's row with the running item; JUnit reads the properties at teardown."""
-        results = item.stash.setdefault(RESULTS, [])
-        results.append(json.loads(json.dumps(row)))  # plain types, whatever numpy left in it
+        item.stash.setdefault(RESULTS, []).append(json.loads(json.dumps(row)))  # plain types, whatever numpy left in it
+        self._publish(item)
+
+    def _publish(self, item: pytest.Item) -> None:
+        rows = item.stash.get(RESULTS, [])
         if self.settings.value("junit") != "off":
             others = [p for p in item.user_properties if not p[0].startswith("basin.")]
-            item.user_properties[:] = [*others, *junit(results)]
+            item.user_properties[:] = [*others, *junit(rows)]
+
+    def unasked(self, item: pytest.Item) -> str:
+        """Return why the running test would pass whatever its gates say, or nothing."""
+        if self.settings.value("unasked") == "allow":
+            return ""
+        idle = [bound.name for bound in self.bounds if not bound.asked]
+        if idle:
+            return f"{', '.join(idle)}: measured, and compared with nothing; {UNASKED.format('basin_bound')}"
+        names = getattr(item, "fixturenames", ())
+        if "basin" in names and not any(bound.gate.origins.get("evidence") == "in basin" for bound in self.bounds):
+            return f"{short_name(item)}: requests basin and asks it nothing; {UNASKED.format('basin')}"
+        return ""
+
+    def failed(self, item: pytest.Item, why: str) -> None:
+        """Keep what a failed item's gates came to: an error, unless a verdict or a baseline explains it."""
+        rows = item.stash.get(RESULTS, [])
+        if not rows:
+            nodeid, p = replay.test_id(item), 1.0 if self.several else None
+            for gate in self.gates(item):
+                more = {"item": short_name(item), "nodeid": nodeid, "error": f"not judged: {why}", "p": p}
+                self._record(item, {**errored(gate, **more), "index": self.order.get(nodeid, 0)})
+        elif all(row["verdict"] == CERTIFIED for row in rows) and not item.stash.get(OBJECTIONS, []):
+            for row in rows:
+                row["error"] = f"its test failed: {why}"
+            self._publish(item)
 
     @property
     def item_name(self) -> str:
@@ -272,6 +306,7 @@ class Session:
         """Forget what an earlier run of the same item left (a rerun measures again)."""
         self.item, self.drawing = item, ""
         self.runs += 1
+        self.bounds.clear()
         self._nth.clear()
         item.stash[RESULTS] = []
         item.stash[OBJECTIONS] = []

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_basin import store
 from pytest_basin.baselines import CREATED, WRITTEN
 from pytest_basin.options import COMMAND_LINE
+from pytest_basin.results import outcome
 from pytest_basin.session import Session
 from pytest_basin.suite import holm_line, suite_alpha
 
@@ -42,7 +43,8 @@ def summary_lines(rows: Sequence[Row], verbosity: int) -> list[str]:
         lines += [*table(rows), *_since_table(rows)]
     if verbosity > 0:
         for r in rows:
-            lines += [f" {r['item']}: {r['claim']}", f"   {r['settings']}", *(f"   {note}" for note in r["notes"])]
+            lines += [f" {r['item']}: {r['error'] or r['claim']}", f"   {r['settings']}"]
+            lines += [f"   {note}" for note in r["notes"]]
             if verbosity > 1 and r["layers"]:
                 lines.append("   moved: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in r["layers"]))
     return [*lines, " " + totals(rows)]
@@ -53,10 +55,11 @@ def table(rows: Sequence[Row]) -> list[str]:
     from certify.report.rows import read_rows
 
     cells: list[Sequence[str]] = [COLUMNS]
-    for r, row in zip(rows, read_rows(rows), strict=True):
+    for row in read_rows(rows):
         n = row.trials if row.n else "-"
         numbers = [row.found, row.asked, row.estimate, n]
-        cells.append([row.item, row.evidence, *numbers, r["verdict"].upper(), f"{r['seconds']:.1f} s"])
+        took = "-" if row.seconds is None else f"{row.seconds:.1f} s"
+        cells.append([row.item, row.evidence, *numbers, row.outcome.upper(), took])
     return aligned(cells)
 
 
@@ -86,8 +89,11 @@ def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
 
 def totals(rows: Sequence[Row]) -> str:
     """Return the number of gates with each verdict, and where certificates lie."""
-    counts = Counter(r["verdict"] for r in rows)
-    text = ", ".join(f"{counts[v]} {v}" for v in ("certified", "refuted", "undecided") if counts[v])
+    counts = Counter(outcome(r) for r in rows)
+    names = {"error": "in error"}
+    text = ", ".join(
+        f"{counts[v]} {names.get(v, v)}" for v in ("certified", "refuted", "undecided", "error") if counts[v]
+    )
     files = [Path(r["certificate"]) for r in rows if r["certificate"]]
     if files:
         text += f"; {len(files)} certificate{'s' * (len(files) > 1)} in {files[0].parent}"

@@ -71,7 +71,8 @@ def check(
         judgements = check_checkpoint(
             opened,
             judged,
-            kinds=[*required, *informational],
+            kinds=required,
+            informational=informational,
             requirement=asked.requirement,
             alpha=asked.alpha,
             measurement=read_measurement(measurement) if measurement else None,
@@ -83,9 +84,9 @@ def check(
             run=run,
         )
         certificates = list(judgements)
-    decisive = [c for c in certificates if c.evidence.kind in required]
+    decisive = [c for c in certificates if not c.informational]
     if run.world.rank == 0:
-        say_verdicts(certificates, informational)
+        say_verdicts(certificates)
         if verbose:
             spelled = spelling_differences(opened.checkpoint, judged) or ["nothing"]
             say(*(f"spelled differently beside the weights: {line}" for line in spelled))
@@ -96,13 +97,13 @@ def check(
     raise typer.Exit(worst(of_verdict(c.judgement.verdict) for c in decisive))
 
 
-def say_verdicts(certificates: Sequence[Certificate], informational: Sequence[str] = ()) -> None:
+def say_verdicts(certificates: Sequence[Certificate]) -> None:
     """Print the table of verdicts, then one sentence for each, and its notes."""
     from certify.report.rows import row_of
     from certify.report.table import verdict_table
 
     rows = [row_of(c) for c in certificates]
-    out.print(verdict_table(rows, informational))
+    out.print(verdict_table(rows))
     for row in rows:
         say(f"{row.checkpoint}, {row.evidence}: {row.claim}", *(f"    {note}" for note in row.notes))
 

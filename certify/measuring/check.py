@@ -49,6 +49,7 @@ def check(
     checkpoint: str | Path | Checkpoint | Candidate,
     *,
     kinds: Sequence[str] = ("point",),
+    informational: Sequence[str] = (),
     requirement: Requirement | None = None,
     alpha: float = 0.05,
     measurement: Measurement | None = None,
@@ -59,7 +60,9 @@ def check(
     user_seed: int = 0,
     run: Run | None = None,
 ) -> Iterator[Certificate]:
-    """Yield one certificate for each kind of evidence, in the order of ``kinds``.
+    """Yield one certificate for each kind of evidence, in the order of ``kinds`` and then of ``informational``.
+
+    A certificate of an ``informational`` kind says so, and no outcome of several gates rests on it.
 
     ``position`` and ``distance`` rest on ``measurement``; ``smoothed`` uses its law of noise on weights, or
     ``sigma``. ``draws`` is the number of paired draws of smoothed evidence. ``items`` says what the items stand
@@ -74,9 +77,9 @@ def check(
     """
     requirement, subspaces = requirement or Requirement(), tuple(subspaces)
     asked = Asked(requirement, alpha, measurement, sigma, draws, subspaces, items, user_seed, run)
-    _refuse_beforehand(base, kinds, asked)
+    _refuse_beforehand(base, kinds, informational, asked)
     candidate = _candidate(base, checkpoint)
-    for kind in kinds:
+    for kind in (*kinds, *informational):
         yield Certificate.make(
             base=base.checkpoint.identity,
             checkpoint=candidate.checkpoint.identity,
@@ -85,6 +88,7 @@ def check(
             alpha=alpha,
             evidence=GATHERING[kind].gather(candidate, asked),
             environment=base.environment,
+            informational=kind in informational,
         )
 
 
@@ -129,14 +133,14 @@ def _candidate(base: Base, checkpoint: str | Path | Checkpoint | Candidate) -> C
     return Candidate(base, checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint))
 
 
-def _refuse_beforehand(base: Base, kinds: Sequence[str], asked: Asked) -> None:
+def _refuse_beforehand(base: Base, kinds: Sequence[str], informational: Sequence[str], asked: Asked) -> None:
     """Refuse what no outcome could certify, for every kind, before anything is scored."""
-    unknown = [k for k in kinds if k not in GATHERING]
+    unknown = [k for k in (*kinds, *informational) if k not in GATHERING]
     if unknown or not kinds:
         raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(KINDS)}")
     if asked.measurement is not None:
         _check_measurement(base, asked.measurement)
-    for kind in kinds:
+    for kind in (*kinds, *informational):
         GATHERING[kind].refuse(base, asked)
 
 

@@ -19,14 +19,14 @@ def render_json(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
     Counts, seeds and digests are what was recorded; bounds and verdicts are derived from them, and stand in full
     in the certificates that the rows name, where ``certify verify`` recomputes them.
     """
-    gates = read_rows(rows)
-    verdict = overall(gates)
+    gates, about = read_rows(rows), read_context(context)
+    verdict = overall(gates, about)
     value = {
         "schema": SCHEMA,
         "version": VERSION,
-        "verdict": None if verdict is None else verdict.value,
-        "counts": {each.value: number for each, number in counts(gates).items()},
-        "context": read_context(context).model_dump(mode="json"),
+        "verdict": verdict,
+        "counts": {str(each): number for each, number in counts(gates).items()},
+        "context": about.model_dump(mode="json"),
         "gates": [row.model_dump(mode="json") for row in gates],
     }
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

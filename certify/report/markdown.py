@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from certify.evidence import Verdict
-from certify.report.rows import AnyContext, AnyRow, Context, Row, in_words, overall, read_context, read_rows
+from certify.report.rows import AnyContext, AnyRow, Context, Outcome, Row, in_words, overall, read_context, read_rows
 
 LIMIT = 1024 * 1024
 """Bytes that a step summary may have; GitHub drops a summary above it as a whole."""
-SIGNS = {Verdict.CERTIFIED: "✅", Verdict.REFUTED: "❌", Verdict.UNDECIDED: "❔"}
+SIGNS = {Outcome.CERTIFIED: "✅", Outcome.REFUTED: "❌", Outcome.UNDECIDED: "❔", Outcome.ERROR: "⛔"}
 HEAD = "| verdict | gate | evidence | bound | required | estimate | counted |"
 RULE = "|---|---|---|---|---|--:|---|"
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
@@ -58,9 +57,9 @@ def code(text: str) -> str:
 
 
 def _head(gates: Sequence[Row], about: Context) -> list[str]:
-    verdict = overall(gates)
+    verdict = overall(gates, about)
     sign = "" if verdict is None else f"{SIGNS[verdict]} "
-    lines = [f"## {sign}{escaped(about.title)}", "", f"**{escaped(in_words(gates))}**", ""]
+    lines = [f"## {sign}{escaped(about.title)}", "", f"**{escaped(in_words(gates, about))}**", ""]
     models = [
         f"{name} {escaped(value)}" for name, value in (("checkpoint", about.checkpoint), ("base", about.base)) if value
     ]
@@ -83,16 +82,19 @@ def _foot(about: Context) -> list[str]:
 
 
 def _table_row(row: Row) -> str:
-    verdict = f"{SIGNS[row.verdict]} {row.verdict.value}{' (vacuous)' if row.vacuous else ''}"
+    verdict = f"{SIGNS[row.outcome]} {row.outcome}{' (vacuous)' if row.vacuous else ''}"
+    if row.informational:
+        verdict += ", for information"
     if row.against_baseline:
-        verdict += f", {SIGNS[row.against_baseline]} baseline {row.against_baseline.value}"
+        verdict += f", {SIGNS[row.against_baseline]} baseline {row.against_baseline}"
     gate = [verdict, escaped(row.item), escaped(row.evidence)]
     numbers = [escaped(row.found), row.asked, row.estimate, escaped(row.trials)]
     return f"| {' | '.join([*gate, *numbers])} |"
 
 
 def _paragraph(row: Row) -> str:
-    lines = [f"**{escaped(row.item)}: {row.verdict.value.upper()}.** {escaped(row.claim)}".rstrip()]
+    said = f"{row.error} {row.claim}" if row.error else row.claim
+    lines = [f"**{escaped(row.item)}: {row.outcome.upper()}.** {escaped(said)}".rstrip()]
     lines += [f"Note: {escaped(note)}." for note in row.notes]
     lines += [f"Baseline: {escaped(baseline.problem)}." for baseline in row.baselines if baseline.problem]
     if row.layers:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from certify.evidence import KINDS, Verdict
+from certify.evidence import KINDS
 from certify.report.intervals import ROOM_FOR_NUMBERS, Axis, Plot, axis_of, plot
 from certify.report.rows import (
-    WORST_FIRST,
     AnyContext,
     AnyRow,
+    Outcome,
     Row,
     counts,
     in_words,
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MEANING = {
-    Verdict.CERTIFIED: "the bounds show that the requirement holds",
-    Verdict.REFUTED: "the bounds show that the requirement does not hold",
-    Verdict.UNDECIDED: "the bounds show neither; this is not a pass",
+    Outcome.CERTIFIED: "the bounds show that the requirement holds",
+    Outcome.REFUTED: "the bounds show that the requirement does not hold",
+    Outcome.UNDECIDED: "the bounds show neither; this is not a pass",
+    Outcome.ERROR: "not judged, or its test failed beside the verdict; this is not a pass",
 }
 
 
@@ -53,15 +54,15 @@ class _Overview:
 
 def render_html(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
     """Return the report as one HTML page that needs neither script nor network."""
-    found = read_rows(rows)
+    found, about = read_rows(rows), read_context(context)
     gates = _gates(worst_first(found))
     return _template().render(
-        about=read_context(context),
-        verdict=overall(found),
-        words=in_words(found),
+        about=about,
+        verdict=overall(found, about),
+        words=in_words(found, about),
         counts=counts(found),
         overviews=_overviews(gates),
-        groups=[(v, [gate for gate in gates if gate.row.verdict is v]) for v in WORST_FIRST],
+        groups=[(each, [gate for gate in gates if gate.row.outcome is each]) for each in Outcome],
         kinds={name: kind.speaks_of for name, kind in KINDS.items() if any(row.evidence == name for row in found)},
         meaning=MEANING,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -13,7 +14,16 @@ from certify.errors import InvalidInput
 from certify.evidence.judgement import Deciding, Verdict, down, percent, up
 from certify.records import Alpha, Seed
 
-WORST_FIRST = (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.CERTIFIED)
+
+class Outcome(StrEnum):
+    """What became of a gate, worst first: its verdict, or that something failed before or after it was judged."""
+
+    ERROR = "error"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+    CERTIFIED = "certified"
+
+
 RowUnit = Literal["drop", "retention", "absence", "score"]
 """What a requirement speaks of. A score must be at least its limit; an absence is a score that must be at most it."""
 
@@ -49,11 +59,12 @@ class Baseline(BaseModel):
 class Row(BaseModel):
     """One gate: what was asked, what was counted, what may be claimed, and how to see it again.
 
-    ``value``, ``lower``, ``upper`` and ``need`` are in the unit of the requirement; None where there is none. ``bound``
-    is the one that the verdict rests on, in the words of the claim; ``place`` and ``facts`` are what stands under it.
-    ``n`` counts what ``of`` names; 0 when nothing was measured. ``p`` is the p-value of the requirement. ``layers`` are
-    (tensor, share of the squared distance). ``certificate`` is a path and ``replay`` a command; both empty where there
-    is none.
+    ``error`` says what failed where the gate was not judged, or its test failed beside the verdict;
+    ``informational``: no outcome of several gates rests on it. ``value``, ``lower``, ``upper`` and ``need`` are in the
+    unit of the requirement; None where there is none. ``bound`` is the one that the verdict rests on, in the words of
+    the claim; ``place`` and ``facts`` are what stands under it. ``n`` counts what ``of`` names; 0 when nothing was
+    measured. ``p`` is the p-value of the requirement. ``layers`` are (tensor, share of the squared distance).
+    ``certificate`` is a path and ``replay`` a command; both empty where there is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
@@ -65,6 +76,8 @@ class Row(BaseModel):
     benchmark: str
     evidence: str
     verdict: Verdict
+    error: str = ""
+    informational: bool = False
     vacuous: bool = False
     unit: RowUnit
     value: float | None = None
@@ -92,6 +105,11 @@ class Row(BaseModel):
     seconds: float | None = None
     certificate: str = ""
     replay: str = ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict, unless something failed."""
+        return Outcome.ERROR if self.error else Outcome(self.verdict)
 
     @property
     def quantity(self) -> str:
@@ -169,14 +187,14 @@ class Row(BaseModel):
         return up(self.p, 4)
 
     @property
-    def against_baseline(self) -> Verdict | None:
+    def against_baseline(self) -> Outcome | None:
         """The worst outcome of its baselines, None where nothing was asked of one."""
         return worst(baseline.outcome for baseline in self.baselines)
 
     @property
     def failing(self) -> bool:
-        """Whether the gate or its baseline is not certified."""
-        return {self.verdict, self.against_baseline} - {Verdict.CERTIFIED, None} != set()
+        """Whether the gate or its baseline is not certified, and somebody rests on that."""
+        return not self.informational and {self.outcome, self.against_baseline} - {Outcome.CERTIFIED, None} != set()
 
 
 def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
@@ -200,6 +218,7 @@ def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
         "benchmark": benchmark.name,
         "evidence": document.evidence.kind,
         "verdict": judgement.verdict,
+        "informational": getattr(document, "informational", False),
         "vacuous": getattr(judgement, "vacuous", False),
         "alpha": document.failure_probability,
         "claim": judgement.claim,
@@ -226,7 +245,10 @@ def _seed(seed: Seed) -> str:
 
 
 class Context(BaseModel):
-    """What a report says once, above its gates. The date is passed in: nothing here reads a clock."""
+    """What a report says once, above its gates. The date is passed in: nothing here reads a clock.
+
+    ``crashed`` names gates whose process died, so that they have no row; ``not_run`` those that were skipped.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -236,6 +258,8 @@ class Context(BaseModel):
     date: str = ""
     seed: int | None = None
     holm: str = ""
+    crashed: tuple[str, ...] = ()
+    not_run: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     notes: tuple[str, ...] = ()
 
@@ -268,34 +292,48 @@ def _read(kind: type[Fields], value: Mapping[str, Any], where: str) -> Fields:
         raise InvalidInput(f"{where} of the report: {field}: {problem['msg']}") from None
 
 
-def worst(verdicts: Iterable[Verdict | None]) -> Verdict | None:
-    """Return refuted when any is, else undecided when any is, else certified; None when there is none."""
+def worst(verdicts: Iterable[Verdict | Outcome | None]) -> Outcome | None:
+    """Return an error when there is any, else refuted when any is, and so on; None when there is none."""
     found = set(verdicts)
-    return next((verdict for verdict in WORST_FIRST if verdict in found), None)
+    return next((outcome for outcome in Outcome if outcome in found), None)
 
 
-def overall(rows: Iterable[Row]) -> Verdict | None:
-    """Return the verdict of all gates and their baselines together, None when there is no gate."""
-    return worst(verdict for row in rows for verdict in (row.verdict, row.against_baseline))
+def overall(rows: Iterable[Row], about: Context) -> Outcome | None:
+    """Return the outcome of all required gates and their baselines together, None when there is no such gate."""
+    found = {each for row in rows if not row.informational for each in (row.outcome, row.against_baseline)}
+    return worst(found | ({Outcome.ERROR} if about.crashed else set()))
 
 
-def counts(rows: Iterable[Row]) -> dict[Verdict, int]:
-    """Return the number of gates with each verdict, worst first, zeros included."""
-    found = Counter(row.verdict for row in rows)
-    return {verdict: found[verdict] for verdict in WORST_FIRST}
+def counts(rows: Iterable[Row]) -> dict[Outcome, int]:
+    """Return the number of required gates with each outcome, worst first, zeros included."""
+    found = Counter(row.outcome for row in rows if not row.informational)
+    return {outcome: found[outcome] for outcome in Outcome}
 
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows by verdict, failing ones first, else in the given order."""
-    return sorted(rows, key=lambda row: WORST_FIRST.index(row.verdict))
+    """Return the rows by outcome, failing ones first, else in the given order; what is for information comes last."""
+    order = list(Outcome)
+    return sorted(rows, key=lambda row: (row.informational, order.index(row.outcome)))
 
 
-def in_words(rows: Sequence[Row]) -> str:
-    """Return the count of each verdict as a phrase."""
-    if not rows:
+def in_words(rows: Sequence[Row], about: Context) -> str:
+    """Return the count of each outcome as a phrase, and the names of gates that have none."""
+    others = [f"{len(named)} {what} ({', '.join(named)})" for what, named in
+              (("crashed", about.crashed), ("not run", about.not_run)) if named]  # fmt: skip
+    return "; ".join([_ran(rows), *others])
+
+
+def _ran(rows: Sequence[Row]) -> str:
+    required = [row for row in rows if not row.informational]
+    if not required:
         return "no gates ran"
-    gates = [f"{number} {verdict.value}" for verdict, number in counts(rows).items() if number]
-    text = f"{len(rows)} gate{'s' * (len(rows) != 1)}: {', '.join(gates)}"
-    against = Counter(row.against_baseline for row in rows)
-    baselines = [f"{against[verdict]} {verdict.value}" for verdict in WORST_FIRST if against[verdict]]
-    return f"{text}; against baselines: {', '.join(baselines)}" if baselines else text
+    gates = [f"{number} {_PHRASE.get(outcome, outcome)}" for outcome, number in counts(rows).items() if number]
+    text = f"{len(required)} gate{'s' * (len(required) != 1)}: {', '.join(gates)}"
+    against = Counter(row.against_baseline for row in required)
+    baselines = [f"{against[outcome]} {outcome}" for outcome in Outcome if against[outcome]]
+    text = f"{text}; against baselines: {', '.join(baselines)}" if baselines else text
+    others = len(rows) - len(required)
+    return f"{text}; {others} more for information" if others else text
+
+
+_PHRASE = {Outcome.ERROR: "in error"}

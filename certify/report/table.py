@@ -13,13 +13,14 @@ from certify.report.rows import Row
 STYLES = {Verdict.CERTIFIED: "bold green", Verdict.REFUTED: "bold red", Verdict.UNDECIDED: "bold yellow"}
 
 
-def verdict_table(rows: Sequence[Row], informational: Sequence[str] = ()) -> Table:
-    """Return the table of ``rows``; kinds named in ``informational`` are marked as not required."""
+def verdict_table(rows: Sequence[Row]) -> Table:
+    """Return the table of ``rows``; kinds that are only for information are marked as not required."""
     kinds = [k for k in KINDS if any(row.evidence == k for row in rows)]
     table = Table(show_lines=True, header_style="bold")
     table.add_column("checkpoint")
     for kind in kinds:
-        table.add_column(f"{kind} (for information)" if kind in informational else kind)
+        aside = all(row.informational for row in rows if row.evidence == kind)
+        table.add_column(f"{kind} (for information)" if aside else kind)
     for name in dict.fromkeys(row.checkpoint for row in rows):
         own = {row.evidence: row for row in rows if row.checkpoint == name}
         table.add_row(name, *(cell(own[k]) if k in own else Text("") for k in kinds))

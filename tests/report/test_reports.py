@@ -25,7 +25,8 @@ def rendered(table: object) -> str:
 
 def test_the_table_has_a_row_per_checkpoint_and_a_column_per_kind(world: World) -> None:
     """Every verdict appears in it, and informational kinds are marked."""
-    text = rendered(verdict_table([row_of(c) for c in world.certificates.values()], ["distance"]))
+    rows = [row_of(c, informational=c.evidence.kind == "distance") for c in world.certificates.values()]
+    text = rendered(verdict_table(rows))
     assert all(kind in text for kind in KINDS)
     assert "tuned" in text
     assert "information" in text
