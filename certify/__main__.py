@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import sys
+import traceback
 
 
 def main() -> None:
-    """Run the command line; an error made on purpose is one line on stderr and an exit code, no traceback."""
-    from certify.cli.app import app
-    from certify.cli.exits import of_error
-    from certify.errors import CertifyError
+    """Run the command line. Whatever ends it is one line on stderr and an exit code that means just that.
 
+    Codes 0, 1 and 3 are verdicts, so nothing that failed may leave by them: an error of the library itself is 5, and a
+    reader that closed the pipe 141, as of any other program. ``--debug`` shows where an error was raised.
+    """
+    from certify.cli.app import app
+    from certify.cli.exits import Exit, of_error
+    from certify.errors import CertifyError
+    from certify.text import shortened
+
+    debug = "--debug" in sys.argv
+    sys.argv[:] = [word for word in sys.argv if word != "--debug"]
     try:
         app(prog_name="certify")
     except CertifyError as error:
-        print(f"certify: error: {error}", file=sys.stderr)  # noqa: T201  (the one place that prints errors)
+        _say(f"certify: error: {error}", debug)
         sys.exit(of_error(error))
     except KeyboardInterrupt:
-        print("certify: interrupted; nothing was written half", file=sys.stderr)  # noqa: T201
+        _say("certify: interrupted; nothing was written half", debug)
         sys.exit(130)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(141)
+        raise
+    except Exception as error:
+        what = shortened(f"{type(error).__name__}: {error}")
+        _say(f"certify: error of certify itself: {what} (run it again with --debug for the traceback)", debug)
+        sys.exit(Exit.ITSELF)
+
+
+def _say(line: str, debug: bool) -> None:
+    from certify.text import visible
+
+    if debug:
+        traceback.print_exc()
+    print(visible(" ".join(line.splitlines())), file=sys.stderr)  # noqa: T201  (the one place that prints errors)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from certify.errors import CertificateMismatch, CertifyError, UnsupportedSchema
+from certify.errors import CertificateMismatch, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import Shown
@@ -25,6 +25,7 @@ from certify.evidence.position import Basin
 from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
 from certify.evidence.trials import RecordedRun, Subject
 from certify.evidence.width import WidthEvidence, WidthJudgement
+from certify.parsing import read_json, validated
 from certify.records import (
     Alpha,
     BenchmarkIdentity,
@@ -34,6 +35,7 @@ from certify.records import (
     Record,
     digest,
 )
+from certify.text import shortened
 
 Version = Literal[1, 2]
 VERSION: Version = 2
@@ -257,26 +259,17 @@ def read_document(path: str | Path) -> AnyDocument:
 def read_as(path: str | Path, kinds: Mapping[str, type[D]]) -> D:
     """Read a file whose schema is one of ``kinds``; raises what :func:`read_document` does."""
     file = Path(path)
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CertifyError(f"{file}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise CertifyError(f"{file}: not readable JSON: {error}") from None
+    value = read_json(file)
     schema = value.get("schema") if isinstance(value, dict) else None
     if not isinstance(schema, str) or schema not in kinds:
-        raise UnsupportedSchema(f"{file}: schema is {schema!r}, expected one of {', '.join(kinds)}")
-    if value.get("version") not in get_args(Version):
+        raise UnsupportedSchema(f"{file}: schema is {shortened(repr(schema))}, expected one of {', '.join(kinds)}")
+    version = value.get("version")
+    if type(version) is not int or version not in get_args(Version):
         raise UnsupportedSchema(
-            f"{file}: version is {value.get('version')!r}; this release reads versions up to {VERSION}: upgrade "
+            f"{file}: version is {shortened(repr(version))}; this release reads versions up to {VERSION}: upgrade "
             "pytest-basin"
         )
-    try:
-        return kinds[schema].model_validate_json(json.dumps(value))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise CertificateMismatch(f"{file}: {field}: {problem['msg']}") from None
+    return validated(kinds[schema], value, str(file))
 
 
 def read_measurement(path: str | Path) -> Measurement:

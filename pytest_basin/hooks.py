@@ -103,8 +103,10 @@ class Hooks:
         if report.skipped and not hasattr(report, "wasxfail"):
             report.basin_skipped = test_id(item)  # type: ignore[attr-defined]
         if report.failed and call.excinfo is not None:
+            from certify.text import visible
+
             why = next(iter(call.excinfo.exconly(tryshort=True).splitlines()), "no reason given")
-            self.session.failed(item, why.removeprefix("Failed: ")[:300])
+            self.session.failed(item, visible(why.removeprefix("Failed: "))[:300])
         rows = item.stash.get(RESULTS, None)
         if not rows:
             return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 import warnings
 from collections.abc import Sequence
@@ -14,7 +13,9 @@ from pydantic import Field, ValidationError
 from certify.benchmarks.items import Boundary, ExactMatchItem, Generation, Item, Items, MultipleChoiceItem, item_digest
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.errors import BenchmarkError, CertifyWarning
+from certify.parsing import first_problem, plain_json
 from certify.records import Record
+from certify.text import refuse_unseen
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,6 +64,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
             items; both kinds of items in one file.
     """
     file = Path(path)
+    refuse_unseen("the benchmark", file.name)
     try:
         lines = file.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
@@ -89,24 +91,12 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
 def _object(file: Path, number: int, line: str) -> dict[str, Any]:
     where = f"{file}:{number}"
     try:
-        value = json.loads(line.removesuffix("\r"), object_pairs_hook=_each_key_once, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        value = plain_json(line.removesuffix("\r"))
+    except ValueError as error:
         raise BenchmarkError(f"{where}: not JSON ({error}); {EXPECTED}") from None
     if not isinstance(value, dict):
         raise BenchmarkError(f"{where}: got a JSON {type(value).__name__}; {EXPECTED}")
     return value
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return value
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no JSON number")
 
 
 def _say_unknown(file: Path, values: Sequence[dict[str, Any]]) -> None:
@@ -124,18 +114,6 @@ def _item(file: Path, number: int, value: dict[str, Any]) -> Item:
         return kind.model_validate({k: v for k, v in value.items() if k in KNOWN})
     except ValidationError as error:
         raise BenchmarkError(f"{where}: {first_problem(error)}; {EXPECTED}") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return pydantic's first complaint as one line: field, rule, value."""
-    problem = error.errors(include_url=False)[0]
-    field = ".".join(str(p) for p in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    if not field:
-        return message
-    if problem["type"] in ("missing", "extra_forbidden"):
-        return f"{field}: {message}"
-    return f"{field}: {message}, got {problem['input']!r}"
 
 
 def _reject_mixture(file: Path, numbered: Sequence[tuple[int, str]], items: Sequence[Item]) -> None:

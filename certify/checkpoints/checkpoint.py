@@ -28,6 +28,7 @@ from certify.checkpoints.parameters import Parameter, Plan, plain_plan, plan_for
 from certify.checkpoints.source import locate
 from certify.errors import CheckpointError
 from certify.records import ModelIdentity, canonical_json, digest
+from certify.text import refuse_unseen
 
 if TYPE_CHECKING:
     import torch
@@ -225,6 +226,7 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
             two ways.
     """
     path = locate(source)
+    refuse_unseen("the checkpoint", path.name)
     if path.is_dir():
         return Checkpoint(path, folder_tensors(path), read_json(path / CONFIG))
     if path.suffix != ".safetensors":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from certify.cli.basin import basin
@@ -17,12 +19,28 @@ from certify.cli.show import show
 from certify.cli.tokens import tokens
 from certify.cli.verify import verify
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Did the fine-tuned checkpoint keep what its base could do? Measure, check, verify.",
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from certify import __version__
+
+        typer.echo(f"certify {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Exit codes: 0 certified (or valid), 1 refuted, 2 bad input or an n that could never pass, 3 undecided, 4 a "
+    "file that contradicts itself, 5 an error of certify itself (--debug, anywhere on the line, shows its traceback)."
 )
+def certify(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version, and no more.")
+    ] = False,
+) -> None:
+    """Did the fine-tuned checkpoint keep what its base could do? Measure, check, verify."""
+
 
 for command in (plan, measure, check, gate, basin, tokens, verify, show, compare, report, landscape, demo):
     app.command()(command)

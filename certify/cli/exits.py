@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """0 certified (or valid), 1 refuted, 2 bad input or infeasible, 3 undecided, 4 a file contradicts itself."""
+    """0 certified (or valid), 1 refuted, 2 bad input or infeasible, 3 undecided, 4 a contradiction, 5 a bug."""
 
     CERTIFIED = 0
     REFUTED = 1
     BAD_INPUT = 2
     UNDECIDED = 3
     CONTRADICTION = 4
+    ITSELF = 5
 
 
 WORST_FIRST = (Exit.CONTRADICTION, Exit.REFUTED, Exit.UNDECIDED, Exit.CERTIFIED)

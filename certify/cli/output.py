@@ -8,14 +8,15 @@ from pathlib import Path
 from rich.console import Console
 
 from certify.errors import InvalidPlan
+from certify.text import visible
 
 out = Console(highlight=False, soft_wrap=True)
 
 
 def say(*lines: str) -> None:
-    """Print each line as it stands: brackets are text, not style."""
+    """Print each line as it stands: brackets are text, not style, and what cannot be seen is written out."""
     for line in lines:
-        out.print(line, markup=False)
+        out.print(visible(line), markup=False)
 
 
 def say_written(paths: Iterable[Path]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from certify.cli.exits import Exit
 from certify.cli.output import out, say
 
 if TYPE_CHECKING:
@@ -17,16 +18,23 @@ if TYPE_CHECKING:
 def show(
     files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
 ) -> None:
-    """Say in words what a file holds."""
+    """Say in words what a file holds, once it is recomputed. Exit 4 if it contradicts itself, which is said first."""
     from certify.certificate import DOCUMENTS, read_as
     from certify.landscape import Landscape
     from certify.report.landscape_table import print_landscape
     from certify.report.words import document_lines
+    from certify.verify import differences
 
+    contradicted = False
     kinds: dict[str, type[AnyDocument | Landscape]] = {**DOCUMENTS, "pytest-basin/landscape": Landscape}
     for file in files:
         document: AnyDocument | Landscape = read_as(file, kinds)
         if isinstance(document, Landscape):
             print_landscape(out, document)
-        else:
-            say(*document_lines(document))
+            continue
+        if problems := differences(document):
+            contradicted = True
+            say(f"INVALID  {file}: {problems[0]} (`certify verify` says all). What follows it says of itself:")
+        say(*document_lines(document))
+    if contradicted:
+        raise typer.Exit(Exit.CONTRADICTION)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from certify.errors import CertifyError, UnsupportedSchema
+from certify.errors import UnsupportedSchema
+from certify.parsing import read_json
 from certify.report.rows import AnyContext, AnyRow, Context, Row, counts, overall, read_context, read_rows
 
 SCHEMA = "pytest-basin/report"
@@ -42,10 +43,7 @@ def read_report(path: Path) -> tuple[list[Row], Context] | None:
         UnsupportedSchema: a version of the report that this release does not know.
         InvalidInput: a field is missing or of the wrong kind.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CertifyError(f"{path}: not readable JSON: {error}") from None
+    value = read_json(path)
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         return None
     if value.get("version") != VERSION:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from certify.certificate import AnyDocument, Judged
 from certify.errors import InvalidInput
 from certify.evidence.judgement import Deciding, Verdict, down, percent, up
+from certify.parsing import first_problem
 from certify.records import Alpha, Seed
 
 
@@ -287,9 +288,7 @@ def _read(kind: type[Fields], value: Mapping[str, Any], where: str) -> Fields:
     try:
         return kind.model_validate(dict(value))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"])
-        raise InvalidInput(f"{where} of the report: {field}: {problem['msg']}") from None
+        raise InvalidInput(f"{where} of the report: {first_problem(error)}") from None
 
 
 def worst(verdicts: Iterable[Verdict | Outcome | None]) -> Outcome | None:

@@ -1,0 +1,80 @@
+"""What ends a command is said in one line, and by a code that means just that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from certify.demo import DATA
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CERTIFICATE = sorted(GOLDEN.rglob("*.point.json"))[0]
+BROKEN = """
+import sys
+import certify.certificate
+def broken(*_): raise RuntimeError("first line\\nsecond line")
+certify.certificate.read_as = broken
+from certify.__main__ import main
+main()
+"""
+
+
+def run(*words: str, code: str = "from certify.__main__ import main; main()") -> subprocess.CompletedProcess[str]:
+    """Run a command line in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+
+
+def test_an_error_of_certify_itself_is_five() -> None:
+    """One line, and no traceback unless it is asked for, wherever that stands."""
+    done = run("show", str(CERTIFICATE), code=BROKEN)
+    assert done.returncode == 5
+    assert done.stderr.startswith("certify: error of certify itself: RuntimeError: first line second line (")
+    assert done.stderr.count("\n") == 1
+    shown = run("show", str(CERTIFICATE), "--debug", code=BROKEN)
+    assert shown.returncode == 5
+    assert "Traceback" in shown.stderr
+
+
+def test_a_reader_that_goes_away_is_no_verdict() -> None:
+    """`certify show FILE | head -1`: as of any other program."""
+    words = [sys.executable, "-c", "from certify.__main__ import main; main()", "show", str(CERTIFICATE)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode == 141
+
+
+def test_show_says_first_that_a_file_does_not_verify(tmp_path: Path) -> None:
+    """A tampered file is not repeated as if it were true."""
+    value = json.loads(CERTIFICATE.read_text(encoding="utf-8"))
+    value["alpha"] = 0.04
+    file = tmp_path / "tampered.json"
+    file.write_text(json.dumps(value), encoding="utf-8")
+    done = run("show", str(file))
+    assert done.returncode == 4
+    assert done.stdout.startswith(f"INVALID  {file}: ")
+    assert run("show", str(CERTIFICATE)).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["::error::b", "a\x1b[31mb", "##[error]"])
+def test_names_are_shown_escaped_or_refused(tmp_path: Path, name: str) -> None:
+    """No line begins with a command, and no control character reaches the terminal."""
+    done = run("show", str(tmp_path / f"{name}.json"))
+    checked = run("check", str(tmp_path / name), "--base", str(DATA / "base"), "-b", str(tmp_path / f"{name}.jsonl"))
+    for each in (done, checked):
+        assert each.returncode == 2
+        for line in (each.stdout + each.stderr).splitlines():
+            assert not line.lstrip().startswith("::")
+            assert "\x1b" not in line
+            assert "##[" not in line
+
+
+def test_the_version_is_printed() -> None:
+    """And no more."""
+    assert run("--version").stdout.startswith("certify ")
