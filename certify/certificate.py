@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_ar
 from pydantic import Field
 
 from certify.errors import CertificateMismatch, UnsupportedSchema
-from certify.evidence import Evidence, Judgement, Requirement
+from certify.evidence import Evidence, Judgement, Requirement, crosschecks
 from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import Shown
 from certify.evidence.paired_items import ItemScores
@@ -96,7 +96,12 @@ class Measurement(Document):
 
     def contradictions(self) -> list[str]:
         """Return one line for each thing that its parts say of each other and that is not so."""
-        return self.basin.contradictions("basin", self.benchmark, ordered=self.version > 1)
+        subject = Subject(self.benchmark, self.base)
+        lines = self.basin.contradictions("basin", subject, whole=self.version > 1)
+        for i, draws in enumerate(self.draws):
+            lines += crosschecks.of_base_score(f"draws.{i}", draws.base_score, self.basin.base_score)
+            lines += crosschecks.of_law(f"draws.{i}.law", draws.law, subject)
+        return lines
 
 
 class Judged(Document):
@@ -130,9 +135,8 @@ class Judged(Document):
 
     def contradictions(self) -> list[str]:
         """Return one line for each thing that its parts say of each other and that is not so."""
-        lines: list[str] = self.evidence.contradictions(
-            self.benchmark, self.failure_probability, ordered=self.version > 1
-        )
+        subject = Subject(self.benchmark, self.base, self.about)
+        lines: list[str] = self.evidence.contradictions(subject, self.failure_probability, whole=self.version > 1)
         return lines
 
     def shown(self) -> Shown:
@@ -219,7 +223,8 @@ class GateRecord(Judged):
 
     def contradictions(self) -> list[str]:
         """Return what its parts say of each other and that is not so."""
-        return self.evidence.contradictions(self.benchmark, self.requirement)
+        subject = Subject(self.benchmark, self.base, self.checkpoint)
+        return self.evidence.contradictions(subject, self.requirement, whole=self.version > 1)
 
 
 class BasinRecord(Judged):

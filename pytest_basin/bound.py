@@ -23,7 +23,7 @@ class Bound:
 
     ``certificate`` is None when the gate could not pass whatever happened: then nothing ran, and ``reason`` says why.
     With a ``veto``, what the certificate certifies is undecided; ``notes`` were added by the project's own hooks.
-    ``asked``: the test compared it with a number or read its verdict, so that its outcome rests on it.
+    ``asked``: the test compared it with a number, or read its verdict or a bound, so that its outcome can rest on it.
     """
 
     def __init__(
@@ -75,11 +75,13 @@ class Bound:
     @property
     def lower(self) -> float | None:
         """The lower confidence bound."""
+        self.asked = True
         return self.judgement.lower if self.judgement else None
 
     @property
     def upper(self) -> float | None:
         """The upper confidence bound."""
+        self.asked = True
         return self.judgement.upper if self.judgement else None
 
     @property

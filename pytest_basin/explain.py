@@ -18,7 +18,7 @@ from pytest_basin.session import Session
 
 if TYPE_CHECKING:
     from certify.evidence import Judgement
-    from certify.evidence.distance import Displacement
+    from certify.evidence.displacement import Displacement
     from certify.report.rows import Row
 
 LINES, CHARACTERS = 8, 640

@@ -40,7 +40,8 @@ def table(row: dict[str, Any]) -> str:
         "need": read.asked,
         "notes": "; ".join(row["notes"]),
     }
-    cells = "".join(f"<tr><th>{name}</th><td>{escape(str(shown[name]))}</td></tr>" for name in FIELDS if shown[name])
+    named = [name for name in FIELDS if shown.get(name)]
+    cells = "".join(f"<tr><th>{name}</th><td>{escape(str(shown[name]))}</td></tr>" for name in named)
     return f'<table class="basin">{cells}</table>'
 
 

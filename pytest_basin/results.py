@@ -69,7 +69,7 @@ def errored(gate: Gate, **known: Any) -> dict[str, Any]:
 
 def outcome(row: Mapping[str, Any]) -> str:
     """Return the verdict of a row, or that something failed."""
-    return "error" if row["error"] else str(row["verdict"])
+    return "error" if row.get("error") else str(row["verdict"])
 
 
 def overall(verdicts: Iterable[str]) -> str:
@@ -86,7 +86,7 @@ def junit(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
 
     properties: list[tuple[str, object]] = []
     if len(results) > 1:
-        error = any(r["error"] for r in results)
+        error = any(r.get("error") for r in results)
         properties.append(("basin.verdict", "error" if error else overall(r["verdict"] for r in results)))
     for r in results:
         prefix = "basin" if len(results) == 1 else f"basin.{r['evidence']}.{r['benchmark']}"

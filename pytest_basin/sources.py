@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from certify.benchmarks import Benchmark, JsonlBenchmark
     from certify.certificate import Measurement
     from certify.checkpoints import Checkpoint
-    from certify.evidence.distance import Displacement
+    from certify.evidence.displacement import Displacement
     from certify.measuring import Base
     from certify.measuring.candidate import Candidate
 

@@ -43,7 +43,7 @@ def summary_lines(rows: Sequence[Row], verbosity: int) -> list[str]:
         lines += [*table(rows), *_since_table(rows)]
     if verbosity > 0:
         for r in rows:
-            lines += [f" {r['item']}: {r['error'] or r['claim']}", f"   {r['settings']}"]
+            lines += [f" {r['item']}: {r.get('error') or r['claim']}", f"   {r['settings']}"]
             lines += [f"   {note}" for note in r["notes"]]
             if verbosity > 1 and r["layers"]:
                 lines.append("   moved: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in r["layers"]))

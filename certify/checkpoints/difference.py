@@ -12,7 +12,7 @@ from certify.checkpoints.config import changes, counted
 from certify.checkpoints.generation_settings import generation_meaning
 from certify.checkpoints.norms import SMALLEST, norm_up, total_up
 from certify.errors import CheckpointError
-from certify.evidence.distance import Displacement
+from certify.evidence.displacement import Displacement
 
 if TYPE_CHECKING:
     import torch

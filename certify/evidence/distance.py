@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from certify.evidence import crosschecks
+from certify.evidence.displacement import Displacement
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import (
     NO_INTERVAL,
@@ -32,7 +34,6 @@ from certify.records import (
     BenchmarkIdentity,
     EngineIdentity,
     NoiseLaw,
-    NonNegative,
     Record,
     Seed,
     SubspaceNoise,
@@ -166,28 +167,6 @@ class BaseDraws(Record):
     def _trials(self, level: float, alpha: float) -> ScoreBand:
         first_right = min(self.n, self.n - round(sum(self.draws.scores)) + 1)  # rank among the sorted trials
         return ScoreBand((first_right,), (1.0,), (level,), self.n, alpha, self.eta)
-
-
-class Displacement(Record):
-    """Where a checkpoint lies relative to the base, in the law's own coordinates.
-
-    ``norms``: norm of the difference for each tensor (weight noise) or ``|a_i|`` for each coordinate of the
-    subspace. ``differences`` names everything that differs in coordinates without noise: then r is infinite.
-    ``delta_norm`` is the plain Euclidean norm over all weights, ``dimension`` their number.
-    """
-
-    norms: dict[str, NonNegative]
-    differences: tuple[str, ...] = ()
-    delta_norm: NonNegative
-    dimension: Annotated[int, Field(gt=0)]
-
-    def largest(self, count: int = 5) -> tuple[tuple[str, float], ...]:
-        """Return the tensors that moved most, each with its share of the squared distance."""
-        longest = max(self.norms.values(), default=0.0)  # in units of it no square underflows to nothing or overflows
-        squares = {name: (norm / longest) ** 2 for name, norm in self.norms.items() if norm > 0}
-        whole = sum(squares.values())
-        moved = sorted(squares.items(), key=lambda entry: (-entry[1], entry[0]))[:count]
-        return tuple((name, square / whole) for name, square in moved)
 
 
 class DistanceEvidence(Record):
@@ -443,9 +422,12 @@ class DistanceEvidence(Record):
         """Return the recorded draws."""
         return (self.draws.run("evidence.draws", subject),)
 
-    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
-        """Return what disagrees with the rest of the record."""
-        lines = []
+    def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
+        """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
+        benchmark, lines = subject.benchmark, crosschecks.of_law("evidence.draws.law", self.draws.law, subject)
+        lines += crosschecks.of_displacement("evidence.displacement", self.displacement, self.draws.law, subject)
+        if whole:
+            lines += crosschecks.of_companions("evidence.displacement", self.displacement.differences, subject)
         if self.draws.alpha != alpha:
             lines.append(f"alpha: recorded {alpha!r}, the draws declared {self.draws.alpha!r}")
         if self.draws.design == "pairs" and benchmark.graded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from certify.evidence import crosschecks
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Deciding,
@@ -153,7 +154,10 @@ class PointEvidence(Record):
         """Return the recorded draws: none."""
         return ()
 
-    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
-        """Return what disagrees with the rest of the record; ``ordered`` where its version fixes the items' order."""
-        lines = unlike_benchmark(benchmark, [self.scores.m], self.scores.graded)
-        return lines + (unlike_order(benchmark, "evidence.scores", self.scores.order) if ordered else [])
+    def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
+        """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
+        lines = unlike_benchmark(subject.benchmark, [self.scores.m], self.scores.graded)
+        if whole:
+            lines += unlike_order(subject.benchmark, "evidence.scores", self.scores.order)
+            lines += crosschecks.of_companions("evidence", self.differences, subject)
+        return lines

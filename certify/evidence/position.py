@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from certify.evidence.distance import Displacement
+from certify.evidence import crosschecks
+from certify.evidence.displacement import Displacement
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import (
     NO_INTERVAL,
@@ -155,10 +156,14 @@ class Basin(Record):
             for i, level in enumerate(self.levels)
         )  # fmt: skip
 
-    def contradictions(self, where: str, benchmark: BenchmarkIdentity, ordered: bool) -> list[str]:
-        """Return what disagrees with the benchmark that it is said to be of."""
-        lines = unlike_benchmark(benchmark, [len(self.base)], self.graded)
-        return lines + (unlike_order(benchmark, where, self.order) if ordered else [])
+    def contradictions(self, where: str, subject: Subject, whole: bool) -> list[str]:
+        """Return what disagrees with the base and the benchmark that it is said to be of."""
+        lines = unlike_benchmark(subject.benchmark, [len(self.base)], self.graded)
+        lines += unlike_order(subject.benchmark, where, self.order) if whole else []
+        for i, level in enumerate(self.levels):
+            lines += crosschecks.of_level(f"{where}.levels.{i}", level.sigma, level.law)
+            lines += crosschecks.of_law(f"{where}.levels.{i}.law", level.law, subject)
+        return lines
 
     @property
     def base_score(self) -> float:
@@ -398,10 +403,18 @@ class PositionEvidence(Record):
         """Return the recorded draws, those of the basin."""
         return self.basin.runs("evidence.basin", subject)
 
-    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
-        """Return what disagrees with the rest of the record."""
-        lines = self.basin.contradictions("evidence.basin", benchmark, ordered)
-        return lines + unlike_benchmark(benchmark, [len(p.scores) for p in self.points], benchmark.graded)
+    def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
+        """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
+        benchmark, law = subject.benchmark, self.basin.levels[0].law
+        lines = self.basin.contradictions("evidence.basin", subject, whole)
+        lines += unlike_benchmark(benchmark, [len(p.scores) for p in self.points], benchmark.graded)
+        found = tuple(p.fraction for p in self.points)
+        if found != FRACTIONS:
+            lines.append(f"evidence.points: at the fractions {found}, the rule is {FRACTIONS}")
+        lines += crosschecks.of_displacement("evidence.displacement", self.displacement, law, subject)
+        if whole:
+            lines += crosschecks.of_companions("evidence.displacement", self.displacement.differences, subject)
+        return lines
 
 
 def _worst(requirement: Requirement, points: list[Interval]) -> Interval:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from certify.errors import InvalidPlan
+from certify.evidence import crosschecks
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import Deciding, Interval, Shown, Verdict, no_less_than, no_more_than, percent
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, kept
@@ -309,9 +310,14 @@ class SequentialEvidence(Record):
             ),
         )
 
-    def contradictions(self, benchmark: BenchmarkIdentity, requirement: ScoreRequirement) -> list[str]:
-        """Return what disagrees with the rest of the record."""
-        lines, base, p0 = list[str](), requirement.base, self.plan.p0
+    def contradictions(self, subject: Subject, requirement: ScoreRequirement, whole: bool) -> list[str]:
+        """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
+        benchmark, base, p0 = subject.benchmark, requirement.base, self.plan.p0
+        lines = crosschecks.of_law("evidence.law", self.law, subject)
+        if whole:
+            lines += crosschecks.of_companions("evidence", self.differences, subject)
+        if len(self.outcomes) > self.plan.cap:
+            lines.append(f"evidence: {len(self.outcomes)} trials, the plan's cap is {self.plan.cap}")
         if base is not None and len(base) != benchmark.items:
             lines.append(f"requirement.base: {len(base)} scores, the benchmark has {benchmark.items} items")
         if benchmark.graded:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from certify.evidence import crosschecks
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Deciding,
@@ -233,9 +234,15 @@ class SmoothedEvidence(Record):
             RecordedRun.of("evidence", "smoothed", subject, self.law, self.n, self.seed, self.engine, self.base.scores),
         )
 
-    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
-        """Return what disagrees with the rest of the record: nothing can."""
-        return []
+    def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
+        """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
+        items, graded = subject.benchmark.items, subject.benchmark.graded
+        lines = crosschecks.of_law("evidence.law", self.law, subject)
+        lines += crosschecks.of_mean("evidence.base_unnoised", self.base_unnoised, items, graded)
+        lines += crosschecks.of_mean("evidence.checkpoint_unnoised", self.checkpoint_unnoised, items, graded)
+        if whole:
+            lines += crosschecks.of_companions("evidence", self.differences, subject)
+        return lines
 
 
 def mean_of_draws(scores: Sequence[float], alpha: float, eta: float = 0.0) -> Interval:

@@ -7,11 +7,14 @@ evidence holds a checkpoint against.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence import crosschecks
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Interval,
@@ -289,9 +292,17 @@ class WidthEvidence(Record):
         whole = (draws.run(f"evidence.draws.{i}", subject) for i, draws in enumerate(self.draws))
         return (*self.basin.runs("evidence.basin", subject), *whole)
 
-    def contradictions(self, benchmark: BenchmarkIdentity, alpha: float, ordered: bool) -> list[str]:
-        """Return what disagrees with the rest of the record."""
-        return self.basin.contradictions("evidence.basin", benchmark, ordered)
+    def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
+        """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
+        lines = self.basin.contradictions("evidence.basin", subject, whole)
+        for i, draws in enumerate(self.draws):
+            lines += crosschecks.of_base_score(f"evidence.draws.{i}", draws.base_score, self.base_score)
+            if draws.alpha != alpha:
+                lines.append(f"alpha: recorded {alpha!r}, evidence.draws.{i} declared {draws.alpha!r}")
+        for i, place in enumerate(self.places):
+            where, about = f"evidence.places.{i}.displacement", replace(subject, checkpoint=place.checkpoint)
+            lines += crosschecks.of_displacement(where, place.displacement, self.basin.levels[0].law, about)
+        return lines
 
 
 def _placed(place: Place, width: float | None) -> PlaceJudgement:

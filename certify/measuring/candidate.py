@@ -22,7 +22,8 @@ from certify.evidence import (
     SegmentPoint,
     SmoothedEvidence,
 )
-from certify.evidence.distance import Displacement, best_rung
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import best_rung
 from certify.evidence.paired_items import Items, ItemScores, PairedScores
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement

@@ -16,7 +16,8 @@ from certify.evidence import (
     SegmentPoint,
     SmoothedEvidence,
 )
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
 from certify.evidence.position import FRACTIONS, Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
@@ -25,6 +26,7 @@ from certify.records import (
     Environment,
     ExplicitIdentity,
     ModelIdentity,
+    NoiseLaw,
     SubspaceNoise,
     WeightNoise,
     derive_seed,
@@ -44,7 +46,7 @@ ENGINE = ExplicitIdentity(device="cpu", tokens_per_batch=1024)
 
 OFTEN = st.booleans()
 FEW = st.integers(0, 3)
-LOW, HIGH, UNIT = st.floats(0.0, 0.5), st.floats(0.5, 1.0), st.floats(0.0, 1.0)
+LOW, HIGH = st.floats(0.0, 0.5), st.floats(0.5, 1.0)
 NORM = st.just(0.0) | st.floats(1e-6, 100.0)
 FACTORS = st.lists(st.integers(1, 100), min_size=1, max_size=3, unique=True)
 DIFFERENCES = st.sampled_from(((), (), (), ("tokenizer differs",)))
@@ -66,6 +68,7 @@ def certificates(
     :func:`certify.differences` finds nothing in it.
     """
     base, checkpoint = draw(MODEL), draw(MODEL)
+    checkpoint = checkpoint.model_copy(update={"companions": base.companions, "dtypes": base.dtypes})
     benchmark = draw(benchmark_identities(min_items=min_items, max_items=max_items))
     alpha = draw(ALPHA)
     make: dict[str, Callable[[], Evidence]] = {
@@ -75,6 +78,7 @@ def certificates(
         "distance": lambda: _distance(draw, base, benchmark, alpha, max_draws),
     }
     evidence = make[draw(st.sampled_from(list(kinds)))]()
+    base, checkpoint = _apart(base, checkpoint, evidence)
     return Certificate.make(
         base=base,
         checkpoint=checkpoint,
@@ -91,8 +95,29 @@ def measurements(draw: st.DrawFn, *, min_items: int = 1, max_items: int = 100, m
     """Return a measurement of a base: its basin, and draws of one or two noise laws."""
     base, benchmark = draw(MODEL), draw(benchmark_identities(min_items=min_items, max_items=max_items))
     alpha, basin = draw(ALPHA), _basin(draw, base, benchmark)
-    draws = tuple(_draws(draw, base, benchmark, alpha, max_draws, basin.base) for _ in range(draw(st.integers(1, 2))))
+    level = basin.levels[0].law
+    laws = [level if isinstance(law, WeightNoise) else law for law in draw(st.lists(LAW, min_size=1, max_size=2))]
+    draws = tuple(_draws(draw, base, benchmark, alpha, max_draws, basin.base, law) for law in laws)
+    size = sum(level.sizes.values()) if isinstance(level, WeightNoise) else base.parameters
+    base = base.model_copy(update={"parameters": size})
     return Measurement.seal(base=base, benchmark=benchmark, basin=basin, draws=draws, environment=ENVIRONMENT)
+
+
+def _apart(
+    base: ModelIdentity, checkpoint: ModelIdentity, evidence: Evidence
+) -> tuple[ModelIdentity, ModelIdentity]:
+    """Return both models with the size that the evidence speaks of, and other weights only where it says so."""
+    if isinstance(evidence, PointEvidence):
+        return base, checkpoint
+    if isinstance(evidence, SmoothedEvidence):
+        sizes = evidence.law.sizes.values() if isinstance(evidence.law, WeightNoise) else ()
+        size = sum(sizes) or base.parameters
+    else:
+        size = evidence.displacement.dimension
+        other = f"sha256:{'0' if base.weights[7] != '0' else '1'}{base.weights[8:]}"
+        weights = other if evidence.displacement.delta_norm > 0 else base.weights
+        checkpoint = checkpoint.model_copy(update={"weights": weights})
+    return tuple(each.model_copy(update={"parameters": size}) for each in (base, checkpoint))  # type: ignore[return-value]
 
 
 def _mostly(draw: st.DrawFn, largest: int) -> int:
@@ -139,13 +164,13 @@ def _basin(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, *
     laws = [law.model_copy(update={"sigma": {name: f * s for name, s in law.sigma.items()}}) for f in factors]
     levels = tuple(
         BasinLevel(
-            sigma=float(factor),
+            sigma=max(scaled.sigma.values()),
             law=scaled,
             engine=ENGINE,
             seed=derive_seed("basin", scaled, benchmark, base, n=benchmark.items),
             scores=_scores(draw, benchmark, good=good),
         )
-        for factor, scaled in zip(factors, laws, strict=True)
+        for scaled in laws
     )
     return Basin(
         graded=benchmark.graded,
@@ -160,7 +185,8 @@ def _displacement(draw: st.DrawFn, law: WeightNoise | SubspaceNoise) -> Displace
     norms = {name: draw(NORM) for name in names}
     different = draw(DIFFERENCES)
     norm = sum(x * x for x in norms.values()) ** 0.5
-    return Displacement(norms=norms, differences=different, delta_norm=norm, dimension=max(1, law.dimension))
+    size = law.dimension if isinstance(law, SubspaceNoise) else sum(law.sizes.values())
+    return Displacement(norms=norms, differences=different, delta_norm=norm, dimension=max(1, size))
 
 
 def _position(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity) -> PositionEvidence:
@@ -182,8 +208,8 @@ def _smoothed(
         seed=derive_seed("smoothed", law, benchmark, base, checkpoint=checkpoint, n=n),
         base=of_base,
         checkpoint=of_checkpoint,
-        base_unnoised=draw(UNIT),
-        checkpoint_unnoised=draw(UNIT),
+        base_unnoised=_mostly(draw, benchmark.items) / benchmark.items,
+        checkpoint_unnoised=_mostly(draw, benchmark.items) / benchmark.items,
     )
 
 
@@ -194,8 +220,9 @@ def _draws(
     alpha: float,
     max_draws: int,
     scores: ItemScores,
+    law: NoiseLaw,
 ) -> BaseDraws:
-    law, n = draw(LAW), _mostly(draw, max_draws - 1) + 1
+    n = _mostly(draw, max_draws - 1) + 1
     return BaseDraws(
         law=law,
         engine=ENGINE,
@@ -209,5 +236,5 @@ def _draws(
 def _distance(
     draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, alpha: float, max_draws: int
 ) -> DistanceEvidence:
-    draws = _draws(draw, base, benchmark, alpha, max_draws, _scores(draw, benchmark))
+    draws = _draws(draw, base, benchmark, alpha, max_draws, _scores(draw, benchmark), draw(LAW))
     return DistanceEvidence(items=_items(draw), draws=draws, displacement=_displacement(draw, draws.law))

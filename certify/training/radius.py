@@ -8,7 +8,8 @@ from certify.certificate import Measurement
 from certify.checkpoints import Checkpoint
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import DistanceEvidence, Requirement, Verdict
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.noise import Subspace
 from certify.records import BenchmarkIdentity, ModelIdentity, NoiseLaw, SubspaceNoise, WeightNoise, identity_key
 

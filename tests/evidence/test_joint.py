@@ -12,7 +12,7 @@ from scipy.stats import binom
 from test_verdicts import DROP, ENGINE, RETENTION, SEED, TestDistance, bench, law, point
 
 from certify.evidence import PositionEvidence, Requirement, SegmentPoint, SmoothedEvidence, Verdict
-from certify.evidence.distance import Displacement
+from certify.evidence.displacement import Displacement
 from certify.evidence.paired_items import PairedScores
 from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin, BasinLevel

@@ -6,7 +6,8 @@ import pytest
 
 from certify.certificate import Measurement
 from certify.evidence import BasinLevel, DistanceEvidence, Requirement, Verdict
-from certify.evidence.distance import BaseDraws, Displacement, best_rung
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws, best_rung
 from certify.evidence.judgement import down, up
 from certify.evidence.position import Basin
 from certify.evidence.smoothed import DrawScores

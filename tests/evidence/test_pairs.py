@@ -10,7 +10,8 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from certify.evidence import BasinLevel, DistanceEvidence, PositionEvidence, Requirement, SegmentPoint, Verdict
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.engines import UNROUNDED_LIMIT
 from certify.evidence.feasibility import infeasible, largest_distance, smallest_n
 from certify.evidence.position import Basin, OpenScores

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from certify.evidence import PointEvidence, PositionEvidence, Requirement, SegmentPoint, SmoothedEvidence, Verdict
-from certify.evidence.distance import Displacement
+from certify.evidence.displacement import Displacement
 from certify.evidence.paired_items import Items, PairedScores
 from certify.evidence.position import Basin, BasinLevel, OpenScores
 from certify.evidence.smoothed import DrawScores

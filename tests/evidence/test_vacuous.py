@@ -16,7 +16,8 @@ from certify.evidence import (
     SmoothedEvidence,
     Verdict,
 )
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.paired_items import PairedScores
 from certify.evidence.position import Basin
 from certify.evidence.smoothed import DrawScores

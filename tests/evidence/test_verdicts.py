@@ -21,7 +21,8 @@ from certify.evidence import (
     alpha_of,
     requirement_of,
 )
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.feasibility import infeasible, require_feasible
 from certify.evidence.judgement import Interval, interval_in_unit
 from certify.evidence.paired_items import FIXED_PREMISE, PairedScores

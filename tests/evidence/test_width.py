@@ -12,7 +12,8 @@ from scipy.stats import binom, chi2
 from torch import nn
 
 from certify.evidence import BasinLevel, PositionEvidence, Requirement, SegmentPoint, Verdict
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.position import PILOT_LIMIT, Basin, level_text
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.width import GEOMETRY, Place, WidthEvidence

@@ -22,7 +22,8 @@ from torch import nn
 
 from certify.checkpoints import Checkpoint, load_model, open_checkpoint
 from certify.evidence import DistanceEvidence
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.smoothed import DrawScores
 from certify.measuring import subspace_law
 from certify.measuring.run import Run

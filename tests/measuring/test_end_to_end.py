@@ -17,7 +17,8 @@ from scipy.stats import binom
 from torch import nn
 
 from certify.evidence import DistanceEvidence, SmoothedEvidence
-from certify.evidence.distance import BaseDraws, Displacement
+from certify.evidence.displacement import Displacement
+from certify.evidence.distance import BaseDraws
 from certify.evidence.smoothed import DrawScores
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, one_item_each

@@ -95,6 +95,7 @@ def test_basin_knows_its_models(measured):
     test = """
 def test_names(basin, basin_base, basin_checkpoint):
     assert (basin.base, basin.checkpoint) == (basin_base, basin_checkpoint)
+    assert basin.checkpoint in basin
 """
     measured.run("same", test=test).assert_outcomes(passed=1)
 

@@ -78,7 +78,7 @@ pytestmark = pytest.mark.basin(max_drop=0.2, confidence=0.8)
 
 @pytest.mark.basin(min_retention=0.5)
 def test_kept(basin_bound):
-    assert basin_bound.unit == "retention" and basin_bound.required == 0.5
+    assert basin_bound >= 0.5 and basin_bound.unit == "retention" and basin_bound.required == 0.5
     assert basin_bound.certificate.alpha == 0.2
 """
     project.run("same", test=test).assert_outcomes(passed=1)

@@ -14,6 +14,7 @@ import pytest
 @pytest.mark.basin({})
 def test_kept(basin_bound):
     print("GATE", basin_bound.gate.describe())
+    assert basin_bound.verdict
 """
 
 
@@ -68,7 +69,7 @@ def test_origins_are_shown_with_v(project):
 def test_every_option_has_help_and_an_ini_form(project):
     """`--help` lists each option and each ini key."""
     text = project.pytester.runpytest_inprocess("--help").stdout.str()
-    assert len(OPTIONS) == 30
+    assert len(OPTIONS) == 31
     for option in OPTIONS:
         assert re.search(rf"^  {option.flag}[=\s]", text, re.MULTILINE)
         assert f"\n  {option.dest} (" in text
@@ -175,6 +176,7 @@ import pytest
 
 @pytest.mark.basin(evidence="smoothed", draws=60, max_drop=0.3)
 def test_kept(basin_bound):
+    assert basin_bound <= basin_bound.required
     assert basin_bound.certificate.evidence.seed.user_seed == 11
 """
     project.run("same", "--basin-seed=11", test=test).assert_outcomes(passed=1)

@@ -61,7 +61,7 @@ def test_json_holds_every_field_of_every_gate() -> None:
     value = json.loads(render_json(ROWS, CONTEXT))
     assert (value["schema"], value["version"]) == ("pytest-basin/report", 1)
     assert value["verdict"] == "refuted"
-    assert value["counts"] == {"refuted": 2, "undecided": 3, "certified": 2}
+    assert value["counts"] == {"error": 0, "refuted": 2, "undecided": 3, "certified": 2}
     for given_, written in zip(ROWS, value["gates"], strict=True):
         assert {name: written[name] for name in given_} == given_
     assert {name: value["context"][name] for name in CONTEXT} == CONTEXT

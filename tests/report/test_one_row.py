@@ -11,7 +11,7 @@ from world import World
 
 from certify.certificate import Certificate
 from certify.evidence import KINDS, PositionEvidence, Requirement, Verdict
-from certify.evidence.distance import Displacement
+from certify.evidence.displacement import Displacement
 from certify.evidence.judgement import up
 from certify.report.page import Row
 from certify.report.render import render_html, render_markdown

@@ -12,7 +12,7 @@ import torch
 from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.checkpoints.files import COORDINATES, SINGLE
 from certify.errors import CheckpointError
-from certify.evidence.distance import Displacement
+from certify.evidence.displacement import Displacement
 from certify.noise.subspace.map import Subspace
 from certify.records import canonical_json
 
