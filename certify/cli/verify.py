@@ -15,6 +15,7 @@ from certify.errors import ActivationRefused, CertificateMismatch, InvalidPlan
 
 if TYPE_CHECKING:
     from certify.certificate import AnyDocument
+    from certify.measuring import Base
 
 ONLY_WEIGHTS = (
     "Of the named folders only the weights were compared: version 1 recorded the bytes of the other files, not what "
@@ -91,15 +92,26 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
 
 def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: Beside) -> tuple[list[str], list[str]]:
     """Return what a replay and an audit contradict, and what to say if they contradict nothing."""
+    from certify.certificate import Certificate
     from certify.measuring import Base
-    from certify.measuring.replay import audit, audit_lines, replay
+    from certify.measuring.replay import audit, audit_lines, repeat, replay
     from certify.noise import open_subspace
 
     base, lines, said = Base.open(weights, benchmark), list[str](), list[str]()
+    subspaces = [open_subspace(path) for path in beside.subspace or ()]
+    lines += _asked_otherwise(document, base)
     try:
-        if beside.replay:
-            lines += replay(document, base, beside.replay, [open_subspace(path) for path in beside.subspace or ()])
-            said.append(f"Drawn again, {beside.replay} of each run: the same scores.")
+        if beside.replay and not lines:
+            where = "the checkpoint" if weights == beside.checkpoint else "the base"
+            lines += replay(document, base, beside.replay, subspaces)
+            said.append(f"Repeated at {where}, with the same scores: {_repeated(document, beside.replay)}.")
+            if isinstance(document, Certificate) and beside.checkpoint is not None:
+                differing, words = repeat(document, base, beside.checkpoint, beside.replay, subspaces)
+                lines += differing
+                said.append(f"Repeated at the checkpoint, with the same result: {', '.join(words)}.")
+            elif isinstance(document, Certificate):
+                said.append("On trust: everything at the checkpoint; name it with --checkpoint to repeat that, too.")
+            said.append("On trust: all other draws, and who ran this when and with which versions.")
         if beside.audit:
             found = list(audit_lines(audit(document, base, beside.audit), beside.audit))
             lines += [line for line, passed in found if not passed]
@@ -107,6 +119,24 @@ def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: 
     except ActivationRefused as refusal:
         lines.append(f"the recorded engine cannot have drawn this: {refusal}")
     return lines, said
+
+
+def _asked_otherwise(document: AnyDocument, base: Base) -> list[str]:
+    """Return what the record says of how the items are asked that the named files do not; their name may be another."""
+    recorded, found = document.benchmark.model_dump(), base.scorer.identity.model_dump()
+    compared = ("items", "graded", "chance", *(("scoring", "tokens") if document.version > 1 else ()))
+    return [
+        f"benchmark.{name}: recorded {recorded[name]!r}, the named files give {found[name]!r}"
+        for name in compared
+        if recorded[name] != found[name]
+    ]
+
+
+def _repeated(document: AnyDocument, draws: int) -> str:
+    """Say what a replay draws and scores again."""
+    parts = [] if document.unnoised is None else ["every item without noise"]
+    parts += [f"{min(draws, len(run.scores))} of {len(run.scores)} draws of {run.where}" for run in document.runs]
+    return ", ".join(parts) or "nothing, since the record holds no run of draws there"
 
 
 def _hashes(document: AnyDocument, beside: Beside) -> list[str]:

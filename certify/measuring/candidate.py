@@ -115,15 +115,19 @@ class Candidate:
     def position(self, measurement: Measurement, items: Items = "population") -> PositionEvidence:
         """Score every item at four points of the segment from the base to the checkpoint."""
         self._same_tokenizer("position")
-        displacement = self._moved
+        return PositionEvidence(
+            items=items, basin=measurement.basin, points=self.segment(), displacement=self.displacement()
+        )
+
+    def segment(self) -> tuple[SegmentPoint, ...]:
+        """Score every item at the points of the segment that the rule names, the checkpoint itself last."""
         theirs = {name: p.data for name, p in self.model.named_parameters()}
         with Walk(self.base.model, Span(theirs, towards(theirs))) as walk:
             between = [item_scores(walk.at((f,)), self.base.scorer) for f in FRACTIONS if f < 1.0]
-        points = tuple(
+        return tuple(
             SegmentPoint(fraction=f, scores=scores)
             for f, scores in zip(FRACTIONS, [*between, self.scores], strict=True)
         )
-        return PositionEvidence(items=items, basin=measurement.basin, points=points, displacement=displacement)
 
     def smoothed(
         self, law: NoiseLaw, n: int, *, subspace: Subspace | None = None, user_seed: int = 0, run: Run | None = None
@@ -176,7 +180,6 @@ class Candidate:
     ) -> AbstractContextManager[GateTrials]:
         """Return what scores a gate's trials. A refusal spends no draw of it, so the explicit engine may take over."""
         if choice.engine == "activation":
-
             try:
                 return nullcontext(shown_trials(gate, self._pairs(gate.law, gate.trials.seed, choice.tokens_per_batch)))
             except ActivationRefused as refusal:
@@ -211,13 +214,18 @@ class Candidate:
         kinds = {d.law.kind for d in measurement.draws}
         kind = "subspace" if "subspace" in kinds and (carries or "weights" not in kinds) else "weights"
         rungs = [
-            DistanceEvidence(items=items, draws=draws, displacement=self._displacement(draws.law, subspaces))
+            DistanceEvidence(items=items, draws=draws, displacement=self.displacement(draws.law, subspaces))
             for draws in measurement.draws
             if draws.law.kind == kind
         ]
         return best_rung(rungs, measurement.benchmark, requirement, alpha)
 
-    def _displacement(self, law: NoiseLaw, subspaces: Sequence[Subspace]) -> Displacement:
+    def displacement(self, law: NoiseLaw | None = None, subspaces: Sequence[Subspace] = ()) -> Displacement:
+        """Return where the checkpoint lies, in the coordinates of ``law`` (those of the weights unless given).
+
+        Raises:
+            InvalidPlan: the law is of a subspace that is not among ``subspaces``.
+        """
         if not isinstance(law, SubspaceNoise):
             return self._moved
         own = [s for s in subspaces if s.digest == law.basis]

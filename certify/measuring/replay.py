@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.certificate import AnyDocument
+from certify.certificate import AnyDocument, Certificate
+from certify.checkpoints import open_checkpoint
 from certify.errors import InvalidPlan
+from certify.evidence import PointEvidence, PositionEvidence, SmoothedEvidence
+from certify.evidence.displacement import Displacement
+from certify.evidence.paired_items import ItemScores
 from certify.evidence.trials import RecordedRun
 from certify.measuring.base import Base
+from certify.measuring.candidate import Candidate
 from certify.measuring.item_trials import open_in_activation_space
 from certify.measuring.run import Run
-from certify.measuring.scores import all_items, checked, item_scores
+from certify.measuring.scores import all_items, checked, item_scores, mean
 from certify.noise import Subspace, noised
 from certify.records import ActivationIdentity
 
@@ -44,6 +50,66 @@ def replay(document: AnyDocument, base: Base, draws: int, subspaces: Sequence[Su
             recorded = stored.scores[i]
             lines.append(f"replay: {stored.where}, draw {i}: recorded {recorded}, drawn again {fresh_score}")
     return lines
+
+
+def repeat(
+    certificate: Certificate, base: Base, checkpoint: Path, draws: int, subspaces: Sequence[Subspace] = ()
+) -> tuple[list[str], list[str]]:
+    """Repeat what a certificate says was found at its checkpoint; return what differs, and what was repeated, in words.
+
+    Point: every item. Position: every item at every point of the segment, and the displacement. Smoothed: ``draws`` of
+    the paired draws. Distance: the displacement, streamed from both sets of weights.
+    """
+    candidate, evidence = Candidate(base, open_checkpoint(checkpoint)), certificate.evidence
+    if isinstance(evidence, PointEvidence):
+        lines = _scored_again("the checkpoint", evidence.scores.checkpoint, candidate.scores)
+        return lines, ["the checkpoint on every item"]
+    if isinstance(evidence, PositionEvidence):
+        lines = _moved_again(evidence.displacement, candidate.displacement())
+        for recorded, fresh in zip(evidence.points, candidate.segment(), strict=True):
+            lines += _scored_again(f"the point {recorded.fraction:g}", recorded.scores, fresh.scores)
+        return lines, ["every point of the segment on every item", "the distance of the weights"]
+    if isinstance(evidence, SmoothedEvidence):
+        lines = list(_drawn_there(evidence, candidate, spread(evidence.n, draws)))
+        for name, old, model in (("base", evidence.base_unnoised, base.scores),
+                                 ("checkpoint", evidence.checkpoint_unnoised, candidate.scores)):  # fmt: skip
+            if mean(model) != old:
+                lines.append(f"replay: evidence.{name}_unnoised: recorded {old}, now {mean(model)}")
+        return lines, [f"{min(draws, evidence.n)} of {evidence.n} draws", "both scores without noise"]
+    return (
+        _moved_again(evidence.displacement, candidate.displacement(evidence.draws.law, subspaces)),
+        ["the distance of the weights"],
+    )
+
+
+def _scored_again(where: str, recorded: ItemScores, fresh: ItemScores) -> list[str]:
+    changed = sum(a != b for a, b in zip(recorded, fresh, strict=True))
+    return [f"replay: {changed} of {len(fresh)} item scores of {where} differ"] if changed else []
+
+
+def _moved_again(recorded: Displacement, fresh: Displacement) -> list[str]:
+    """Compare two displacements; sums of squares may differ in the last digits between machines, and no more."""
+    pairs: dict[str, tuple[float | None, float]] = {"delta_norm": (recorded.delta_norm, fresh.delta_norm)}
+    pairs |= {f"norms.{name}": (recorded.norms.get(name), norm) for name, norm in fresh.norms.items()}
+    lines = [
+        f"replay: evidence.displacement.{name}: recorded {old!r}, now {new!r}"
+        for name, (old, new) in pairs.items()
+        if old is None or not math.isclose(old, new, rel_tol=1e-8)
+    ]
+    if recorded.differences != fresh.differences:
+        lines.append(
+            f"replay: evidence.displacement.differences: recorded {list(recorded.differences)}, now "
+            f"{list(fresh.differences)}"
+        )
+    return lines
+
+
+def _drawn_there(evidence: SmoothedEvidence, candidate: Candidate, draws: Sequence[int]) -> Iterator[str]:
+    with noised(candidate.model, evidence.law, evidence.seed) as engine:
+        for i in draws:
+            fresh = all_items(engine, candidate.base.scorer, [i], Run(), "", {}).scores[0]
+            if fresh != (old := evidence.checkpoint.scores[i]):
+                yield f"replay: draw {i} at the checkpoint: recorded {old}, drawn again {fresh}"
 
 
 def audit(document: AnyDocument, base: Base, draws: int) -> dict[str, Audit]:

@@ -79,7 +79,7 @@ def test_it_verifies_and_a_forged_width_does_not(folder, monkeypatch, capsys, re
     """Every claim is recomputed, seeds included; draws are drawn again when asked for."""
     files = ("--base", "base", "--benchmark", "own.jsonl", "--replay", "2")
     assert certify(monkeypatch, folder, "verify", "b.json", *files) == 0
-    assert "Drawn again, 2 of each run: the same scores" in capsys.readouterr().out
+    assert "Repeated at the base, with the same scores: every item without noise, 2 of " in capsys.readouterr().out
     value = json.loads((folder / "b.json").read_text())
     value["judgement"]["sigma_star"] = 2.0
     value["evidence"]["draws"][0]["seed"]["value"] = "0" * 64

@@ -128,7 +128,7 @@ def test_verify_draws_again_what_it_is_asked_to(folder, monkeypatch, capsys, mea
     """With the weights at hand, stored draws are drawn again; invented scores with fitting digests are found."""
     files = ("--base", "base", "--benchmark", "own.jsonl", "--replay", "3")
     assert certify(monkeypatch, folder, "verify", measured, *files) == 0
-    assert "Drawn again, 3 of each run: the same scores" in capsys.readouterr().out
+    assert "Repeated at the base, with the same scores: every item without noise, 3 of " in capsys.readouterr().out
     value = json.loads((folder / measured).read_text())
     value["draws"][0]["draws"]["scores"] = [0.5] * 101
     del value["digest"]

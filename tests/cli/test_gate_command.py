@@ -166,7 +166,7 @@ def test_its_draws_can_be_drawn_again_at_the_checkpoint(certify, engine: str) ->
     again = ("verify", f"{engine}.json", "--replay", "200")
     code, out, _ = certify(*again, "--checkpoint", "same", "--benchmark", "own.jsonl")
     assert code == 0
-    assert "Drawn again, 200 of each run: the same scores." in out
+    assert "Repeated at the checkpoint, with the same scores: " in out
     code, _, err = certify(*again, "--base", "same", "--benchmark", "own.jsonl")
     assert code == 2
     assert "--replay needs the weights and the items: name --checkpoint and --benchmark" in err

@@ -67,7 +67,7 @@ def test_draws_of_a_file_are_drawn_again_and_audited(folder, monkeypatch, capsys
     """Each run is named with its difference and the limit."""
     assert certify(monkeypatch, folder, "verify", measured, *WITH_BASE, "--replay", "30", "--audit", "2") == 0
     out = capsys.readouterr().out
-    assert "Drawn again, 30 of each run: the same scores." in out
+    assert "Repeated at the base, with the same scores: every item without noise, 30 of " in out
     assert out.count("2 draws as ordinary models: logits differ by at most") == 3
 
 
