@@ -108,5 +108,3 @@ def _refuse_offloaded(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
             f"{checkpoint.path}: {len(outside)} tensors do not fit into memory and would be read from disk in every "
             f"forward pass, e.g. {outside[0]!r}: noise needs them in memory; use more or larger devices"
         )
-
-
