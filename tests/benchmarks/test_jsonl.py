@@ -57,7 +57,7 @@ def test_the_digest_covers_items_and_settings(tmp_path: Path) -> None:
         ([{"prompt": "x"}], r"b\.jsonl:1: target: Field required"),
         ([{"prompt": "", "target": "2"}], r":1: prompt: String should have at least 1 character, got ''"),
         (['{"prompt": "1+1=", "target": "2", "target": "3"}'], r":1: not JSON \(the key 'target' is there twice\)"),
-        (['{"prompt": "1+1=", "target": "2", "id": NaN}'], r":1: not JSON \(NaN is no JSON number\)"),
+        (['{"prompt": "1+1=", "target": "2", "id": NaN}'], r":1: not JSON \(NaN is no finite number"),
         (["[" * 100_000], r":1: not JSON \("),
         ([{**EXACT, "id": 1.5}], r":1: id"),
         ([{**CHOICE, "answer": 2}], r":1: answer 2 is outside the 2 choices \(0 to 1\)"),
