@@ -28,9 +28,20 @@ def test_the_accelerator_benchmark_times_both_engines() -> None:
     import gpu
 
     rows = list(gpu.all_pairs(torch.device("cpu"), 2, **TINY))
-    assert [row["engine"] for row in rows].count("activation") == 3
+    assert [row["engine"] for row in rows].count("activation") == 2
     assert {row["dtype"] for row in rows} == {"torch.bfloat16", "torch.float32"}
     assert all(row["pairs_per_second"] > 0 for row in rows)
+
+
+def test_the_accelerator_benchmark_compares_bits_and_answers() -> None:
+    """With the processor in the place of the device: every sampler and dtype, one draw's digest, one benchmark."""
+    import gpu
+
+    here = torch.device("cpu:0")
+    bits = gpu.checked_bits(here)
+    assert bits["equal"] is True
+    assert len(bits["backends"]) == 6
+    assert gpu.demo_scores("addition", here)["answers_that_differ"] == 0
 
 
 def test_every_way_of_writing_weights_moves_all_of_them() -> None:
