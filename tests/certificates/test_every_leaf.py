@@ -166,18 +166,18 @@ def one_point(value: dict[str, Any]) -> None:
     value["evidence"]["points"][0]["fraction"] = 1e-9
 
 
-def more_parameters(value: dict[str, Any]) -> None:
-    """The base has another size than the law's tensors."""
-    value["base"]["parameters"] += 1
+def fewer_parameters(value: dict[str, Any]) -> None:
+    """The base is smaller than the law's tensors."""
+    value["base"]["parameters"] -= 1
 
 
 FORGERIES: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("distance", no_distance, "the norms of the tensors give 0.0"),
     ("distance", no_distance_at_all, "but the weights of base and checkpoint differ"),
-    ("distance", another_dimension, "displacement.dimension: recorded 7737600, base.parameters is 77376"),
+    ("distance", another_dimension, "displacement.dimension: recorded 7737600; the law names 77376 weights"),
     ("position", a_wider_level, "levels.4.sigma: recorded 0.18, the level's law has 0.09"),
     ("position", one_point, "evidence.points: at the fractions (1e-09,)"),
-    ("smoothed", more_parameters, "law.sizes: 77376 in all, base.parameters is 77377"),
+    ("smoothed", fewer_parameters, "law.sizes: 77376 in all, base.parameters is only 77375"),
 ]
 
 
@@ -195,3 +195,13 @@ def test_a_config_that_differs_must_be_said(tmp_path_factory: pytest.TempPathFac
     value["checkpoint"]["companions"]["config"] = "sha256:" + "1" * 64
     (line,) = differences(resealed(value))
     assert line.startswith("evidence.differences: names no difference of the config")
+
+
+def test_a_model_with_stored_buffers_is_no_forgery() -> None:
+    """They count in the base's parameters and in the digest of its weights, and in no law and no norm."""
+    value = certificate("distance")
+    value["base"]["parameters"] += 64
+    assert differences(resealed(value)) == []
+    no_distance_at_all(value)
+    value["evidence"]["displacement"]["differences"] = ["buffer model.mask differs"]
+    assert differences(resealed(value)) == []
