@@ -95,6 +95,6 @@ def oldest(session: nox.Session) -> None:
 
 
 def requirements(which: str) -> list[str]:
-    """Read off pyproject.toml, by the script that ``.ci/run`` uses."""
+    """Read off pyproject.toml."""
     lines: list[str] = runpy.run_path(str(ROOT / ".ci" / "pins.py"))[which]()
     return lines
