@@ -93,7 +93,7 @@ def table_of_floors(n=200, alpha=0.05):
 def best_of_checkpoints(count=20, m=1000, alpha=0.05, tau=0.05):
     """Twenty checkpoints, each exactly at a drop that just must not pass, tried on the same items until one passes.
 
-    Each loses 6 % of the items and gains 1 %; tried on one set of 1000 items. Right: attempt j at alpha / 2^j.
+    Each loses 6 % of the items and gains 1 %; tried on one set of 1000 items. Right: attempt j at alpha / (j (j + 1)).
     """
     rng = np.random.default_rng(5)
     upper = functools.cache(lambda lost, gained, level: statistics.drop_bounds(lost, gained, m, level).upper)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
+from typing import Any
 
 
 def main() -> None:
@@ -14,10 +16,19 @@ def main() -> None:
     """
     from certify.cli.app import app
     from certify.cli.exits import Exit, of_error
-    from certify.errors import CertifyError
+    from certify.errors import CertifyError, CertifyWarning
     from certify.text import shortened
 
     debug = "--debug" in sys.argv
+    foreign = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, CertifyWarning):
+            _say(f"certify: warning: {message}", debug=False)
+        else:
+            foreign(message, category, *where, **more)
+
+    warnings.showwarning = show
     sys.argv[:] = [word for word in sys.argv if word != "--debug"]
     try:
         app(prog_name="certify")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -33,9 +33,13 @@ from certify.records import (
     Environment,
     ModelIdentity,
     Record,
+    Seed,
     digest,
+    short_digest,
 )
+from certify.statistics import attempt_alpha
 from certify.text import shortened
+from certify.writing import write_whole
 
 Version = Literal[1, 2]
 VERSION: Version = 2
@@ -120,7 +124,8 @@ class Judged(Document):
     @classmethod
     def make(cls, *, evidence: Any, requirement: Any, benchmark: BenchmarkIdentity, **fields: Any) -> Self:
         """Judge the evidence and seal the result with everything it rests on."""
-        judgement = evidence.judge(benchmark, requirement, *([fields["alpha"]] if "alpha" in fields else []))
+        unjudged = cls.model_construct(evidence=evidence, requirement=requirement, benchmark=benchmark, **fields)
+        judgement = unjudged.judged_again()
         return cls.seal(evidence=evidence, requirement=requirement, benchmark=benchmark, judgement=judgement, **fields)
 
     def under(self, requirement: Any) -> Self:
@@ -130,8 +135,13 @@ class Judged(Document):
 
     def judged_again(self) -> Record:
         """Return the judgement that the recorded counts give now."""
-        judgement: Record = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)
-        return judgement
+        judgement = self._judged()
+        chosen = "".join(f" {sentence}" for sentence in _of_seeds([run.seed for run in self.runs]))
+        return judgement.model_copy(update={"claim": judgement.claim + chosen}) if chosen else judgement
+
+    def _judged(self) -> Judgement | GateJudgement | WidthJudgement:
+        judged: Judgement = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)
+        return judged
 
     def contradictions(self) -> list[str]:
         """Return one line for each thing that its parts say of each other and that is not so."""
@@ -146,8 +156,13 @@ class Judged(Document):
 
     @property
     def failure_probability(self) -> float:
-        """That of the claim; a gate's is its plan's."""
-        return float(getattr(self, "alpha"))  # noqa: B009  (declared by subclasses)
+        """That of the claim: the declared alpha, of which an attempt after the first gets its share.
+
+        All attempts together fail with probability at most 1.5 times the declared alpha: the first may spend all of
+        it, and those from the second on spend at most half of it again. A gate's is its plan's.
+        """
+        declared = float(getattr(self, "alpha"))  # noqa: B009  (declared by subclasses)
+        return charged_alpha(declared, max((run.seed.attempt for run in self.runs), default=0))
 
     @property
     def about(self) -> ModelIdentity | None:
@@ -166,8 +181,26 @@ class Judged(Document):
 
     @property
     def file_name(self) -> str:
-        """What its file is called: checkpoint (or base), benchmark and kind of evidence."""
-        return f"{(self.about or self.base).name}.{self.benchmark.name}.{self.evidence.kind}.json"
+        """What its file is called: checkpoint (or base) with eight digits of its digest, benchmark, kind of evidence.
+
+        Trainers call folders ``checkpoint-500`` again and again; the digits tell them apart.
+        """
+        model = self.about or self.base
+        return f"{model.name[:100]}-{short_digest(model)}.{self.benchmark.name[:100]}.{self.evidence.kind}.json"
+
+    def file_in(self, folder: Path) -> Path:
+        """Write it to ``folder`` under its name and return the path; nothing that lies there is replaced.
+
+        Another record of the same name keeps its file, and this one gets a number; the same record is written once.
+        """
+        text, name = self.to_text(), self.file_name.removesuffix(".json")
+        for number in count(1):
+            path = folder / (f"{name}.json" if number == 1 else f"{name}.{number}.json")
+            if not os.path.lexists(path):
+                return write_whole(path, text)
+            if path.is_file() and path.read_bytes() == text.encode():
+                return path
+        raise AssertionError("there is always another number")
 
     @property
     def unnoised(self) -> ItemScores | None:
@@ -180,6 +213,21 @@ class Judged(Document):
         """Every run of draws at the base; of a gate, at its checkpoint."""
         found: tuple[RecordedRun, ...] = self.evidence.runs(Subject(self.benchmark, self.base, self.about))
         return found
+
+
+def charged_alpha(alpha: float, attempt: int) -> float:
+    """Return what an attempt (counted from 0) may fail with: the first ``alpha``, later ones their share of it."""
+    return attempt_alpha(alpha, attempt + 1) if attempt else alpha
+
+
+def _of_seeds(seeds: Sequence[Seed]) -> Iterator[str]:
+    """Yield a sentence on each thing about ``seeds`` that is not the default, so that no claim is silent on it."""
+    chosen = sorted({seed.user_seed for seed in seeds if seed.user_seed})
+    if chosen:
+        yield f"Drawn from user seed {', '.join(map(str, chosen))}, not from the default 0."
+    if again := max((seed.attempt for seed in seeds), default=0):
+        j = again + 1
+        yield f"It is attempt {j} at this checkpoint, which has 1/{j * (j + 1)} of the alpha of a first."
 
 
 class Certificate(Judged):
@@ -217,8 +265,7 @@ class GateRecord(Judged):
         """That of a pass."""
         return self.evidence.plan.alpha
 
-    def judged_again(self) -> GateJudgement:
-        """Return what the plan decides on the recorded outcomes."""
+    def _judged(self) -> GateJudgement:
         return self.evidence.judge(self.benchmark, self.requirement)
 
     def contradictions(self) -> list[str]:
@@ -290,20 +337,3 @@ def read_measurement(path: str | Path) -> Measurement:
     if document.digest != document.own_digest():
         raise CertificateMismatch(f"{path}: its digest does not fit its content: the file was changed")
     return document
-
-
-def write_whole(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-    return path

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from certify.certificate import Certificate
-from certify.evidence import Evidence, Requirement, Verdict
+from certify.certificate import Certificate, charged_alpha
+from certify.evidence import Evidence, Requirement, SmoothedEvidence, Verdict
 from certify.records import BenchmarkIdentity
 from certify.statistics import holm
 
@@ -27,11 +27,14 @@ def p_value(evidence: Evidence, benchmark: BenchmarkIdentity, requirement: Requi
     while none of its stakes is capped (docs/theory.md, "Several gates").
 
     The judge itself is asked, at alphas between 1e-9 and 1/4 by bisection of ln alpha; certified at alpha if and
-    only if the value is at most alpha, up to a relative 1e-4 on the safe side.
+    only if the value is at most alpha, up to a relative 1e-4 on the safe side. An attempt after the first is asked at
+    its share of alpha.
     """
 
+    attempt = evidence.seed.attempt if isinstance(evidence, SmoothedEvidence) else 0
+
     def certified(alpha: float) -> bool:
-        return evidence.judge(benchmark, requirement, alpha).verdict is Verdict.CERTIFIED
+        return evidence.judge(benchmark, requirement, charged_alpha(alpha, attempt)).verdict is Verdict.CERTIFIED
 
     if not certified(LARGEST):
         return 1.0

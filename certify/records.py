@@ -222,8 +222,9 @@ def derive_seed(
     n: int | None = None,
     user_seed: int = 0,
     attempt: int = 0,
+    plan: Mapping[str, Any] | None = None,
 ) -> Seed:
-    """Return the seed of one piece of evidence: SHA-256 of everything that defines it."""
+    """Return the seed of one piece of evidence: SHA-256 of everything that defines it; ``plan``: that of a gate."""
     parts: Mapping[str, Any] = {
         "user_seed": user_seed,
         "kind": kind,
@@ -233,6 +234,7 @@ def derive_seed(
         "checkpoint": identity_key(checkpoint) if checkpoint else None,
         "n": n,
         "attempt": attempt,
+        **({} if plan is None else {"plan": plan}),
     }
     return Seed(user_seed=user_seed, attempt=attempt, value=digest(parts).removeprefix("sha256:"))
 
@@ -253,6 +255,11 @@ def identity_key(model: ModelIdentity) -> list[Any]:
     """Return the part of an identity that does not depend on what the folder is called, nor on how it is spelled."""
     key: list[Any] = [model.weights, model.companions]
     return key if model.computed_in is None else [*key, model.computed_in]
+
+
+def short_digest(model: ModelIdentity) -> str:
+    """Return the first eight digits of the weights' digest, which tell models of one name apart."""
+    return model.weights.removeprefix("sha256:")[:8]
 
 
 def same_model(found: ModelIdentity, recorded: ModelIdentity) -> bool:

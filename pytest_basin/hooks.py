@@ -182,7 +182,8 @@ class Hooks:
         verbosity = max(config.get_verbosity(), 0) if reports.asks_for_table(session) else config.get_verbosity()
         # Under xdist this process collects nothing, so what will be gated was not said before.
         context = context_lines(session, verbosity) if config.pluginmanager.hasplugin("dsession") else []
-        return [*context, *summary_lines(rows, verbosity), *together_lines(session, rows), *self.written]
+        together = together_lines(session, rows, [*self.crashed, *self.not_run])
+        return [*context, *summary_lines(rows, verbosity), *together, *self.written]
 
 
 def _refuse_skip(report: pytest.TestReport) -> None:

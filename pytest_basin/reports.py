@@ -45,7 +45,7 @@ def write(
             lines.append(f" {kind} report not written: {given or DESTINATIONS[kind]} is not set")
             continue
         try:
-            write_report(ReportType(kind), rows, {**context(session, rows), **missing}, place)
+            write_report(ReportType(kind), rows, {**context(session, rows, missing), **missing}, place)
         except OSError as error:
             failed += 1
             lines.append(f" {kind} report NOT WRITTEN to {session.sources.shown(place)}: {error.strerror}")
@@ -65,7 +65,9 @@ def destination(session: Session, text: str) -> Path | None:
     return session.settings["report"].folder / expanded
 
 
-def context(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def context(
+    session: Session, rows: Sequence[dict[str, Any]], missing: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """Return what a report says once: the models, the seed, the line on all gates together, and versions."""
     from datetime import UTC, datetime
     from importlib.metadata import version
@@ -77,7 +79,7 @@ def context(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "checkpoint": _judged(session, rows, "checkpoint"),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": settings.value("seed"),
-        "holm": holm_line(rows, suite_alpha(settings)),
+        "holm": holm_line(rows, suite_alpha(settings), [name for names in missing.values() for name in names]),
         "notes": [f"missed the baseline: {', '.join(missed)}"] if missed else [],
         "versions": {name: version(name) for name in ("pytest-basin", "pytest", "torch")},
     }

@@ -15,9 +15,10 @@ import pytest
 from pytest_basin import gpu, replay, store
 from pytest_basin.baselines import Baselines, objection, sentence
 from pytest_basin.bound import CERTIFIED, Bound
+from pytest_basin.filing import file_certificate
 from pytest_basin.gates import BasinWarning, Gate, resolve
 from pytest_basin.options import SETTINGS, Settings
-from pytest_basin.results import RESULTS, certificate_name, errored, junit, result
+from pytest_basin.results import RESULTS, errored, junit, result
 from pytest_basin.sources import Sources
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ class Session:
         bound.notes += self._spelling(bound)
         row |= {"verdict": bound.verdict_at(bound.required), "notes": [*row["notes"], *bound.notes]}
         self._nth[gate := (bound.gate.benchmark, bound.gate.evidence)] += 1
-        bound.file = self._write(bound, item, self._nth[gate])
+        bound.file, filed = self._write(bound, item, self._nth[gate])
+        row["notes"] += filed
         found = self.baselines.settle(bound, item, self._nth[gate])
         since = [f"since the baseline: {sentence(each, bound)} {each['verdict']}" for each in found if each["metric"]]
         row["notes"] += [note.strip() for note in since]
@@ -254,12 +256,13 @@ class Session:
         c = bound.certificate
         return 1.0 if c is None or bound.veto else p_value(c.evidence, c.benchmark, c.requirement)
 
-    def _write(self, bound: Bound, item: pytest.Item, nth: int) -> Path | None:
+    def _write(self, bound: Bound, item: pytest.Item, nth: int) -> tuple[Path | None, list[str]]:
         folder = self.settings.value("cert-dir")
-        if folder is None or bound.certificate is None or bound.veto:
-            return None
+        if folder is None:
+            return None, []
         test = replay.test_id(item) + f"#{nth}" * (nth > 1)
-        return bound.certificate.to_json(folder / certificate_name(test, bound.gate.benchmark, bound.gate.evidence))
+        gate = test, bound.gate.benchmark, bound.gate.evidence
+        return file_certificate(folder, gate, None if bound.veto else bound.certificate)
 
     def _record(self, item: pytest.Item, row: dict[str, Any]) -> None:
         """Keep a gate's row with the running item; JUnit reads the properties at teardown."""

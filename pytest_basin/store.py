@@ -35,8 +35,9 @@ def run(settings: Settings) -> Run:
     """
     from certify.measuring import Run
 
+    filed = settings.value("cert-dir")
     if settings.value("resume") == "off":
-        return Run()
+        return Run(filed=filed)
     place = folder(settings)
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -45,4 +46,4 @@ def run(settings: Settings) -> Run:
             f"finished draws cannot be kept in {place}: {error.strerror}; name a folder with --basin-cache-dir, or "
             "give --basin-resume=off"
         ) from None
-    return Run(ledgers=place)
+    return Run(ledgers=place, filed=filed)

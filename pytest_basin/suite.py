@@ -15,14 +15,18 @@ def suite_alpha(settings: Settings) -> float:
     return alpha_of(settings.value("confidence"))
 
 
-def holm_line(rows: Sequence[Mapping[str, Any]], alpha: float) -> str:
-    """Return how many gates are certified jointly, or nothing for a single gate.
+def holm_line(rows: Sequence[Mapping[str, Any]], alpha: float, not_run: Sequence[str] = ()) -> str:
+    """Return how many of the gates that ran are certified jointly, and which did not run; nothing for a single gate.
 
-    "Every gate passed" needs no correction; "these among the gates passed" does, and this is it.
+    "Every gate passed" needs no correction; "these among the gates passed" does, and this is it. A gate that was
+    judged by nobody is no test, so it is named and not counted.
     """
     from certify.statistics import holm
 
-    values = [row["p"] for row in rows if row["p"] is not None]
-    if len(rows) < 2 or len(values) < len(rows):
+    ran = [row for row in rows if not (row.get("error") and not row.get("n"))]
+    values = [row["p"] for row in ran if row["p"] is not None]
+    if len(ran) < 2 or len(values) < len(ran):
         return ""
-    return f"Holm over {len(rows)} gates at {alpha:g}: {sum(holm(values, alpha))} certified jointly"
+    absent = [*(row["item"] for row in rows if row not in ran), *not_run]
+    without = f"; not among them: {', '.join(absent)}" if absent else ""
+    return f"Holm over {len(ran)} gates at {alpha:g}: {sum(holm(values, alpha))} certified jointly{without}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_basin import store
 from pytest_basin.baselines import CREATED, WRITTEN
+from pytest_basin.filing import STALE
 from pytest_basin.options import COMMAND_LINE
 from pytest_basin.results import outcome
 from pytest_basin.session import Session
@@ -100,9 +101,10 @@ def totals(rows: Sequence[Row]) -> str:
     return text
 
 
-def together_lines(session: Session, rows: Sequence[Row]) -> list[str]:
+def together_lines(session: Session, rows: Sequence[Row], not_run: Sequence[str]) -> list[str]:
     """Return what holds jointly over the gates that ran, and where baselines were written."""
-    lines = [f" {line}" for line in (holm_line(rows, suite_alpha(session.settings)),) if line]
+    lines = [f" {line}" for line in (holm_line(rows, suite_alpha(session.settings), not_run),) if line]
+    lines += [f" {note}" for r in rows for note in r["notes"] if note.endswith(STALE)]
     for state in (WRITTEN, CREATED):
         files = [Path(c["file"]) for r in rows for c in r["baselines"] if c["state"] == state]
         for folder in dict.fromkeys(file.parent for file in files):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from certify.cli.basin import basin
 from certify.cli.check import check
@@ -18,6 +19,7 @@ from certify.cli.report import report
 from certify.cli.show import show
 from certify.cli.tokens import tokens
 from certify.cli.verify import verify
+from certify.errors import InvalidInput
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -42,5 +44,21 @@ def certify(
     """Did the fine-tuned checkpoint keep what its base could do? Measure, check, verify."""
 
 
+class OnceEach(TyperCommand):
+    """A command that takes each option once, unless it is repeatable: the last one never wins in silence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, after a look at which options were given.
+
+        Raises:
+            InvalidInput: an option that takes one value has two.
+        """
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in {each for each in order if order.count(each) > 1}:
+            if isinstance(parameter, TyperOption) and not parameter.multiple and not parameter.is_flag:
+                raise InvalidInput(f"{parameter.opts[0]} is given twice; it takes one value")
+        return super().parse_args(ctx, args)
+
+
 for command in (plan, measure, check, gate, basin, tokens, verify, show, compare, report, landscape, demo):
-    app.command()(command)
+    app.command(cls=OnceEach)(command)

@@ -13,7 +13,6 @@ from certify.cli.options import (
     ASKED,
     Asked,
     BaseOption,
-    BenchmarkOption,
     CheckpointArgument,
     SubspaceOption,
     Work,
@@ -22,9 +21,12 @@ from certify.cli.options import (
 )
 from certify.cli.output import out, say, say_written
 from certify.cli.progress import carried_out
+from certify.errors import InvalidPlan
+from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate
+    from certify.certificate import Certificate, Measurement
+    from certify.measuring import Base
 
 
 @spread()
@@ -32,14 +34,18 @@ def check(
     checkpoint: CheckpointArgument,
     *,
     base: BaseOption,
-    benchmark: BenchmarkOption,
+    benchmark: Annotated[
+        list[Path], typer.Option("--benchmark", "-b", help="JSONL file of items; repeatable.", show_default=False)
+    ],
     require: Annotated[
         str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)
     ] = "point",
     also: Annotated[
         str, typer.Option(help="Evidence shown for information only, comma-separated.", rich_help_panel=ASKED)
     ] = "",
-    measurement: Annotated[Path | None, typer.Option(help="The base's measurement file.")] = None,
+    measurement: Annotated[
+        list[Path] | None, typer.Option(help="The base's measurement file; one for each benchmark, in any order.")
+    ] = None,
     sigma: Annotated[
         float | None, typer.Option(help="Noise of smoothed evidence (the measurement's if absent).")
     ] = None,
@@ -57,33 +63,43 @@ def check(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is spelled differently, too.")] = False,
 ) -> None:
     """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
+    from certify.benchmarks import open_benchmark
     from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
     from certify.checkpoints.difference import spelling_differences
     from certify.measuring import Base
     from certify.measuring import check as check_checkpoint
+    from certify.measuring.candidate import Candidate
     from certify.noise import open_subspace
 
+    if output is not None:
+        refuse_unwritable_folder(output)
     required = names(require)
     informational = [kind for kind in names(also) if kind not in required]
-    with carried_out(work) as run:
-        opened, judged = Base.open(base, benchmark, work.device), open_checkpoint(checkpoint)
-        judgements = check_checkpoint(
-            opened,
-            judged,
-            kinds=required,
-            informational=informational,
-            requirement=asked.requirement,
-            alpha=asked.alpha,
-            measurement=read_measurement(measurement) if measurement else None,
-            sigma=sigma,
-            draws=draws,
-            subspaces=[open_subspace(path) for path in subspace or ()],
-            items=items,
-            user_seed=work.seed,
-            run=run,
-        )
-        certificates = list(judgements)
+    with carried_out(work, filed=output) as run:
+        opened, judged = Base.open(base, benchmark[0], work.device), open_checkpoint(checkpoint)
+        candidate = Candidate(opened, judged)
+        bases = [opened, *(opened.on(open_benchmark(path)) for path in benchmark[1:])]
+        measured = _of_benchmarks([read_measurement(path) for path in measurement or ()], bases)
+        certificates = [
+            certificate
+            for each, counted in zip(bases, measured, strict=True)
+            for certificate in check_checkpoint(
+                each,
+                candidate,
+                kinds=required,
+                informational=informational,
+                requirement=asked.requirement,
+                alpha=asked.alpha,
+                measurement=counted,
+                sigma=sigma,
+                draws=draws,
+                subspaces=[open_subspace(path) for path in subspace or ()],
+                items=items,
+                user_seed=work.seed,
+                run=run,
+            )
+        ]
     decisive = [c for c in certificates if not c.informational]
     if run.world.rank == 0:
         say_verdicts(certificates)
@@ -93,8 +109,27 @@ def check(
         if len(decisive) > 1:
             say(_holm_line(decisive, asked.alpha))
         if output is not None:
-            say_written(c.to_json(output / c.file_name) for c in certificates)
+            say_written(c.file_in(output) for c in certificates)
     raise typer.Exit(worst(of_verdict(c.judgement.verdict) for c in decisive))
+
+
+def _of_benchmarks(measurements: list[Measurement], bases: Sequence[Base]) -> list[Measurement | None]:
+    """Return the measurement of each base's benchmark; a single one is the only benchmark's, whatever it measured.
+
+    Raises:
+        InvalidPlan: a benchmark that is named twice, or a measurement of none of them.
+    """
+    digests = [base.benchmark.digest for base in bases]
+    if len(set(digests)) < len(digests):
+        raise InvalidPlan("--benchmark: the same items are named twice")
+    if len(bases) == 1 and len(measurements) == 1:
+        return [*measurements]  # `check` says what does not fit
+    found: list[Measurement | None] = [None] * len(bases)
+    for measurement in measurements:
+        if (digest := measurement.benchmark.digest) not in digests:
+            raise InvalidPlan(f"--measurement: one is of {measurement.benchmark.name}, and of no --benchmark given")
+        found[digests.index(digest)] = measurement
+    return found
 
 
 def say_verdicts(certificates: Sequence[Certificate]) -> None:
@@ -113,5 +148,7 @@ def _holm_line(certificates: Sequence[Certificate], alpha: float) -> str:
     from certify.joint import holm_certified
 
     holds = holm_certified(certificates, alpha)
-    held = ", ".join(c.evidence.kind for c, yes in zip(certificates, holds, strict=True) if yes)
+    several = len({c.benchmark.digest for c in certificates}) > 1
+    named = [f"{c.evidence.kind}[{c.benchmark.name}]" if several else c.evidence.kind for c in certificates]
+    held = ", ".join(name for name, yes in zip(named, holds, strict=True) if yes)
     return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"

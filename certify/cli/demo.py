@@ -12,6 +12,7 @@ from certify.cli.check import say_verdicts
 from certify.cli.exits import Exit
 from certify.cli.output import say
 from certify.cli.progress import progress_bars
+from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from certify.certificate import Certificate, Measurement
@@ -59,6 +60,7 @@ def demo(
     from certify.noise import open_subspace
 
     torch.set_num_threads(1)  # at this size a second thread costs more than it brings
+    refuse_unwritable_folder(output)
     started, requirement = time.perf_counter(), Requirement()
     base = Base.open(DATA / "base", DATA / "benchmarks" / f"{BENCHMARK}.jsonl")
     subspace = open_subspace(DATA / "subspace" / "basis.safetensors")
@@ -111,7 +113,7 @@ def _write(
     from certify.report.figures import basin_figure, distance_figure, save, segment_figure
 
     written = [measurement.to_json(folder / "measurement.json")]
-    written += [c.to_json(folder / "certificates" / c.file_name) for c in certificates]
+    written += [c.file_in(folder / "certificates") for c in certificates]
     figures = {
         "basin": basin_figure(measurement, certificates, requirement, ALPHA),
         "segments": segment_figure(certificates, requirement),

@@ -16,11 +16,12 @@ from certify.cli.options import (
     CheckpointArgument,
     ConfidenceOption,
     EngineName,
+    OverwriteOption,
     Work,
     parse_sigma,
     spread,
 )
-from certify.cli.output import say, say_written
+from certify.cli.output import refuse_to_replace, say, say_written
 from certify.cli.progress import carried_out
 from certify.errors import InvalidPlan
 
@@ -67,18 +68,24 @@ def gate(
     ] = "auto",
     work: Work,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the record.")] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw until it is decided whether one checkpoint keeps a score under noise. Exit 0, 1, 2, 3 as `check`."""
+    from certify.certificate import charged_alpha
     from certify.checkpoints import open_checkpoint
     from certify.cli.plan_lines import gate_plan_lines
     from certify.evidence import alpha_of
     from certify.evidence.judgement import percent
     from certify.evidence.sequential import gate_plan
     from certify.measuring import Base
+    from certify.measuring.attempts import attempt
     from certify.measuring.candidate import Candidate
     from certify.measuring.item_trials import EngineChoice
+    from certify.measuring.sequential import PlannedGate
     from certify.report.words import document_lines
 
+    if output is not None:
+        refuse_to_replace(output, overwrite)
     stated = parse_sigma(sigma)
     assert stated is not None  # --sigma is required
     opened = Base.open(base, benchmark, work.device)
@@ -86,18 +93,30 @@ def gate(
     law, requirement = opened.weight_law(stated), _requirement(opened, at_least, min_retention)
     identity = opened.scorer.identity
     alpha, level = alpha_of(confidence), requirement.level(identity.chance)
-    plan = gate_plan(level, p1, alpha=alpha, power=power, cap=cap, futility=futility, eta=opened.engine.eta(law))
+
+    def planned(number: int) -> PlannedGate:
+        share, eta = charged_alpha(alpha, number), opened.engine.eta(law)
+        plan = gate_plan(level, p1, alpha=share, power=power, cap=cap, futility=futility, eta=eta)
+        return PlannedGate(candidate.subject, law, requirement, plan, work.seed, number)
+
+    planned(0)  # refuses what no first attempt could do
     # Timing both engines, as `measure` does, would cost as much as many a gate: auto takes the one that batches draws.
     choice = EngineChoice(engine="explicit" if engine == "explicit" else "activation", asked=engine != "auto")
-    with carried_out(work) as run:
+    with carried_out(work, filed=None if output is None else output.parent) as run:
+        number = attempt(run, "sequential", candidate.subject, lambda j: planned(j).trials.seed)
+        plan = planned(number).plan
         if run.world.rank == 0:
+            again = f"attempt {number + 1} at this checkpoint: judged at {percent(plan.alpha)} confidence"
+            say(*[again] * bool(number))
             say(
                 f"gate on E J({candidate.checkpoint.identity.name} + noise): {requirement.describe(identity.chance)}, "
                 f"{percent(plan.alpha)} confidence",
                 f"at most {plan.cap:,} draws of {law.describe()}, each with one of {identity.items} items",
                 *gate_plan_lines(plan, power),
             )
-        record = candidate.sequential(law, requirement, plan, engine=choice, user_seed=work.seed, run=run)
+        record = candidate.sequential(
+            law, requirement, plan, engine=choice, user_seed=work.seed, attempt=number, run=run
+        )
     if run.world.rank == 0:
         say(*document_lines(record))
         if output is not None:

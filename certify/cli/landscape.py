@@ -7,9 +7,20 @@ from typing import Annotated
 
 import typer
 
-from certify.cli.options import ASKED, BaseArgument, BenchmarkOption, Work, names, number, spread
-from certify.cli.output import out, say
+from certify.cli.options import (
+    ASKED,
+    BaseArgument,
+    BenchmarkOption,
+    OverwriteOption,
+    Work,
+    names,
+    number,
+    spread,
+)
+from certify.cli.output import out, refuse_to_replace, say
 from certify.cli.progress import carried_out
+
+RECORD = "landscape.json"
 
 
 @spread("processes")
@@ -45,6 +56,7 @@ def landscape(
         float, typer.Option(help="Allowed drop in score units: where an edge is drawn.", rich_help_panel=ASKED)
     ] = 0.05,
     work: Work,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Look around a base: slices with their spread, an attack, the way to checkpoints. Explores; proves nothing."""
     from certify.landscape.survey import Settings, explore
@@ -53,6 +65,7 @@ def landscape(
     from certify.report.landscape_figures import landscape_figures
     from certify.report.landscape_table import print_landscape
 
+    refuse_to_replace(output / RECORD, overwrite)
     settings = Settings(
         directions=directions,
         span=span,
@@ -74,7 +87,7 @@ def landscape(
             user_seed=work.seed,
             run=run,
         )
-    written = [found.to_json(output / "landscape.json")]
+    written = [found.to_json(output / RECORD)]
     for name, figure in landscape_figures(found).items():
         written += save(figure, output, name)
     print_landscape(out, found)

@@ -6,6 +6,8 @@ Nothing here loads the library before a command runs: ``certify --help`` reads t
 from __future__ import annotations
 
 import inspect
+import os
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import wraps
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from certify.errors import InvalidInput
+from certify.text import shortened
 
 if TYPE_CHECKING:
     from certify.evidence import Requirement
@@ -74,11 +77,32 @@ class Asked:
         return alpha_of(self.confidence)
 
 
+def parse_seed(text: str) -> int:
+    """Return a user seed; ``random`` draws one and says which, so that the run can be repeated."""
+    if text == "random":
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InvalidInput("--seed random: each process would draw its own; name a number")
+        seed = secrets.randbelow(2**32)
+        typer.echo(f"user seed {seed}, drawn at random: --seed {seed} repeats this run")
+        return seed
+    if not str(text).isascii() or not str(text).isdigit() or len(str(text)) > 18:
+        raise InvalidInput(f"--seed {shortened(str(text), 40)}: must be a whole number from 0 to 10^18, or random")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class Work:
     """How to work: from which seed, where, with how many processes, and where draws are kept."""
 
-    seed: Annotated[int, typer.Option(min=0, help="User seed; shown in every record.", rich_help_panel=WORK)] = 0
+    seed: Annotated[
+        int,
+        typer.Option(
+            parser=parse_seed,
+            metavar="SEED",
+            help="User seed, shown in every record; random: drawn now, against checkpoints made for a known one.",
+            rich_help_panel=WORK,
+        ),
+    ] = 0
     device: DeviceOption = "cpu"
     processes: Annotated[
         int,

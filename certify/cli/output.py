@@ -9,6 +9,7 @@ from rich.console import Console
 
 from certify.errors import InvalidPlan
 from certify.text import visible
+from certify.writing import refuse_unwritable
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -26,10 +27,12 @@ def say_written(paths: Iterable[Path]) -> None:
 
 
 def refuse_to_replace(output: Path, overwrite: bool) -> None:
-    """Protect what took time to make.
+    """Protect what took time to make, and try the place before anything is worked out for it.
 
     Raises:
         InvalidPlan: the file exists, and nobody said that it may go.
+        InvalidInput: it cannot be written.
     """
+    refuse_unwritable(output)
     if output.exists() and not overwrite:
         raise InvalidPlan(f"{output} exists; name another file or pass --overwrite")

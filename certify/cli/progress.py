@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from certify.cli.options import Work
+from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from certify.measuring.run import Run, Track
@@ -59,13 +61,17 @@ def progress_bars() -> Iterator[Track]:
 
 
 @contextmanager
-def carried_out(work: Work) -> Iterator[Run]:
-    """Yield the run of a command: bars on the first rank, finished draws kept, work shared with other ranks."""
+def carried_out(work: Work, filed: Path | None = None) -> Iterator[Run]:
+    """Yield the run of a command: bars on the first rank, finished draws kept, work shared with other ranks.
+
+    ``filed``: the folder that its certificates go to.
+    """
     from platformdirs import user_cache_path
 
     from certify.measuring import Run, join_world
 
     world = join_world(work.processes, work.device)
     ledgers = work.draws_dir or user_cache_path("pytest-basin") / "draws"
+    refuse_unwritable_folder(ledgers)
     with progress_bars() as track:
-        yield Run(track, ledgers, world) if world.rank == 0 else Run(ledgers=ledgers, world=world)
+        yield Run(track, ledgers, filed, world) if world.rank == 0 else Run(ledgers=ledgers, filed=filed, world=world)

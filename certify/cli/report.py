@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from certify.cli.output import out, say_written
-from certify.errors import CertificateMismatch, InvalidInput, InvalidPlan, UnsupportedSchema
+from certify.cli.output import out, say
+from certify.errors import CertificateMismatch, CertifyError, InvalidInput, InvalidPlan, UnsupportedSchema
+from certify.writing import refuse_unwritable
 
 if TYPE_CHECKING:
     from certify.report.render import Context, Row
@@ -28,24 +29,46 @@ def report(
 ) -> None:
     """Render certificates as a report. Exit 0 when it was written: the verdicts are those of the files."""
     from certify.report.render import ReportType, render, write_report
+    from certify.report.rows import told_apart
 
     form = next((form for form in ReportType if form == kind), None)
     if form is None:
         raise InvalidPlan(f"--type {kind!r}: choose from {', '.join(ReportType)}")
     if form is ReportType.markdown_append and output is None:
         raise InvalidPlan("--type markdown-append adds to a file: name it with --output")
+    if output is not None:
+        _refuse_to_replace_a_record(output)
     read = [_read_rows_of(file) for file in files]
-    rows = [row for found, _ in read for row in found]
+    rows, overlaps = told_apart([row for found, _ in read for row in found])
     given = {name: value for name, value in (("title", title), ("date", date)) if value}
-    about = _shared(context for _, context in read).model_copy(update=given)
+    shared = _shared(context for _, context in read)
+    about = shared.model_copy(update={**given, "notes": (*shared.notes, *overlaps)})
     if output is None:
         out.file.write(render(form, rows, about))
         return
+    replaced = output.exists() and form is not ReportType.markdown_append
     try:
         write_report(form, rows, about, output)
     except OSError as error:
         raise InvalidInput(f"{output}: the report cannot be written there: {error.strerror}") from None
-    say_written([output])
+    say(f"{'replaced' if replaced else 'wrote'} {output}")
+
+
+def _refuse_to_replace_a_record(output: Path) -> None:
+    """Let a report replace an earlier report, and never a certificate, whose name is so easily given for it.
+
+    Raises:
+        InvalidInput: there is a record, or nothing can be written there.
+    """
+    from certify.certificate import DOCUMENTS, read_as
+
+    refuse_unwritable(output)
+    if output.exists():
+        try:
+            read_as(output, DOCUMENTS)
+        except CertifyError:
+            return
+        raise InvalidPlan(f"{output}: is a record, which no report replaces; name another file")
 
 
 def _read_rows_of(file: Path) -> tuple[list[Row], Context]:

@@ -179,7 +179,8 @@ class SequentialEvidence(Record):
 
     ``plan.p0`` is the required score before finite precision. ``outcomes`` has a character for each trial, in draw
     order: 1 right, 0 wrong or without an answer, x unclear (the engine could not tell, see its identity).
-    ``differences`` names what differs from the base beside the weights: it is part of what was scored.
+    ``differences`` names what differs from the base beside the weights: it is part of what was scored. ``keyed_by``:
+    what of the plan entered the seed; of files that do not say it, the cap alone.
     """
 
     kind: Literal["sequential"] = "sequential"
@@ -189,6 +190,7 @@ class SequentialEvidence(Record):
     plan: GatePlan
     outcomes: Annotated[str, Field(pattern=r"^[01x]+$")]
     differences: tuple[str, ...] = ()
+    keyed_by: Literal["cap", "plan"] = "cap"
 
     @model_validator(mode="after")
     def _unclear_by_its_engine(self) -> SequentialEvidence:
@@ -306,7 +308,16 @@ class SequentialEvidence(Record):
         """Return the recorded draws, at the checkpoint; an item without an answer was recorded as wrong."""
         return (
             RecordedRun.of(
-                "evidence", "sequential", subject, self.law, self.plan.cap, self.seed, self.engine, self.scores, 0.0
+                "evidence",
+                "sequential",
+                subject,
+                self.law,
+                self.plan.cap,
+                self.seed,
+                self.engine,
+                self.scores,
+                unanswered=0.0,
+                plan=self.plan if self.keyed_by == "plan" else None,
             ),
         )
 

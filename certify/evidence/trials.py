@@ -7,13 +7,14 @@ items must be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from certify.records import BenchmarkIdentity, EngineIdentity, ModelIdentity, NoiseLaw, Seed, derive_seed
+from certify.statistics import GatePlan
 
 Purpose = Literal["basin", "pairs", "distance", "smoothed", "sequential", "pilot"]
 OF_A_CHECKPOINT = ("smoothed", "sequential")
@@ -31,7 +32,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Trials:
-    """``n`` draws of one law for one purpose; seed and items follow from these fields and nothing else."""
+    """``n`` draws of one law for one purpose; seed and items follow from these fields and nothing else.
+
+    ``plan``: that of a sequential gate, whose draws are its own.
+    """
 
     purpose: Purpose
     subject: Subject
@@ -39,6 +43,7 @@ class Trials:
     n: int
     user_seed: int = 0
     attempt: int = 0
+    plan: GatePlan | None = None
 
     @cached_property
     def seed(self) -> Seed:
@@ -52,6 +57,7 @@ class Trials:
             n=self.n,
             user_seed=self.user_seed,
             attempt=self.attempt,
+            plan=None if self.plan is None else asdict(self.plan),
         )
 
     @cached_property
@@ -100,9 +106,10 @@ class RecordedRun:
         engine: EngineIdentity,
         scores: Sequence[float | None],
         unanswered: float | None = None,
+        plan: GatePlan | None = None,
     ) -> RecordedRun:
         """Rebuild the trials from what was measured and from what the user chose of the seed."""
-        trials = Trials(purpose, subject, law, n, seed.user_seed, seed.attempt)
+        trials = Trials(purpose, subject, law, n, seed.user_seed, seed.attempt, plan)
         return cls(where, trials, seed, engine, scores, unanswered)
 
     @property

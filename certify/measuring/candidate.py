@@ -130,13 +130,20 @@ class Candidate:
         )
 
     def smoothed(
-        self, law: NoiseLaw, n: int, *, subspace: Subspace | None = None, user_seed: int = 0, run: Run | None = None
+        self,
+        law: NoiseLaw,
+        n: int,
+        *,
+        subspace: Subspace | None = None,
+        user_seed: int = 0,
+        attempt: int = 0,
+        run: Run | None = None,
     ) -> SmoothedEvidence:
         """Score all items under ``n`` draws at the base and, with the same seeds, at the checkpoint."""
         self._same_tokenizer("smoothed")
         _ = self._moved  # refuses another architecture or an inexact cast
         base, scorer = self.base, self.base.scorer
-        seed = Trials("smoothed", self.subject, law, n, user_seed).seed
+        seed = Trials("smoothed", self.subject, law, n, user_seed, attempt).seed
         runs = []
         for model, weights in ((base.model, base.checkpoint.identity), (self.model, self.checkpoint.identity)):
             identity, label = base.run_identity(seed, weights), f"paired draws, {weights.name}"
@@ -162,6 +169,7 @@ class Candidate:
         engine: EngineChoice = EXPLICIT,
         subspace: Subspace | None = None,
         user_seed: int = 0,
+        attempt: int = 0,
         run: Run | None = None,
     ) -> GateRecord:
         """Run a sequential gate on E J(checkpoint + noise): draw after draw, each with one random item.
@@ -171,7 +179,7 @@ class Candidate:
         """
         self._same_tokenizer("sequential")
         _ = self._moved  # refuses another architecture or an inexact cast
-        gate = PlannedGate(self.subject, law, requirement, plan, user_seed)
+        gate = PlannedGate(self.subject, law, requirement, plan, user_seed, attempt)
         with self._gate_trials(gate, engine, subspace) as trials:
             return run_gate(gate, trials, differences=self.differences, run=run)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from certify.certificate import Certificate, Measurement
+from certify.certificate import Certificate, Measurement, charged_alpha
 from certify.checkpoints import Checkpoint, open_checkpoint
-from certify.errors import CertificateMismatch, InvalidPlan
+from certify.errors import CertificateMismatch, CertifyWarning, InvalidPlan
 from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
 from certify.evidence.feasibility import require_feasible
 from certify.evidence.paired_items import Items
+from certify.evidence.trials import Trials
+from certify.measuring.attempts import attempt
 from certify.measuring.base import Base
 from certify.measuring.candidate import Candidate
 from certify.measuring.run import Run
 from certify.noise import Subspace
-from certify.records import NoiseLaw, SubspaceNoise, identity_key, items_key
+from certify.records import NoiseLaw, Seed, SubspaceNoise, identity_key, items_key
 
 SMOOTHED_DRAWS = 200
 
@@ -211,7 +214,26 @@ def _smoothing_law(base: Base, measurement: Measurement | None, sigma: float | N
 
 def _smoothed(candidate: Candidate, asked: Asked) -> Evidence:
     law = _smoothing_law(candidate.base, asked.measurement, asked.sigma)
-    return candidate.smoothed(law, asked.draws, user_seed=asked.user_seed, run=asked.run)
+    planned = Trials("smoothed", candidate.subject, law, asked.draws, asked.user_seed)
+
+    def seed_of(number: int) -> Seed:
+        share = charged_alpha(asked.alpha, number)  # an attempt that could certify nothing is refused, and not counted
+        require_feasible("smoothed", asked.draws, asked.requirement, share, candidate.base.benchmark.chance)
+        return replace(planned, attempt=number).seed
+
+    number = attempt(asked.run or Run(), "smoothed", candidate.subject, seed_of)
+    if number:
+        _say_again(candidate, number, charged_alpha(asked.alpha, number))
+    return candidate.smoothed(law, asked.draws, user_seed=asked.user_seed, attempt=number, run=asked.run)
+
+
+def _say_again(candidate: Candidate, number: int, alpha: float) -> None:
+    warnings.warn(
+        f"smoothed evidence on {candidate.checkpoint.identity.name} is attempt {number + 1}: another sigma, seed or "
+        f"number of draws was tried before, so it is judged at alpha = {alpha:.4g}",
+        CertifyWarning,
+        stacklevel=2,
+    )
 
 
 def _distance(candidate: Candidate, asked: Asked) -> Evidence:

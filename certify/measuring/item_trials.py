@@ -115,7 +115,7 @@ def _activation_scores(base: Base, trials: Trials, pairs: ActivationPairs, run: 
             entries.append((question.decide(margin, pairs.guard), float(question.is_guarded(margin, pairs.guard))))
         return entries
 
-    identity = {**base.run_identity(trials.seed, engine=pairs.identity), "design": _design(trials)}
+    identity = {**base.run_identity(trials.seed, engine=pairs.identity), "design": _design(trials), "draws": trials.n}
     found = run.carry_out_batches(pairs.plan(table), score, trials.label, identity)
     entries = [found[draw] for draw in range(len(table))]
     guarded = sum(1 for _, inside in entries if inside)

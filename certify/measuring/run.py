@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from certify.certificate import write_whole
 from certify.errors import InvalidPlan
 from certify.measuring.ledger import Entry, Ledger
 from certify.measuring.world import World
+from certify.parsing import validated
 from certify.records import Record
 
 Choice = TypeVar("Choice", bound=Record)
+CHOICE = "choice.json"
 Track = Callable[[Sequence[int], str], Iterable[int]]
 
 
@@ -25,10 +26,14 @@ def silent(indices: Sequence[int], label: str) -> Iterable[int]:
 
 @dataclass(frozen=True)
 class Run:
-    """``track`` wraps each loop over draws; ``ledgers`` is the folder of finished draws, None to keep none."""
+    """``track`` wraps each loop over draws; ``ledgers`` is the folder of finished draws, None to keep none.
+
+    ``filed`` is the folder that certificates go to, None where they go nowhere: earlier attempts are read there.
+    """
 
     track: Track = silent
     ledgers: Path | None = None
+    filed: Path | None = None
     world: World = field(default_factory=World)
 
     def carry_out(
@@ -87,12 +92,11 @@ class Run:
         if self.ledgers is None:
             return choose()
         ledger = Ledger(self.ledgers, identity)
-        kept = ledger.folder / "choice.json"
         with self._alone(ledger):
-            if self.world.rank == 0 and not kept.exists():
-                write_whole(kept, choose().model_dump_json(indent=1) + "\n")
+            if self.world.rank == 0 and ledger.kept(CHOICE) is None:
+                ledger.keep(CHOICE, choose().model_dump(mode="json"))
             self.world.wait()
-            return kind.model_validate_json(kept.read_text(encoding="utf-8"))
+            return validated(kind, ledger.kept(CHOICE), str(ledger.folder / CHOICE))
 
     def in_turn(
         self,

@@ -34,7 +34,7 @@ def all_items(
         table = checked(scorer.score(engine.at(draw)), m, graded)
         return mean(table), sum(s is None for s in table) / m
 
-    entries = run.carry_out(draws, score, label, {**identity, "design": "table"})
+    entries = run.carry_out(draws, score, label, {**identity, "design": "table", "draws": len(draws)})
     failed = tuple(f for _, f in entries)
     return DrawScores(scores=tuple(s or 0.0 for s, _ in entries), failed=failed if any(failed) else ())
 
@@ -47,7 +47,7 @@ def one_item_each(
     def score(draw: int) -> Entry:
         return checked(scorer.score(engine.at(draw), [items[draw]]), 1, scorer.identity.graded)[0], 0.0
 
-    return tuple(s for s, _ in run.carry_out(range(len(items)), score, label, identity))
+    return tuple(s for s, _ in run.carry_out(range(len(items)), score, label, {**identity, "draws": len(items)}))
 
 
 def mean(scores: ItemScores) -> float:

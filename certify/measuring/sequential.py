@@ -64,6 +64,7 @@ class PlannedGate:
     requirement: ScoreRequirement
     plan: GatePlan
     user_seed: int = 0
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         """Check that this plan can test this requirement."""
@@ -77,7 +78,7 @@ class PlannedGate:
     @cached_property
     def trials(self) -> Trials:
         """Its draws and the item of each, up to the cap."""
-        return Trials("sequential", self.subject, self.law, self.plan.cap, self.user_seed)
+        return Trials("sequential", self.subject, self.law, self.plan.cap, self.user_seed, self.attempt, self.plan)
 
     @property
     def checkpoint(self) -> ModelIdentity:
@@ -111,8 +112,9 @@ def run_gate(
 
     It holds under these conditions (theory §4.6). The plan was fixed before the draws. The checkpoint was made and
     chosen without them: the draws are a function of the user's seed and of base, checkpoint, law, benchmark and
-    cap, so they are fresh for each checkpoint and serve no second one. One gate for each checkpoint: gating it
-    again, with another plan or user seed, is another test and pays with its alpha (planning.attempt_alpha).
+    plan, so they are fresh for each checkpoint and serve no second one. One gate for each checkpoint: gating it
+    again, with another plan or user seed, is another attempt and pays with its alpha
+    (:func:`certify.statistics.attempt_alpha`).
     Finite precision: eta of the engine is added to p0 for a pass and taken off it for a refutation.
 
     Trials are looked at in draw order, each when all before it are there, so the record does not depend on how many
@@ -126,6 +128,7 @@ def run_gate(
     decide_at(plan, eta, 1, 0)  # refuses a p1 that is not above p0 + eta before the first draw
     key: dict[str, Any] = {
         "design": "gate",
+        "draws": plan.cap,
         "seed": gate.trials.seed.value,
         "weights": identity_key(gate.checkpoint),
         "benchmark": items_key(gate.subject.benchmark),
@@ -158,6 +161,7 @@ def run_gate(
             plan=plan,
             outcomes=outcomes,
             differences=tuple(differences),
+            keyed_by="plan",
         ),
         environment=here,
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
-from certify.certificate import write_whole
 from certify.report.json_report import render_json
 from certify.report.markdown import LIMIT, render_markdown
 from certify.report.page import render_html
 from certify.report.rows import AnyContext, AnyRow, Context, Row, row_of
+from certify.writing import write_whole
 
 __all__ = [
     "Context",

@@ -158,7 +158,7 @@ class Row(BaseModel):
     @property
     def estimate(self) -> str:
         """The plain estimate to nearest, or a dash."""
-        return "-" if self.value is None else f"{self.value:.3f}"
+        return "-" if self.value is None else f"{self.value:z.3f}"
 
     @property
     def low(self) -> str:
@@ -236,6 +236,39 @@ def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
         "replay": f"certify verify {file}" if file else "",
     }
     return Row(**{**own, **more})
+
+
+def told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """Return the rows with checkpoints of one name told apart by their digests, and a note on each overlap.
+
+    Trainers call folders ``checkpoint-500`` again and again, and folders of certificates keep earlier runs.
+    """
+    notes, shown = list[str](), list[Row]()
+    digests: dict[str, dict[str, None]] = {}
+    runs: dict[tuple[str, ...], set[str]] = {}
+    for row in rows:
+        if weights := row.digests.get("checkpoint", ""):
+            digests.setdefault(row.checkpoint, {})[weights] = None
+            gate = row.checkpoint, weights, row.benchmark, row.digests.get("benchmark", ""), row.evidence
+            runs.setdefault(gate, set()).add(row.digests.get("certificate", ""))
+    for name, found in digests.items():
+        if len(found) > 1:
+            notes.append(f"{name} is the name of {len(found)} different checkpoints: {', '.join(map(_short, found))}")
+    for (name, _, benchmark, _, evidence), certificates in runs.items():
+        if len(certificates) > 1:
+            notes.append(
+                f"{name}[{benchmark}], {evidence}: {len(certificates)} certificates, of several runs or requirements; "
+                "each is a test of its own, and picking one of them is another"
+            )
+    for row in rows:
+        several = len(digests.get(row.checkpoint, {})) > 1
+        name = f"{row.checkpoint}@{_short(row.digests.get('checkpoint', ''))}"
+        shown.append(row.model_copy(update={"item": f"{name}[{row.benchmark}]"}) if several else row)
+    return shown, notes
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:8]
 
 
 def _seed(seed: Seed) -> str:

@@ -1,4 +1,4 @@
-"""One table: a row for each checkpoint, a column for each kind of evidence, a verdict in each cell."""
+"""One table: a row for each checkpoint (and benchmark), a column for each kind of evidence, a verdict in each cell."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ STYLES = {Verdict.CERTIFIED: "bold green", Verdict.REFUTED: "bold red", Verdict.
 
 
 def verdict_table(rows: Sequence[Row]) -> Table:
-    """Return the table of ``rows``; kinds that are only for information are marked as not required."""
+    """Return the table of ``rows``; kinds that are only for information are marked as not required.
+
+    Where they are of several benchmarks each has a row of its own for a checkpoint.
+    """
     kinds = [k for k in KINDS if any(row.evidence == k for row in rows)]
     table = Table(show_lines=True, header_style="bold")
     table.add_column("checkpoint")
     for kind in kinds:
         aside = all(row.informational for row in rows if row.evidence == kind)
         table.add_column(f"{kind} (for information)" if aside else kind)
-    for name in dict.fromkeys(row.checkpoint for row in rows):
-        own = {row.evidence: row for row in rows if row.checkpoint == name}
+    several = len({row.benchmark for row in rows}) > 1
+    names = [row.item if several else row.checkpoint for row in rows]
+    for name in dict.fromkeys(names):
+        own = {row.evidence: row for row, its in zip(rows, names, strict=True) if its == name}
         table.add_row(name, *(cell(own[k]) if k in own else Text("") for k in kinds))
     return table
 

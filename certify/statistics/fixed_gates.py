@@ -5,7 +5,6 @@ Source: docs/theory.md, "Gates"; Holm (1979).
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,11 +66,12 @@ def holm(p_values: Sequence[float], alpha: float) -> tuple[bool, ...]:
 
 
 def attempt_alpha(alpha: float, attempt: int) -> float:
-    """Return alpha / 2^attempt, the failure probability of the attempt (counted from 1) at one statement.
+    """Return alpha / (j (j + 1)), the failure probability of attempt j (counted from 1) at one statement.
 
     Guarantee: all attempts together, however many and whenever one stops, fail with probability at most
-    alpha.
+    alpha; those from the second on at most alpha / 2. Source: theory, "Retries".
 
     Raises InvalidInput unless 0 < alpha < 1 and attempt >= 1.
     """
-    return math.ldexp(ranges.failure_probability("alpha", alpha), -ranges.count("attempt", attempt))
+    j = ranges.count("attempt", attempt)
+    return ranges.failure_probability("alpha", alpha) / (j * (j + 1))

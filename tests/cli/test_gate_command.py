@@ -41,11 +41,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def certify(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+def certify(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
     """Run a command in the folder; return its exit code and what it said."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(folder)
+        monkeypatch.setenv("CERTIFY_DRAWS_DIR", str(tmp_path))  # no test knows what others tried
         monkeypatch.setattr(output.out, "width", 200)
         monkeypatch.setattr(sys, "argv", ["certify", *arguments])
         with pytest.raises(SystemExit) as stop:

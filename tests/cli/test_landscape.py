@@ -26,8 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def landscape(folder: Path, *arguments: str) -> Result:
     """Run the command at a small size in ``folder``."""
-    small = ("--directions", "2", "--points", "3", "--refine", "1", "--side", "2", "--span", "0.2", "--steps", "3")
-    small += ("--restarts", "1")
+    sizes = {"--directions": "2", "--points": "3", "--refine": "1", "--side": "2", "--span": "0.2", "--steps": "3"}
+    sizes["--restarts"] = "1"
+    small = [word for pair in sizes.items() if pair[0] not in arguments for word in pair]
     command = ("landscape", str(folder / "base"), "-b", str(folder / "own.jsonl"), *small, *arguments)
     return CliRunner().invoke(app, command, catch_exceptions=False)
 

@@ -57,7 +57,8 @@ def test_a_distance_certificate_from_pairs_verifies(folder, monkeypatch, capsys,
     options = ("check", "near", *WITH_BASE, "--require", "position,distance", "--measurement", measured)
     assert certify(monkeypatch, folder, *options, "--max-drop", "0.2", "-o", "certs") == 0
     assert "100 draws at the base with one random item each" in capsys.readouterr().out
-    files = ["certs/near.own.distance.json", "certs/near.own.position.json"]
+    files = [str(file) for kind in ("distance", "position") for file in Path("certs").glob(f"near-*.own.{kind}.json")]
+    assert len(files) == 2
     assert certify(monkeypatch, folder, "verify", *files, measured) == 0
     assert certify(monkeypatch, folder, "show", *files) == 0
     assert capsys.readouterr().out.count("Premise: float error (of layers and of normals) is below the guard") == 2
@@ -139,7 +140,9 @@ BAD = {
 def test_bad_choices_are_refused(folder, monkeypatch, capsys, name: str) -> None:  # type: ignore[no-untyped-def]
     """Exit 2, and nothing is written."""
     options, message = BAD[name]
-    assert certify(monkeypatch, folder, *MEASURE, *options, "-o", "bad.json") == 2
+    given = dict(zip(MEASURE[2::2], MEASURE[3::2], strict=True)) | dict(zip(options[::2], options[1::2], strict=True))
+    line = [word for pair in given.items() for word in pair]
+    assert certify(monkeypatch, folder, *MEASURE[:2], *line, "-o", "bad.json") == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not (folder / "bad.json").exists()
 

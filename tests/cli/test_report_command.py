@@ -76,7 +76,7 @@ def test_append_keeps_what_is_there(tmp_path, monkeypatch) -> None:  # type: ign
 BAD = {
     "type": ((CERTIFICATES[0], "-t", "pdf"), 2, "--type 'pdf': choose from json, markdown, markdown-append, html"),
     "append": ((CERTIFICATES[0], "-t", "markdown-append"), 2, "name it with --output"),
-    "folder": ((CERTIFICATES[0], "-o", "."), 2, ".: the report cannot be written there: "),
+    "folder": ((CERTIFICATES[0], "-o", "."), 2, ".: is a folder; name a file in it"),
     "measurement": ((MEASUREMENT,), 2, "is a measurement, which makes no claim: `certify show`"),
     "missing": (("gone.json",), 2, "gone.json: no such file"),
     "forged": (("forged.json",), 4, "forged.json: judgement.lower: recorded 0.0, recomputed"),

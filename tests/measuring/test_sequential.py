@@ -334,7 +334,9 @@ def test_two_processes_give_the_record_of_one(tmp_path: Path) -> None:
     whole = gate(PLAN)
     assert records == [whole, whole]
     draws = [
-        int(line.strip("[").split(",")[0]) for f in tmp_path.rglob("*.jsonl") for line in f.read_text().splitlines()[1:]
+        json.loads(line.partition(" ")[2])[0]
+        for f in tmp_path.rglob("*.jsonl")
+        for line in f.read_text().splitlines()[1:]
     ]
     assert sorted(draws) == list(range(len(draws)))  # none twice
     assert whole.judgement.drawn <= len(draws) <= whole.judgement.drawn + LARGEST_BLOCK

@@ -12,10 +12,11 @@ from certify.errors import InvalidInput
 
 @given(st.floats(1e-9, 0.5), st.integers(1, 60))
 def test_attempts_share_one_alpha(alpha, attempts):
-    """alpha/2 + alpha/4 + ... never reaches alpha."""
+    """alpha/2 + alpha/6 + alpha/12 + ... never reaches alpha; what later attempts spend is below half of it."""
     shares = [statistics.attempt_alpha(alpha, j) for j in range(1, attempts + 1)]
     assert shares[0] == alpha / 2
     assert math.fsum(shares) <= alpha
+    assert math.fsum(shares[1:]) <= alpha / 2
     assert shares == sorted(shares, reverse=True)
 
 

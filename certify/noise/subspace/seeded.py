@@ -23,13 +23,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from certify.certificate import write_whole
 from certify.checkpoints import Checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise.backend import backend_for
 from certify.noise.philox import CHUNK, noise_key
 from certify.noise.subspace.columns import Block, Directions
 from certify.records import Record, digest
+from certify.writing import write_whole
 
 STREAM = "V"
 CACHED_BYTES = 1 << 29  # directions are kept as a k x d matrix of float32 if it is no larger

@@ -1,0 +1,84 @@
+"""How often a checkpoint was gated with draws of its own.
+
+Another sigma, plan, number of draws or user seed is another test, and pays for it. What is known is what was kept: a
+list beside the finished draws, and the certificates in the folder that new ones go to.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from certify.certificate import DOCUMENTS, Certificate, GateRecord, read_as
+from certify.errors import CertifyError, CertifyWarning
+from certify.evidence import SmoothedEvidence
+from certify.evidence.sequential import SequentialEvidence
+from certify.evidence.trials import Purpose, Subject
+from certify.measuring.run import Run
+from certify.measuring.sealed_lines import sealed, unsealed
+from certify.records import Seed, digest, identity_key, items_key
+
+
+def attempt(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int], Seed]) -> int:
+    """Return which attempt at ``subject`` this is, counted from 0, and keep that it was made.
+
+    ``seed_of(j)`` is the seed that it would have as attempt j: the same test done again has the seed that is kept of
+    it, and is no other attempt. Where nothing is kept every attempt is the first, as far as anybody can know.
+    """
+    filed = list(_filed(run.filed, purpose, subject)) if run.filed else []
+    if run.ledgers is None:
+        return _number(filed, seed_of)
+    from filelock import FileLock
+
+    file = run.ledgers / f"attempts.{_question(purpose, subject)}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        kept = list(_kept(file)) if file.exists() else []
+        number = _number([*kept, *filed], seed_of)
+        seed = seed_of(number).value
+        if (number, seed) not in kept:
+            with file.open("ab") as lines:
+                lines.write(sealed([number, seed]) + b"\n")
+    return number
+
+
+def _number(known: list[tuple[int, str]], seed_of: Callable[[int], Seed]) -> int:
+    same = [number for number, seed in known if seed_of(number).value == seed]
+    return same[0] if same else max((number + 1 for number, _ in known), default=0)
+
+
+def _question(purpose: Purpose, subject: Subject) -> str:
+    assert subject.checkpoint is not None  # other draws serve every checkpoint
+    models = identity_key(subject.base), identity_key(subject.checkpoint)
+    return digest([purpose, *models, items_key(subject.benchmark)]).removeprefix("sha256:")[:32]
+
+
+def _kept(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and seed of each attempt; a damaged line counts as one whose seed nobody knows."""
+    for place, line in enumerate(file.read_bytes().splitlines()):
+        match unsealed(line):
+            case [int(number), str(seed)]:
+                yield number, seed
+            case _:
+                warnings.warn(
+                    f"{file}:{place + 1}: damaged: counted as an attempt of its own", CertifyWarning, stacklevel=2
+                )
+                yield place, ""
+
+
+def _filed(folder: Path, purpose: Purpose, subject: Subject) -> Iterator[tuple[int, str]]:
+    """Yield number and seed of each attempt that a certificate in ``folder`` speaks of."""
+    question = _question(purpose, subject)
+    for file in sorted(folder.glob("*.json")):
+        try:
+            document = read_as(file, DOCUMENTS)
+        except CertifyError:  # not ours, or damaged: `certify verify` says so
+            continue
+        if not isinstance(document, Certificate | GateRecord):
+            continue
+        evidence = document.evidence
+        if not isinstance(evidence, SmoothedEvidence | SequentialEvidence) or evidence.kind != purpose:
+            continue
+        if _question(purpose, Subject(document.benchmark, document.base, document.checkpoint)) == question:
+            yield evidence.seed.attempt, evidence.seed.value
