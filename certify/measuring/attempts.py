@@ -44,8 +44,10 @@ def attempt(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int
 
 
 def _number(known: list[tuple[int, str]], seed_of: Callable[[int], Seed]) -> int:
-    same = [number for number, seed in known if seed_of(number).value == seed]
-    return same[0] if same else max((number + 1 for number, _ in known), default=0)
+    # In ascending order and no further than needed: what a first attempt may do, a later one may be too small for.
+    same = (number for number, seed in sorted(known) if seed_of(number).value == seed)
+    found = next(same, None)
+    return max((number + 1 for number, _ in known), default=0) if found is None else found
 
 
 def _question(purpose: Purpose, subject: Subject) -> str:

@@ -15,7 +15,7 @@ def test_certificates_are_written_and_verify(project):
     certificate = read_document(file)
     assert certificate.verdict == "undecided"
     assert differences(certificate) == []
-    assert re.fullmatch(r"test_gate\.py-test_kept-digits-point-[0-9a-f]{8}\.json", file.name)
+    assert re.fullmatch(r"test_gate\.py-test_kept-digits-point-[0-9a-f]{8}-[0-9a-f]{8}\.json", file.name)
     result.stdout.fnmatch_lines([f"E *certificate: certs/{file.name}", " 1 undecided; 1 certificate in *certs"])
 
 
@@ -39,3 +39,22 @@ def test_names_are_safe_and_differ():
     assert len(names) == 8
     for name in names:
         assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,150}\.json", name)
+
+
+def test_certificates_of_an_earlier_checkpoint_are_set_aside(project):
+    """The old one is renamed so that no `*.json` finds it, and that is said; the new one stands alone."""
+    project.run("near", "--basin-cert-dir=certs")
+    (old,) = (project.pytester.path / "certs").iterdir()
+    result = project.run("same", "--basin-cert-dir=certs")
+    (new,) = (project.pytester.path / "certs").glob("*.json")
+    assert new.name != old.name
+    assert sorted(each.name for each in new.parent.iterdir()) == sorted([new.name, old.name + ".stale"])
+    result.stdout.fnmatch_lines([f" {old.name} is of an earlier run and no longer of this gate: renamed to *.stale"])
+
+
+def test_a_gate_without_a_certificate_leaves_none(project):
+    """A vetoed gate does not leave the certificate of the run before it."""
+    project.run("same", "--basin-cert-dir=certs")
+    project.pytester.makeconftest("def pytest_basin_veto(config, result):\n    return 'not today'\n")
+    project.run("same", "--basin-cert-dir=certs")
+    assert [each.suffix for each in (project.pytester.path / "certs").iterdir()] == [".stale"]
