@@ -112,7 +112,9 @@ def test_point_gates_need_no_folder(project):
 
 def settings(folder=None):
     """As much of the settings as the store asks for."""
-    return Settings({"cache-dir": Setting(folder, "", folder), "resume": Setting("on", "", "on")})
+    absent = Setting(None, "", None)
+    given = {"cache-dir": Setting(folder, "", folder), "cert-dir": absent, "resume": Setting("on", "", "on")}
+    return Settings(given)
 
 
 def test_default_folder_is_the_command_lines(monkeypatch, tmp_path):
