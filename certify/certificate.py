@@ -135,8 +135,8 @@ class Judged(Document):
 
     def judged_again(self) -> Record:
         """Return the judgement that the recorded counts give now."""
-        judgement = self._judged()
-        chosen = "".join(f" {sentence}" for sentence in _of_seeds([run.seed for run in self.runs]))
+        judgement, seeds = self._judged(), [run.seed for run in self.runs]
+        chosen = "".join(f" {sentence}" for sentence in _of_seeds(seeds, "alpha" in type(self).model_fields))
         return judgement.model_copy(update={"claim": judgement.claim + chosen}) if chosen else judgement
 
     def _judged(self) -> Judgement | GateJudgement | WidthJudgement:
@@ -158,8 +158,9 @@ class Judged(Document):
     def failure_probability(self) -> float:
         """That of the claim: the declared alpha, of which an attempt after the first gets its share.
 
-        All attempts together fail with probability at most 1.5 times the declared alpha: the first may spend all of
-        it, and those from the second on spend at most half of it again. A gate's is its plan's.
+        All attempts that were counted, of one kind of evidence in one unit at one declared alpha, fail together with
+        probability at most 1.5 times that alpha: the first may spend all of it, and those from the second on spend at
+        most half of it again. A gate's is its plan's.
         """
         declared = float(getattr(self, "alpha"))  # noqa: B009  (declared by subclasses)
         return charged_alpha(declared, max((run.seed.attempt for run in self.runs), default=0))
@@ -186,7 +187,8 @@ class Judged(Document):
         Trainers call folders ``checkpoint-500`` again and again; the digits tell them apart.
         """
         model = self.about or self.base
-        return f"{model.name[:100]}-{short_digest(model)}.{self.benchmark.name[:100]}.{self.evidence.kind}.json"
+        benchmark = _in_a_name(self.benchmark.name)
+        return f"{_in_a_name(model.name)}-{short_digest(model)}.{benchmark}.{self.evidence.kind}.json"
 
     def file_in(self, folder: Path) -> Path:
         """Write it to ``folder`` under its name and return the path; nothing that lies there is replaced.
@@ -220,14 +222,23 @@ def charged_alpha(alpha: float, attempt: int) -> float:
     return attempt_alpha(alpha, attempt + 1) if attempt else alpha
 
 
-def _of_seeds(seeds: Sequence[Seed]) -> Iterator[str]:
-    """Yield a sentence on each thing about ``seeds`` that is not the default, so that no claim is silent on it."""
+def _in_a_name(text: str) -> str:
+    """Return as much of a name as fits into a file's, which has 255 bytes; that of a hub model has a slash."""
+    return text.replace("/", "-").encode()[:100].decode(errors="ignore")
+
+
+def _of_seeds(seeds: Sequence[Seed], charged: bool) -> Iterator[str]:
+    """Yield a sentence on each thing about ``seeds`` that is not the default, so that no claim is silent on it.
+
+    ``charged``: the record itself gives a later attempt its share of alpha; a gate's plan was given one by its caller.
+    """
     chosen = sorted({seed.user_seed for seed in seeds if seed.user_seed})
     if chosen:
         yield f"Drawn from user seed {', '.join(map(str, chosen))}, not from the default 0."
     if again := max((seed.attempt for seed in seeds), default=0):
         j = again + 1
-        yield f"It is attempt {j} at this checkpoint, which has 1/{j * (j + 1)} of the alpha of a first."
+        share = f", judged at 1/{j * (j + 1)} of the declared alpha" if charged else ""
+        yield f"It is attempt {j} at this checkpoint{share}."
 
 
 class Certificate(Judged):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -38,45 +39,40 @@ def write_whole(path: Path, text: str) -> Path:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Refuse a file that could not be written where ``path`` says: tried, not guessed, and nothing is left behind.
+    """Refuse a file that could not be written where ``path`` says; nothing is made, so processes may try side by side.
 
     Raises:
-        InvalidInput: it is a folder, or it cannot be made there; the system's reason is named.
+        InvalidInput: it is a folder, or the nearest folder that is there cannot be written to.
     """
-    with _tried(path.parent), tempfile.TemporaryFile(dir=path.parent):
-        if path.is_dir():
+    refuse_unwritable_folder(path.parent)
+    with _refused(path):
+        if stat.S_ISDIR(path.stat().st_mode):
             raise InvalidInput(f"{path}: is a folder; name a file in it")
-        if not os.path.lexists(path):
-            path.open("x").close()
-            path.unlink()
 
 
 def refuse_unwritable_folder(folder: Path) -> None:
-    """Refuse a folder that could not be made or written to; what had to be made for the trial is removed.
+    """Refuse a folder that could not be made or written to, by writing to the nearest one that is there.
 
     Raises:
         InvalidInput: naming the path and what the system says.
     """
-    with _tried(folder), tempfile.TemporaryFile(dir=folder):
+    there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise InvalidInput(f"{there}: is a file, where a folder is needed; name another place")
+    with _refused(folder):
+        folder.stat()  # no such folder is no problem; a name that is too long is
+    with _refused(there), tempfile.TemporaryFile(dir=there):
         pass
 
 
 @contextmanager
-def _tried(folder: Path) -> Iterator[None]:
-    """Make ``folder`` for the time of a trial."""
-    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
-    above = missing[-1].parent if missing else folder
-    if above.exists() and not above.is_dir():
-        raise InvalidInput(f"{above}: is a file, where a folder is needed; name another place")
+def _refused(path: Path) -> Iterator[None]:
+    """Say in one line why the system refuses ``path``; that something is not there yet is no refusal."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise InvalidInput(f"{folder}: cannot be written to: {error.strerror}; name another place") from None
-    finally:
-        for each in missing:
-            if each.is_dir():
-                each.rmdir()
+        if not (isinstance(error, FileNotFoundError) and not os.path.lexists(path)):
+            raise InvalidInput(f"{path}: cannot be written to: {error.strerror}; name another place") from None
 
 
 def _part_of(path: Path) -> str:

@@ -294,7 +294,10 @@ class Session:
             nodeid, p = replay.test_id(item), 1.0 if self.several else None
             for gate in self.gates(item):
                 more = {"item": short_name(item), "nodeid": nodeid, "error": f"not judged: {why}", "p": p}
-                self._record(item, {**errored(gate, **more), "index": self.order.get(nodeid, 0)})
+                folder, filed = self.settings.value("cert-dir"), list[str]()
+                if folder is not None:
+                    _, filed = file_certificate(folder, (nodeid, gate.benchmark, gate.evidence), None)
+                self._record(item, {**errored(gate, **more, notes=filed), "index": self.order.get(nodeid, 0)})
         elif all(row["verdict"] == CERTIFIED for row in rows) and not item.stash.get(OBJECTIONS, []):
             for row in rows:
                 row["error"] = f"its test failed: {why}"

@@ -60,7 +60,7 @@ def test_a_name_as_long_as_the_system_allows(tmp_path: Path) -> None:
 
 
 def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
-    """Nothing is made for good by the trial, and a file that is there is not touched."""
+    """Nothing is made by the trial, and a file that is there is not touched."""
     refuse_unwritable(tmp_path / "a" / "b" / "record.json")
     assert list(tmp_path.iterdir()) == []
     file = write_whole(tmp_path / "record.json", "old")
@@ -75,6 +75,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path, "is a folder"),
         (tmp_path / "file" / "record.json", "file: is a file, where a folder is needed"),
         (tmp_path / ("n" * 300), "File name too long"),
+        (tmp_path / ("n" * 300) / "record.json", "File name too long"),
         (Path("/proc/record.json"), "cannot be written"),
     ):
         with pytest.raises(InvalidInput, match=said):

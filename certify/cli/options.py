@@ -86,7 +86,7 @@ def parse_seed(text: str) -> int:
         typer.echo(f"user seed {seed}, drawn at random: --seed {seed} repeats this run")
         return seed
     if not str(text).isascii() or not str(text).isdigit() or len(str(text)) > 18:
-        raise InvalidInput(f"--seed {shortened(str(text), 40)}: must be a whole number from 0 to 10^18, or random")
+        raise InvalidInput(f"--seed {shortened(str(text), 40)}: must be a whole number below 10^18, or random")
     return int(text)
 
 

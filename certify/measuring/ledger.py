@@ -72,11 +72,11 @@ class Ledger:
                 yield number, self._entry(value, f"{file}:{number}")
 
     def _entry(self, value: Any, where: str) -> tuple[int, Entry]:
-        draws = self._identity.get("draws", math.inf)
+        draws = self._identity.get("draws", math.inf)  # the points of a landscape have no last one
         match value:
             case [int(draw), (float() | None) as score, float(failed)] if 0 <= draw < draws:
                 return draw, (score, failed)
-        raise CertificateMismatch(f"{where}: is no draw of this run, which has {draws}; delete the file and run again")
+        raise CertificateMismatch(f"{where}: is no draw of this run; delete the file and run again")
 
     def _differences(self, other: Any) -> str:
         if not isinstance(other, dict):

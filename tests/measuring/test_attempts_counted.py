@@ -49,7 +49,8 @@ def test_another_seed_is_another_attempt_and_pays(where: Path, tmp_path: Path) -
         assert each.alpha == 0.05 and each.failure_probability == charged_alpha(0.05, number)
         assert ("It is attempt" in each.claim_text) == (number > 0)
         assert differences(each) == []
-    assert "Drawn from user seed 7, not from the default 0. It is attempt 2 at this checkpoint" in second.claim_text
+    said = "Drawn from user seed 7, not from the default 0. It is attempt 2 at this checkpoint, judged at 1/6 of the"
+    assert said in second.claim_text
     assert (first.judgement.upper or 1) < (second.judgement.upper or 0)
     p = [p_value(each.evidence, each.benchmark, each.requirement) for each in (first, second)]
     assert p[1] == pytest.approx(6 * p[0], rel=0.01)

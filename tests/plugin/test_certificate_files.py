@@ -58,3 +58,11 @@ def test_a_gate_without_a_certificate_leaves_none(project):
     project.pytester.makeconftest("def pytest_basin_veto(config, result):\n    return 'not today'\n")
     project.run("same", "--basin-cert-dir=certs")
     assert [each.suffix for each in (project.pytester.path / "certs").iterdir()] == [".stale"]
+
+
+def test_a_gate_in_error_leaves_none(project):
+    """Nor does one that could not be judged at all."""
+    project.run("same", "--basin-cert-dir=certs")
+    result = project.run("same", "--basin-cert-dir=certs", "--basin-checkpoint=absent")
+    assert [each.suffix for each in (project.pytester.path / "certs").iterdir()] == [".stale"]
+    result.stdout.fnmatch_lines(["* is of an earlier run and no longer of this gate: renamed to *.stale"])
