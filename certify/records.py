@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from certify.statistics.precision import eta_strict
 
@@ -92,6 +92,12 @@ class WeightNoise(Record):
     kind: Literal["weights"] = "weights"
     sigma: dict[str, NonNegative]
     sizes: dict[str, Annotated[int, Field(gt=0)]]
+
+    @model_validator(mode="after")
+    def _a_size_for_each_sigma(self) -> WeightNoise:
+        if unsized := sorted(self.sigma.keys() - self.sizes.keys()):
+            raise ValueError(f"sizes: none is given for {unsized[0]}, which has a sigma")
+        return self
 
     @property
     def dimension(self) -> int:

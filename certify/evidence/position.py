@@ -234,6 +234,15 @@ class PositionEvidence(Record):
     points: Annotated[tuple[SegmentPoint, ...], Field(min_length=1)]
     displacement: Displacement
 
+    @model_validator(mode="after")
+    def _as_many_items_as_the_base(self) -> PositionEvidence:
+        for point in self.points:
+            if len(point.scores) != len(self.basin.base):
+                raise ValueError(
+                    f"point {point.fraction:g} has {len(point.scores)} items, the base {len(self.basin.base)}"
+                )
+        return self
+
     @classmethod
     def best_outcome(
         cls, n: int, requirement: Requirement, alpha: float, chance: float, design: str

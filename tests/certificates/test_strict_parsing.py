@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,26 @@ def test_a_name_that_cannot_be_seen_is_refused() -> None:
     """Before it enters a record, which could then not be read."""
     with pytest.raises(InvalidInput, match=r"the checkpoint a\\x1bb: holds the control character U\+001B: rename it"):
         refuse_unseen("the checkpoint", "a\x1bb")
+
+
+def test_a_law_without_the_size_of_a_tensor_is_refused(tmp_path: Path) -> None:
+    """A record of any kind that holds a law: a damaged file, which is exit 4, and no error of certify itself."""
+    tried = 0
+    for file in GOLDEN.rglob("*.json"):
+        value = json.loads(file.read_text(encoding="utf-8"))
+        laws = list(_laws(value))
+        for law in laws:
+            law["sizes"].pop(next(iter(law["sizes"])))
+        if laws:
+            tried += 1
+            (tmp_path / "damaged.json").write_text(json.dumps(value), encoding="utf-8")
+            with pytest.raises(CertifyError, match="sizes: none is given for"):
+                read_document(tmp_path / "damaged.json")
+    assert tried > 3
+
+
+def _laws(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict) and {"sigma", "sizes"} <= value.keys():
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _laws(each)
