@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_ar
 
 from pydantic import Field
 
-from certify.errors import CertificateMismatch, UnsupportedSchema
+from certify.errors import CertificateMismatch, InvalidPlan, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement, crosschecks
 from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import Shown
@@ -151,7 +151,7 @@ class Judged(Document):
 
     def shown(self) -> Shown:
         """Return what every report says of its evidence."""
-        shown: Shown = self.evidence.shown(self.benchmark, self.requirement, self.failure_probability, self.judgement)
+        shown: Shown = self.evidence.shown(self.benchmark, self.requirement, self.failure_probability, self.said)
         return shown
 
     @property
@@ -176,9 +176,17 @@ class Judged(Document):
         return str(self.judgement.verdict.value)
 
     @property
+    def said(self) -> Any:
+        """The judgement in today's words: a record of an earlier version is judged again, whatever words it stores."""
+        try:
+            return self.judgement if self.version == VERSION else self.judged_again()
+        except InvalidPlan:  # a gate whose outcomes do not fit its plan, which `verify` says; these are its own words
+            return self.judgement
+
+    @property
     def claim_text(self) -> str:
         """The claim in words."""
-        return str(self.judgement.claim)
+        return str(self.said.claim)
 
     @property
     def file_name(self) -> str:

@@ -1,4 +1,4 @@
-"""JSON that nobody vouches for: read within bounds of size, depth and length, each key once, finite numbers only.
+"""Files that nobody vouches for: ordinary ones of a bounded size, JSON within bounds of depth and length, keys once.
 
 Every refusal is one line: the file, what is wrong with it, and the rule.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import stat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,19 +35,31 @@ def read_json(file: Path) -> Any:
     """Return what a JSON file holds.
 
     Raises:
-        CertifyError: it is missing, no ordinary file, larger than :data:`LARGEST`, no UTF-8, or not the JSON above.
+        CertifyError: as :func:`read_text`, or it is not the JSON of :func:`parse_json`.
     """
+    return parse_json(read_text(file, CertifyError), str(file))
+
+
+def read_text(file: Path, refusal: type[CertifyError], largest: int = LARGEST) -> str:
+    """Return the UTF-8 text of an ordinary file (a mark of byte order is no text) of at most ``largest`` bytes.
+
+    Raises:
+        CertifyError: of the kind ``refusal``; it is missing, a folder, pipe or device, too large or no such text.
+    """
+    if "\0" in str(file):
+        raise refusal(f"{str(file)!r}: holds a null character, which no name of a file does")
     try:
-        if not file.exists():
-            raise CertifyError(f"{file}: no such file")
-        if not file.is_file():
-            raise CertifyError(f"{file}: not readable JSON: it is no ordinary file")
-        if file.stat().st_size > LARGEST:
-            raise CertifyError(f"{file}: not readable JSON: larger than {LARGEST >> 20} MiB")
-        text = file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CertifyError(f"{file}: not readable JSON: {error}") from None
-    return parse_json(text, str(file))
+        if not stat.S_ISREG((found := file.stat()).st_mode):
+            raise refusal(f"{file}: not readable: it is no ordinary file")
+        if found.st_size > largest:
+            raise refusal(f"{file}: not readable: larger than {largest >> 20} MiB")
+        return file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise refusal(f"{file}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise refusal(f"{file}: not readable as UTF-8 text: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise refusal(f"{file}: not readable: {error.strerror}") from None
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -71,22 +84,25 @@ def plain_json(text: str) -> Any:
     """
     try:
         return json.loads(
-            text, object_pairs_hook=_each_key_once, parse_constant=_finite, parse_float=_finite, parse_int=_whole
+            text, object_pairs_hook=each_key_once, parse_constant=_finite, parse_float=_finite, parse_int=_whole
         )
     except RecursionError:
         raise ValueError("nested too deep") from None
 
 
-def validated(kind: type[Model], value: Any, where: str) -> Model:
+def validated(
+    kind: type[Model], value: Any, where: str, refusal: type[CertifyError] = CertificateMismatch
+) -> Model:
     """Return ``value`` as a record, each scalar of exactly its own type.
 
     Raises:
-        CertificateMismatch: a field is missing, unknown, of another type or out of range; the first one is named.
+        CertifyError: of the kind ``refusal``; a field is missing, unknown, of another type or out of range; the first
+            one is named.
     """
     try:
         return kind.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        raise CertificateMismatch(f"{where}: {first_problem(error)}") from None
+        raise refusal(f"{where}: {first_problem(error)}") from None
 
 
 def first_problem(error: ValidationError) -> str:
@@ -117,7 +133,12 @@ def _check_tokens(text: str) -> None:
             raise ValueError(f"a string holds the control character U+{ord(found.group()):04X}")
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dict.
+
+    Raises:
+        ValueError: a key is there twice, so that two programs could read two things.
+    """
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -19,23 +19,33 @@ ABANDONED = 24 * 3600.0
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part.
+    """Write ``text`` to ``path``, as :func:`whole` does, and return the path."""
+    with whole(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+    return path
 
-    The file gets the permissions that the user's umask leaves, and what killed writers of it left behind is removed.
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a file to write to, which takes the place of ``path`` at the end: readers see the old or the new, no part.
+
+    It gets the permissions that the user's umask leaves (safetensors writes owner-only files), and what killed writers
+    of it left behind is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_parts(path)
     aside = path.with_name(f"{_part_of(path)}{_here()}.{os.getpid()}.{time.time_ns()}")
     try:
-        with aside.open("x", encoding="utf-8") as f:
-            f.write(text)
-            f.flush()
+        aside.touch(exist_ok=False)
+        mode = stat.S_IMODE(aside.stat().st_mode)
+        yield aside
+        aside.chmod(mode)
+        with aside.open("rb") as f:
             os.fsync(f.fileno())
         os.replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    return path
 
 
 def refuse_unwritable(path: Path) -> None:

@@ -93,8 +93,9 @@ def _row(bound: Bound, limit: float) -> Row:
 
 
 def _found(row: Row) -> str:
-    """Return the bound that the verdict rests on, and the requirement."""
-    return f"{row.found}, {row.required} required"
+    """Return the bound that the verdict rests on, and the requirement, which may be of another quantity."""
+    asked = row.required if row.deciding.quantity == row.quantity else f"{row.quantity} {row.required}"
+    return f"{row.found}, {asked} required"
 
 
 def _kind(bound: Bound) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 import warnings
 from collections.abc import Sequence
@@ -13,9 +14,9 @@ from pydantic import Field, ValidationError
 from certify.benchmarks.items import Boundary, ExactMatchItem, Generation, Item, Items, MultipleChoiceItem, item_digest
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.errors import BenchmarkError, CertifyWarning
-from certify.parsing import first_problem, plain_json
+from certify.parsing import first_problem, plain_json, read_text
 from certify.records import Record
-from certify.text import refuse_unseen
+from certify.text import refuse_unseen, shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from certify.benchmarks.protocol import Scorer
 
 KNOWN = {*MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields}
+LARGEST = 1 << 30
+"""Bytes of a file of items; a million of a thousand characters."""
 EXPECTED = 'expected {"prompt", "choices", "answer"} or {"prompt", "target"}'
 
 
@@ -65,12 +68,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     """
     file = Path(path)
     refuse_unseen("the benchmark", file.name)
-    try:
-        lines = file.read_bytes().decode("utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise BenchmarkError(f"{file}: no such benchmark file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{file}: not readable as UTF-8 text: {error}") from error
+    lines = read_text(file, BenchmarkError, LARGEST).split("\n")
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
     if not numbered:
         raise BenchmarkError(f"{file}: holds no items; {EXPECTED} on each line")
@@ -134,12 +132,13 @@ def _reject_duplicates(file: Path, numbered: Sequence[tuple[int, str]], items: S
 
 
 def _settings(file: Path) -> Settings:
-    if not file.is_file():
+    if not os.path.lexists(file):
         return Settings()
+    text = read_text(file, BenchmarkError)
     try:
-        return Settings.model_validate(tomllib.loads(file.read_text(encoding="utf-8-sig")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"{file}: not readable TOML: {error}") from None
+        return Settings.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BenchmarkError(f"{file}: not readable TOML: {shortened(str(error))}") from None
     except ValidationError as error:
         raise BenchmarkError(f"{file}: {first_problem(error)}") from None
 

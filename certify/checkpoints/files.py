@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from certify.errors import CheckpointError
+from certify.parsing import each_key_once, read_text
+from certify.text import shortened
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -179,21 +182,23 @@ def _header(file: Path) -> Iterator[tuple[str, TensorInfo]]:
                 part = f.get_slice(name)
                 yield name, TensorInfo(file, part.get_dtype(), tuple(part.get_shape()))
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file: {error}") from error
+        raise CheckpointError(f"{file}: not a readable safetensors file: {shortened(str(error))}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return the JSON object in ``path``.
 
     Raises:
-        CheckpointError: it is missing, not JSON, or no object.
+        CheckpointError: it is missing, no ordinary file, not JSON, no object, or holds a key twice.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent}: {path.name} is missing; a model folder needs it") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not readable JSON: {error}") from error
+    if not os.path.lexists(path):
+        raise CheckpointError(f"{path.parent}: {path.name} is missing; a model folder needs it")
+    text = read_text(path, CheckpointError)
+    try:  # Infinity is no JSON, and stands in the configs of some models
+        value = json.loads(text, object_pairs_hook=each_key_once)
+    except (ValueError, RecursionError) as error:
+        what = "nested too deep" if isinstance(error, RecursionError) else shortened(str(error))
+        raise CheckpointError(f"{path}: not readable JSON: {what}") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
     return value

@@ -256,7 +256,7 @@ class DistanceEvidence(Record):
                 POPULATION_PREMISE if self.items == "population" else SMOOTHED_LIMITS[1],
                 *DISTANCE_LIMITS,
                 *((PAIRS_LIMIT,) if d.design == "pairs" else ()),
-                *engine_limits((d.engine,), d.n),
+                *engine_limits((d.engine,), d.n, d.eta),
                 DEPLOYMENT_LIMIT,
             ),
         )
@@ -370,7 +370,6 @@ class DistanceEvidence(Record):
                 f"(chance {benchmark.chance:g}; {drawn})."
             )
         outcome = "enough for" if verdict is Verdict.CERTIFIED else "too little to decide"
-        which = "every checkpoint of the subspace" if isinstance(d.law, SubspaceNoise) else "every checkpoint"
         where = f"the population behind {benchmark.name}" if population else benchmark.name
         deciding = self._deciding(requirement, bound, interval)
         bounded = {
@@ -379,9 +378,10 @@ class DistanceEvidence(Record):
             "drop": f"scores {deciding.side} below the base without noise",
         }
         return (
-            f"With {percent(alpha)} confidence over {drawn}{' and the items' if population else ''}, {which} within "
-            f"{up(self.r)} sigma of it (this one included) {bounded[deciding.quantity]} on {where} on "
-            f"average over {d.law.describe()}: {outcome} the requirement ({requirement.describe()})."
+            f"With {percent(alpha)} confidence over {drawn}{' and the items' if population else ''}, every checkpoint "
+            f"that {_apart(d.law)} and lies within {up(self.r)} sigma of it (this one included) "
+            f"{bounded[deciding.quantity]} on {where} on average over {d.law.describe()}: {outcome} the requirement "
+            f"({requirement.describe()})."
         )
 
     def _deciding(self, requirement: Requirement, bound: float | None, interval: Interval) -> Deciding:
@@ -433,6 +433,13 @@ class DistanceEvidence(Record):
         if self.draws.design == "pairs" and benchmark.graded:
             lines.append("evidence.draws: pairs of a graded benchmark have no valid bound")
         return lines
+
+
+def _apart(law: NoiseLaw) -> str:
+    """Say how a checkpoint may differ from the base for its distance to be finite."""
+    if isinstance(law, SubspaceNoise):
+        return "differs from the base within the subspace only"
+    return "differs from the base in noised weights only"
 
 
 def best_rung(

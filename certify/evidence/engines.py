@@ -1,9 +1,10 @@
-"""What a claim must say of the engine that showed the noise: which function was certified, on which premise."""
+"""What a claim must say of the engine that showed the noise: which function was certified, on which premises."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from certify.evidence.judgement import no_less_than
 from certify.records import ActivationIdentity, EngineIdentity
 
 UNROUNDED_LIMIT = (
@@ -12,13 +13,24 @@ UNROUNDED_LIMIT = (
 )
 
 
-def engine_limits(engines: Sequence[EngineIdentity], decisions: int) -> tuple[str, ...]:
-    """Return the limits that ``engines`` put on a claim; ``decisions`` were made by all of them together."""
+def engine_limits(engines: Sequence[EngineIdentity], decisions: int, eta: float) -> tuple[str, ...]:
+    """Return the limits that ``engines`` put on a claim; ``decisions`` were made by all of them together.
+
+    ``eta``: the largest total variation that a bound of the claim pays for the sampler.
+    """
     shown = [engine for engine in engines if isinstance(engine, ActivationIdentity)]
     if not shown:
-        return ()
+        return (sampler_premise(eta),)
     guard, coupling = max(e.guard for e in shown), max(e.coupling for e in shown)
     return UNROUNDED_LIMIT, guard_premise(guard, coupling, sum(e.guarded for e in shown), decisions)
+
+
+def sampler_premise(eta: float) -> str:
+    """Say what draws written into weights take for granted about the strict sampler (theory S8)."""
+    return (
+        f"Premise: a draw of the strict sampler is within total variation {no_less_than(eta)} of the Gaussian, "
+        "a budget from measured rounding errors and not a proof; bounds under noise pay for it."
+    )
 
 
 def guard_premise(guard: float, coupling: float, guarded: int, decisions: int) -> str:

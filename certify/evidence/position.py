@@ -143,7 +143,8 @@ class Basin(Record):
     @property
     def limits(self) -> tuple[str, ...]:
         """What the engine of the levels and the origin of the grid add to the limits of a claim."""
-        engines = engine_limits([level.engine for level in self.levels], len(self.base) * len(self.levels))
+        eta = max(level.engine.eta(level.law) for level in self.levels)
+        engines = engine_limits([x.engine for x in self.levels], len(self.base) * len(self.levels), eta)
         return (*engines, PILOT_LIMIT) if self.grid == "pilot" else engines
 
     def runs(self, where: str, subject: Subject) -> tuple[RecordedRun, ...]:

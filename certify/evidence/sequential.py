@@ -237,7 +237,12 @@ class SequentialEvidence(Record):
             unclear=unclear,
             notes=(*own_settings_note(self.differences), *self._notes(decision, right, unclear)),
             claim=self._claim(benchmark, requirement, decision, right, unclear),
-            limits=(*SMOOTHED_LIMITS, ONE_GATE, DEPLOYMENT_LIMIT, *engine_limits([self.engine], len(self.outcomes))),
+            limits=(
+                *SMOOTHED_LIMITS,
+                ONE_GATE,
+                DEPLOYMENT_LIMIT,
+                *engine_limits([self.engine], len(self.outcomes), self.eta),
+            ),
         )
 
     def _claim(

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from certify.evidence import crosschecks
+from certify.evidence.engines import sampler_premise
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Deciding,
@@ -182,7 +183,7 @@ class SmoothedEvidence(Record):
             vacuous=vacuous,
             notes=notes,
             claim=self._claim(benchmark, requirement, alpha, interval, verdict, vacuous),
-            limits=(*SMOOTHED_LIMITS, DEPLOYMENT_LIMIT),
+            limits=(*SMOOTHED_LIMITS, sampler_premise(self.eta), DEPLOYMENT_LIMIT),
         )
 
     def _claim(

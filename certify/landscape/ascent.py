@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from certify.errors import CertificateMismatch, InvalidPlan
+from certify.errors import CertifyWarning, InvalidPlan
 from certify.landscape.directions import ATTACK, gaussian, norm_of
 from certify.landscape.record import Ascent, WorstCase
 from certify.landscape.surrogate import gradient_of
 from certify.measuring import Run
+from certify.measuring.sealed_lines import sealed, unsealed
 from certify.noise.walk import Span, Walk, stored
 from certify.records import digest
 from certify.statistics import ranges
+from certify.writing import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +38,7 @@ NO_SURROGATE = (
     "the worst case needs a loss with a gradient, and the answers of this benchmark are not scored by likelihood; "
     "leave the case out"
 )
+SEAL = "ascent"  # the key under which a kept direction holds its ascent and its own digest
 Vector = dict[str, torch.Tensor]
 
 
@@ -112,8 +115,8 @@ def _kept(
     """Ascend once, or read what an earlier run of the very same ascent kept among the finished draws."""
     identity = {**terrain.identity, "design": "ascent", "surrogate": surrogate.name, "step": FIRST_STEP}
     file = _file(run, {**identity, "radius": radius, "steps": steps, "draw": draw})
-    if file is not None and file.exists():
-        return _read(file, terrain)
+    if file is not None and file.exists() and (kept := _read(file, terrain)) is not None:
+        return kept
     track = run.track(range(steps), f"worst case, restart {draw + 1}")
     ascent, vector = _ascend(terrain, surrogate, radius, gaussian(terrain, ATTACK, draw), draw, track, steps)
     if file is not None:
@@ -128,26 +131,29 @@ def _file(run: Run, identity: dict[str, Any]) -> Path | None:
 
 
 def _write(file: Path, ascent: Ascent, vector: Vector) -> None:
-    """Write aside and rename, so that a killed run leaves no half file."""
     from safetensors.torch import save_file
 
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
     tensors = {name: z.cpu().contiguous() for name, z in vector.items()}
-    save_file(tensors, aside, metadata={"ascent": ascent.model_dump_json()})
-    os.replace(aside, file)
+    seal = sealed([ascent.model_dump(mode="json"), _digest(vector)]).decode()
+    with whole(file) as aside:
+        save_file(tensors, aside, metadata={SEAL: seal})
 
 
-def _read(file: Path, terrain: Terrain) -> tuple[Ascent, Vector]:
+def _read(file: Path, terrain: Terrain) -> tuple[Ascent, Vector] | None:
+    """Return a kept ascent; None, with a warning, if one bit of it is not what was kept: it is then walked again."""
     from safetensors import SafetensorError, safe_open
 
     devices = {name: p.device for name, p in terrain.model.named_parameters()}
     try:
         with safe_open(file, framework="pt") as f:
-            ascent = Ascent.model_validate_json(f.metadata()["ascent"])
-            return ascent, {name: f.get_tensor(name).to(device) for name, device in devices.items()}
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        raise CertificateMismatch(f"{file}: damaged; delete the file and run again") from None
+            seal = unsealed(f.metadata()[SEAL].encode())
+            vector = {name: f.get_tensor(name).to(device) for name, device in devices.items()}
+        if seal is not None and seal[1] == _digest(vector):
+            return Ascent.model_validate(seal[0]), vector
+    except (SafetensorError, OSError, KeyError, TypeError):
+        pass
+    warnings.warn(f"{file}: damaged: this ascent is walked again", CertifyWarning, stacklevel=2)
+    return None
 
 
 def _digest(vector: Vector) -> str:

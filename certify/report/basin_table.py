@@ -52,7 +52,7 @@ def _share_text(share: StrictShare | None) -> str:
 
 def summary_lines(record: BasinRecord) -> Iterator[str]:
     """Yield verdict, claim, notes and places of checkpoints."""
-    j = record.judgement
+    j = record.said
     yield f"{j.verdict.value.upper()}  basin of {record.base.name} on {record.benchmark.name}: {j.claim}"
     for note in j.notes:
         yield f"note: {note}"
@@ -61,7 +61,7 @@ def summary_lines(record: BasinRecord) -> Iterator[str]:
 
 def place_lines(record: BasinRecord) -> Iterator[str]:
     """Yield where checkpoints lie."""
-    j = record.judgement
+    j = record.said
     for place in j.places:
         compared = "within" if place.within else "outside"
         where = "not comparable" if place.differences else f"{compared} sigma* = {level_text(j.sigma_star)}"

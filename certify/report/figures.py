@@ -170,7 +170,7 @@ def distance_figure(measurement: Measurement, certificates: Sequence[Certificate
     axes.set(
         xlabel="distance r in units of the law's noise",
         ylabel="certified lower bound of the noise-averaged score",
-        title=f"What holds for every checkpoint this close, {100 * (1 - alpha):g} % confidence",
+        title=f"What holds for every checkpoint this close in the noised weights, {100 * (1 - alpha):g} % confidence",
         xlim=(0, REACH),
         ylim=(0, 1.04),
     )

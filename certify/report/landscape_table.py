@@ -17,6 +17,8 @@ from certify.landscape.record import (
     WorstCase,
     attack_succeeded,
 )
+from certify.report.table import plain
+from certify.text import visible
 
 PLACE = 0.2  # where a random slice is put in words: the planned point nearest to this share of the span
 
@@ -25,7 +27,7 @@ def print_landscape(out: Console, landscape: Landscape) -> None:
     """Print the table, and below it what the landscape does not say."""
     out.print(landscape_table(landscape))
     for limit in landscape.limits:
-        out.print(limit, markup=False)
+        out.print(visible(limit), markup=False)
 
 
 def landscape_table(landscape: Landscape) -> Table:
@@ -35,9 +37,10 @@ def landscape_table(landscape: Landscape) -> Table:
         table.add_column(heading)
     for found in landscape.slices:
         cells = (_looked(found), _falls(found, landscape.tau), "\n".join(_found(landscape, found)), _area(found))
-        table.add_row(*cells)
+        table.add_row(*map(plain, cells))
     for plane in landscape.planes:
-        table.add_row(_plane(plane), "", _plane_found(plane), f"{plane.scores.mean():.3f}")
+        cells = (_plane(plane), "", _plane_found(plane), f"{plane.scores.mean():.3f}")
+        table.add_row(*map(plain, cells))
     return table
 
 

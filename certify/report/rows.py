@@ -208,7 +208,7 @@ def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
         raise InvalidInput(
             f"{file or 'the document'} is a measurement, which makes no claim: `certify show` says it in words"
         )
-    judgement, benchmark, checkpoint, shown = document.judgement, document.benchmark, document.about, document.shown()
+    judgement, benchmark, checkpoint, shown = document.said, document.benchmark, document.about, document.shown()
     basin = f"basin of {document.base.name}[{benchmark.name}]"
     own: dict[str, Any] = {
         **dict(shown),

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from certify.evidence import KINDS, Verdict
 from certify.report.rows import Row
+from certify.text import visible
 
 STYLES = {Verdict.CERTIFIED: "bold green", Verdict.REFUTED: "bold red", Verdict.UNDECIDED: "bold yellow"}
 
@@ -28,11 +29,16 @@ def verdict_table(rows: Sequence[Row]) -> Table:
     names = [row.item if several else row.checkpoint for row in rows]
     for name in dict.fromkeys(names):
         own = {row.evidence: row for row, its in zip(rows, names, strict=True) if its == name}
-        table.add_row(name, *(cell(own[k]) if k in own else Text("") for k in kinds))
+        table.add_row(plain(name), *(cell(own[k]) if k in own else Text("") for k in kinds))
     return table
+
+
+def plain(text: str) -> Text:
+    """Return ``text`` as it stands: brackets are no style, and what cannot be seen is written out."""
+    return Text("\n".join(visible(line) for line in text.split("\n")))
 
 
 def cell(row: Row) -> Text:
     """Return the verdict, the bound that it rests on and where the checkpoint lies, bounds rounded outwards."""
     text = Text(row.verdict.value.upper(), style=STYLES[row.verdict])
-    return text.append("".join(f"\n{line}" for line in row.cell), style="default")
+    return text.append("".join(f"\n{visible(line)}" for line in row.cell), style="default")

@@ -83,7 +83,7 @@ def measurement_lines(measurement: Measurement) -> Iterator[str]:
                 f"{drawn}, one random item each (design pairs): mean score {draws.draws.mean:.3f}, declared at "
                 f"{percent(draws.alpha)}"
             )
-            for limit in engine_limits((draws.engine,), draws.n):
+            for limit in engine_limits((draws.engine,), draws.n, draws.eta):
                 yield f"    {limit}"
             continue
         share, lower, upper = draws.draws.strict_share(draws.base_score, draws.alpha, draws.eta)

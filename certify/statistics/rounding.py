@@ -1,8 +1,9 @@
 """Outward rounding: every rounding has a direction, and the direction has a name (docs/theory.md, numerics).
 
-Claims are moved by a relative 1e-12, several hundred times the error of the special functions used,
-so that floating point never makes a lower bound larger than the number it stands for. Numbers for
-display are cut in decimal, on the exact value of the float.
+Claims are moved by a relative 1e-12, so that floating point never makes a lower bound larger than the number it
+stands for. That is 19 times the largest error found in a Clopper-Pearson limit (5.2e-14, n up to 5,000) and 127
+times that of the law of distance (`python benchmarks/rounding.py`, 1,000 and 2,000 seeded arguments against 60
+digits): a measured margin, not a proof. Numbers for display are cut in decimal, on the exact value of the float.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from certify.checkpoints.norms import norm_up, total_up
 from certify.errors import InvalidInput
 from certify.records import SubspaceNoise
 from certify.training.radius import Allowance
+from certify.writing import whole
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -161,6 +162,6 @@ def save_checkpoint(folder: Path, base: Checkpoint, model: nn.Module) -> Checkpo
         source = trained.get(name)
         weights[name] = stored if source is None else source.detach().to("cpu", stored.dtype).contiguous()
     base.copy_companions(folder)
-    save_file(weights, folder / SINGLE, metadata={"format": "pt"})
-    (folder / SINGLE).chmod(0o644)  # safetensors writes owner-only files
+    with whole(folder / SINGLE) as aside:
+        save_file(weights, aside, metadata={"format": "pt"})
     return open_checkpoint(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import models
@@ -77,7 +78,7 @@ def test_a_malformed_file_is_named_with_its_line(tmp_path: Path, lines: list[obj
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     """No traceback of the file system."""
-    with pytest.raises(BenchmarkError, match="no such benchmark file"):
+    with pytest.raises(BenchmarkError, match=r"none\.jsonl: no such file"):
         open_benchmark(tmp_path / "none.jsonl")
 
 
@@ -87,6 +88,29 @@ def test_bad_settings_are_named(tmp_path: Path, text: str) -> None:
     path = bench(tmp_path, EXACT)
     path.with_suffix(".toml").write_text(text)
     with pytest.raises(BenchmarkError, match=r"b\.toml"):
+        open_benchmark(path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """Items or settings in another encoding, a folder, a pipe, or more than could be items."""
+    path = bench(tmp_path, EXACT)
+    path.with_suffix(".toml").write_bytes(b'description = "\xff"')
+    with pytest.raises(BenchmarkError, match=r"b\.toml: not readable as UTF-8 text: invalid start byte at byte 15"):
+        open_benchmark(path)
+    path.with_suffix(".toml").unlink()
+    path.write_bytes(json.dumps(EXACT).encode("utf-16"))
+    with pytest.raises(BenchmarkError, match=r"b\.jsonl: not readable as UTF-8 text: invalid start byte at byte 0"):
+        open_benchmark(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(BenchmarkError, match=r"b\.jsonl: not readable: it is no ordinary file"):
+        open_benchmark(path)
+    with pytest.raises(BenchmarkError, match="not readable: it is no ordinary file"):
+        open_benchmark(tmp_path)
+    path.unlink()
+    with path.open("wb") as f:
+        f.truncate((1 << 30) + 1)  # holes: it takes no room
+    with pytest.raises(BenchmarkError, match=r"b\.jsonl: not readable: larger than 1024 MiB"):
         open_benchmark(path)
 
 

@@ -72,7 +72,7 @@ def test_what_is_no_ordinary_file_is_refused(tmp_path: Path) -> None:
     os.truncate(tmp_path / "large.json", LARGEST + 1)
     (tmp_path / "latin.json").write_bytes(b'{"schema": "\xe9"}')
     for name, said in (("fifo", "no ordinary file"), (".", "no ordinary file"), ("large.json", "larger than 64 MiB"),
-                       ("gone", "no such file"), ("latin.json", "can't decode byte")):  # fmt: skip
+                       ("gone", "no such file"), ("latin.json", "not readable as UTF-8 text: invalid")):  # fmt: skip
         with pytest.raises(CertifyError, match=said):
             read_document(tmp_path / name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -73,6 +74,62 @@ def test_a_folder_with_two_readings_is_refused(folder: Path, leave: Callable[[Pa
     leave(folder)
     with pytest.raises(CheckpointError, match=named) as caught:
         open_checkpoint(folder)
+    assert "\n" not in str(caught.value)
+
+
+def index(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+        (folder / "model.safetensors.index.json").write_text(text)
+
+    return write
+
+
+def config(text: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / "config.json").write_text(text)
+
+    return write
+
+
+def nothing_in_it(folder: Path) -> None:
+    save_file({}, folder / "model.safetensors")
+
+
+def pipe_as_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("leave", "named"),
+    [
+        (index("{"), r"model\.safetensors\.index\.json: not readable JSON: Expecting property name"),
+        (index("[]"), r"index\.json: expected a JSON object, got list"),
+        (index("{}"), r"index\.json: expected an object 'weight_map' of tensor name to file"),
+        (index('{"weight_map": {"a": 1}}'), "expected an object 'weight_map' of tensor name to file"),
+        (index('{"weight_map": {}}'), "its weight_map names no file"),
+        (index('{"weight_map": {"a": "/etc/passwd"}}'), "names a file outside its folder: '/etc/passwd'"),
+        (index('{"weight_map": {"a": "gone.safetensors"}}'), r"names files that are missing: gone\.safetensors"),
+        (nothing_in_it, "holds no tensors"),
+        (config("{"), r"config\.json: not readable JSON: Expecting property name"),
+        (config('{"vocab_size": 20, "vocab_size": 21}'), "not readable JSON: the key 'vocab_size' is there twice"),
+        (config("[" * 100_000), "not readable JSON: nested too deep"),
+        (config('"llama"'), "expected a JSON object, got str"),
+        (pipe_as_config, r"config\.json: not readable: it is no ordinary file"),
+        (no_config, r"folder: config\.json is missing; a model folder needs it"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_folder_that_cannot_be_read_says_why(folder: Path, leave: Callable[[Path], None], named: str) -> None:
+    """The file, what is wrong with it and the rule, in one line."""
+    leave(folder)
+    with pytest.raises(CheckpointError, match=named) as caught:
+        _ = open_checkpoint(folder).identity
     assert "\n" not in str(caught.value)
 
 

@@ -160,7 +160,7 @@ def test_show_says_it_in_words(folder, monkeypatch, capsys, measured) -> None:  
 
 BAD = {
     "no checkpoint": (("check", "gone", *ON_OWN), "gone: no such folder"),
-    "no benchmark": (("check", "same", "--base", "base", "-b", "gone.jsonl"), "gone.jsonl: no such benchmark"),
+    "no benchmark": (("check", "same", "--base", "base", "-b", "gone.jsonl"), "gone.jsonl: no such file"),
     "confidence": (("check", "same", *ON_OWN, "--confidence", "95"), "confidence must lie strictly between 0 and 1"),
     "both limits": (
         ("check", "same", *ON_OWN, "--max-drop", "0.1", "--min-retention", "0.9"),

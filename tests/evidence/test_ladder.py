@@ -91,3 +91,10 @@ def test_the_claim_names_the_bound_that_the_verdict_rests_on(items: str) -> None
 def test_the_claim_about_a_rung_that_was_picked_holds_at_the_alpha_declared() -> None:
     """The best of two at alpha/2 each is certain with 1 - alpha, not with 1 - alpha/2."""
     assert at(RUNGS[1], 0.1).judge(BENCH, KEEP, 0.05).claim.startswith("With 95 % confidence")
+
+
+def test_of_equal_rungs_the_first_declared_is_taken() -> None:
+    """A tie is broken by the order of the ladder, never by what was drawn: the same counts give the same file."""
+    twins = [at(draws(2.0, 1.0, n=500), 0.0), at(draws(1.0, 1.0, n=500), 0.0)]
+    for rungs in (twins, twins[::-1]):
+        assert best_rung(rungs, BENCH, KEEP, 0.05) is rungs[0]

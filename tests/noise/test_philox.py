@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,22 @@ def test_key_is_the_contracts() -> None:
 def test_first_normals_are_the_contracts() -> None:
     """The four published normals come out, and another value would be refused."""
     check_known_answers()
+
+
+@pytest.mark.parametrize(
+    ("draw", "tensor", "expected"),
+    [
+        (0, 0, "05ff951adcb57fcf5e740ae81f81da22b4f3138a6b2458e3b142d7037e96dd95"),
+        (3, 5, "e8f73fad64ef08c8bfb29d68309d802a03e2a2f3ec1d609cc26b4029a440cead"),
+    ],
+)
+def test_four_thousand_normals_keep_every_bit(draw: int, tensor: int, expected: str) -> None:
+    """A few known answers miss a change that moves one normal in eight by its last bit; a digest of many does not."""
+    found = NormalStream(7, "E").normals(draw, tensor, 4096)
+    assert hashlib.sha256(found.astype("<f8").tobytes()).hexdigest() == expected
+    nudged = found.copy()
+    nudged[1000] = np.nextafter(nudged[1000], np.inf)
+    assert hashlib.sha256(nudged.astype("<f8").tobytes()).hexdigest() != expected
 
 
 def test_a_machine_with_other_arithmetic_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,24 @@ def test_kept(basin_bound):
     project.run("same", test=test).assert_outcomes(passed=1)
 
 
+def test_an_inner_marker_without_a_limit_keeps_the_outer_one(project):
+    """The unit and its limit travel together: what an inner marker does not say, an outer one says."""
+    test = """
+import pytest
+pytestmark = pytest.mark.basin(min_retention=0.6, confidence=0.8)
+
+@pytest.mark.basin(evidence="point")
+def test_inherits(basin_bound):
+    assert basin_bound >= 0.5 and basin_bound.unit == "retention" and basin_bound.required == 0.6
+
+@pytest.mark.basin(max_drop=0.3, confidence=0.9)
+def test_replaces(basin_bound):
+    assert basin_bound <= 0.4 and basin_bound.unit == "drop" and basin_bound.required == 0.3
+    assert basin_bound.certificate.alpha == pytest.approx(0.1)
+"""
+    project.run("same", test=test).assert_outcomes(passed=2)
+
+
 def test_gate_that_cannot_pass_warns_and_is_undecided(project):
     """Thirty items can never show a drop of at most 0.05: said before anything runs, and nothing runs."""
     project.configure(benchmark=[str(project.files.few)])

@@ -1,5 +1,6 @@
 """What is printed: the table, its levels of detail, and nothing at all without basin tests."""
 
+import re
 import shlex
 from types import SimpleNamespace
 
@@ -113,6 +114,26 @@ def test_context_line_only_if_basin_tests_are_left(project):
     test = BOTH + "\ndef test_other(): pass"
     project.run("same", "-k", "kept", test=test).stdout.fnmatch_lines(["basin: base *, checkpoint *, seed 0"])
     project.run("same", "-k", "other", test=test).stdout.no_fnmatch_line("basin: *")
+
+
+@pytest.mark.parametrize("checkpoint", ["near", "broken"])
+def test_text_of_a_failing_gate_of_every_kind_and_unit(project, snapshot, checkpoint):
+    """No line says None, each has its unit, and the bound that decides; refuted, undecided and vacuous ones."""
+    project.configure(measurement=[str(project.files.measurement)], sigma=1e-4)
+    gates, limits = "import pytest\n", {"drop": "max_drop=0.05", "retention": "min_retention=0.9",
+                                        "absence": "max_score=0.05"}  # fmt: skip
+    for kind in ("point", "position", "smoothed", "distance"):
+        more = ", draws=100" if kind == "smoothed" else ""
+        for unit, limit in limits.items():
+            side = ">=" if unit == "retention" else "<="
+            gates += (
+                f"@pytest.mark.basin(evidence={kind!r}, {limit}{more})\ndef test_{kind}_{unit}(basin_bound):\n"
+                f"    assert basin_bound {side} basin_bound.required\n"
+            )
+    lines = explanation(project.run(checkpoint, test=gates))
+    assert len([line for line in lines if line.startswith("assert ")]) >= 9
+    assert not any("None" in line for line in lines)
+    snapshot(f"failing-{checkpoint}", [re.sub(r"replay: .*", "replay: ...", line) for line in lines])
 
 
 def explanation(result):

@@ -21,6 +21,7 @@ from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise.philox import NormalStream
 from certify.noise.subspace.map import Subspace, rounded
+from certify.writing import whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,10 +115,9 @@ def save_cores(path: Path, factors: Factors) -> Cores:
     """Write frozen factors, (B, A) for each matrix, and open the subspace of their cores."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     pairs = ((f"{side}.{n}", t) for n, both in factors.items() for side, t in zip(SIDES, both, strict=True))
-    save_file({key: t.contiguous() for key, t in pairs}, path)
-    path.chmod(0o644)  # safetensors writes owner-only files
+    with whole(path) as aside:
+        save_file({key: t.contiguous() for key, t in pairs}, aside)
     return Cores(open_checkpoint(path))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,10 @@ from certify.checkpoints.files import COORDINATES, SINGLE
 from certify.errors import CheckpointError
 from certify.evidence.displacement import Displacement
 from certify.noise.subspace.map import Subspace
+from certify.parsing import parse_json
 from certify.records import canonical_json
+from certify.text import shortened
+from certify.writing import whole
 
 OWNERS = "pytest-basin"  # one metadata key: safetensors writes several in random order
 
@@ -25,14 +27,13 @@ def save_member(folder: Path, base: Checkpoint, subspace: Subspace, coordinates:
 
     weights = subspace.materialise(base, coordinates)
     base.copy_companions(folder)
-    save_file(weights, folder / SINGLE, metadata={"format": "pt"})
-    save_file(
-        {"coordinates": torch.tensor(coordinates, dtype=torch.float64)},
-        folder / COORDINATES,
-        metadata={OWNERS: canonical_json({"basis": subspace.digest, "base": base.identity.weights})},
-    )
-    for file in folder.glob("*.safetensors"):
-        file.chmod(0o644)  # safetensors writes owner-only files
+    with whole(folder / SINGLE) as aside:
+        save_file(weights, aside, metadata={"format": "pt"})
+    owners = canonical_json({"basis": subspace.digest, "base": base.identity.weights})
+    with whole(folder / COORDINATES) as aside:
+        save_file(
+            {"coordinates": torch.tensor(coordinates, dtype=torch.float64)}, aside, metadata={OWNERS: owners}
+        )
     return open_checkpoint(folder)
 
 
@@ -76,9 +77,11 @@ def _read_coordinates(file: Path) -> tuple[list[float], dict[str, str]]:
     try:
         with safe_open(file, framework="pt") as f:
             values = f.get_tensor("coordinates")
-            owners = json.loads((f.metadata() or {}).get(OWNERS, "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: not readable coordinates: {error}") from error
+            owners = parse_json((f.metadata() or {}).get(OWNERS, "{}"), f"{file}: {OWNERS}")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: not readable coordinates: {shortened(str(error))}") from None
+    if not isinstance(owners, dict):
+        raise CheckpointError(f"{file}: {OWNERS} must be a JSON object of basis and base")
     if values.dtype != torch.float64 or values.ndim != 1 or not all(map(math.isfinite, values.tolist())):
         raise CheckpointError(f"{file}: 'coordinates' must be finite float64 of shape (k,)")
     return values.tolist(), owners

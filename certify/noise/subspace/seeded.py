@@ -21,13 +21,14 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from certify.checkpoints import Checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise.backend import backend_for
 from certify.noise.philox import CHUNK, noise_key
 from certify.noise.subspace.columns import Block, Directions
+from certify.parsing import read_json, validated
 from certify.records import Record, digest
 from certify.writing import write_whole
 
@@ -141,13 +142,7 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe file.
 
     Raises:
-        CheckpointError: it cannot be read, or is no recipe.
+        CertifyError: it cannot be read as JSON; a CheckpointError if it is no recipe.
     """
-    try:
-        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path}: not a recipe of seeded directions: {where}: {first['msg']}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    value = read_json(path)
+    return validated(Recipe, value, f"{path}: not a recipe of seeded directions", CheckpointError)

@@ -18,6 +18,7 @@ import torch
 from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise.subspace.columns import Block, Directions
+from certify.writing import whole
 
 Vector = Mapping[str, torch.Tensor]
 NAMED = re.compile(r"direction\.(0|[1-9][0-9]{0,8})\.(.+)")  # one way to write each index, so none hides another
@@ -96,9 +97,8 @@ def save_basis(path: Path, directions: Sequence[Vector]) -> StoredDirections:
     from safetensors.torch import save_file
 
     tensors = {f"direction.{i}.{n}": t.contiguous() for i, v in enumerate(directions) for n, t in v.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
-    path.chmod(0o644)  # safetensors writes owner-only files
+    with whole(path) as aside:
+        save_file(tensors, aside)
     return StoredDirections(open_checkpoint(path))
 
 
