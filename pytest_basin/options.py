@@ -87,7 +87,7 @@ def seed(text: str) -> int | str:
 PARSED: dict[Kind, Callable[[str], Any]] = {"float": float, "int": int, "seed": seed}
 
 OPTIONS = (
-    Option("base", "model", "base model: a folder, a .safetensors file, or a hub id (org/name@revision)"),
+    Option("base", "model", "base model: a folder, a .safetensors file, or hf://org/name@revision"),
     Option("checkpoint", "model", "fine-tuned checkpoint to gate, named like the base"),
     Option("benchmark", "paths", "benchmark, a JSONL file (repeatable)"),
     Option("measurement", "paths", "measurement of the base on one benchmark, by `certify measure` (repeatable)"),

@@ -129,12 +129,10 @@ class GenerationScorer:
         return [self._text(row[width:].tolist(), settings.eos_token_id) for row in written]
 
     def _text(self, ids: list[int], ends: int | Sequence[int] | None) -> str:
-        """Return the text up to the end of it, special tokens included: a stop may be one of them."""
+        """Return the text up to the first token that ends it, other special tokens included: a stop may be one."""
         last = {ends} if isinstance(ends, int) else {*(ends or ())}
         end = next((place for place, i in enumerate(ids) if i in last), len(ids))
-        own = self._tokenizer.convert_ids_to_tokens(ids[end]) if end < len(ids) else None
-        kept = ids[: end + 1] if own is not None and own == self._generation.stop else ids[:end]
-        return str(self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return str(self._tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _how_it_decodes(tokenizer: PreTrainedTokenizerBase) -> str:

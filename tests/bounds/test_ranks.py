@@ -11,6 +11,7 @@ from scipy import special, stats
 
 from certify import statistics
 from certify.errors import InvalidInput
+from certify.statistics import ranks as ranks_module
 
 
 def binomial_walk(n, ranks, caps):
@@ -33,6 +34,14 @@ def caps_at(n, level, base):
     """B_k of the band at a local level."""
     ranks = np.array(statistics.geometric_ranks(n, base), float)
     return 1 - special.betaincinv(n - ranks + 1, ranks, level)
+
+
+def test_products_of_polynomials_do_not_wrap():
+    """The length just above a power of two is where a transform that is one short would fold the end onto the start."""
+    rng = np.random.default_rng(5)
+    for long, short in ((900, 126), (130, 128), (513, 512), (400, 300)):
+        a, b = rng.random(long), rng.random(short)
+        assert ranks_module._convolve(a, b) == pytest.approx(np.convolve(a, b), rel=1e-9)
 
 
 @given(st.integers(1, 5000), st.floats(1.01, 5))

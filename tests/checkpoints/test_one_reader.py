@@ -133,6 +133,14 @@ def test_a_folder_that_cannot_be_read_says_why(folder: Path, leave: Callable[[Pa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("written", "limit"), [(64, 64), (1, 1), (0, None), (-1, None)])
+def test_positions_are_a_limit_only_where_the_config_names_one(folder: Path, written: object, limit: object) -> None:
+    """Zero and less mean "no limit" in configs that say so."""
+    fields = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": written}
+    (folder / "config.json").write_text(json.dumps(fields))
+    assert open_checkpoint(folder).positions == limit
+
+
 def test_other_files_of_ordinary_work_are_no_weights(folder: Path) -> None:
     """A trainer's state, coordinates of a subspace and notes are left alone."""
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "trainer_state.json"):

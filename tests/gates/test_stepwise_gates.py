@@ -24,6 +24,21 @@ def unstopped(plan, path):
     return gate
 
 
+def test_state_is_that_of_the_formula():
+    """Mean, variance and the three capitals after five scores, written out as theory does."""
+    scores, plan = [0.9, 1.0, 0.3, 0.8, 1.0], statistics.GatePlan(0.6, 0.8, 1e-9, 100, 1e-9, 1e-9)
+    gate, mean, variance, logs = statistics.ScoreGate(plan), 0.5, 0.25, [0.0, 0.0, 0.0]
+    for n, x in enumerate(scores, 1):
+        for i, (y, m, null) in enumerate([(x, mean, 0.6), (1 - x, 1 - mean, 0.2), (1 - x, 1 - mean, 0.4)]):
+            ahead = m - null
+            logs[i] += math.log1p(min(max(ahead / (variance + ahead**2), 0.0), 0.9 / null) * (y - null))
+        mean = (0.5 + sum(scores[:n])) / (n + 1)
+        variance = (variance * n + (x - mean) ** 2) / (n + 1)
+        gate = gate.step(x)
+    assert (gate.drawn, gate.mean, gate.variance) == (5, pytest.approx(mean), pytest.approx(variance))
+    assert [gate.log_capital, gate.log_futility, gate.log_refutation] == pytest.approx(logs)
+
+
 @pytest.mark.parametrize("p0", [0.2, 0.5, 0.8, 0.95])
 @pytest.mark.parametrize("n", [1, 4, 10])
 def test_capital_has_mean_at_most_one_for_every_mean_up_to_p0(p0, n):

@@ -64,6 +64,15 @@ def gate(plan: GatePlan, r: float = 0.0, i: int = 1, user_seed: int = 0, run: Ru
         return run_gate(planned(plan, i, user_seed), trials, run=run)
 
 
+def test_a_plan_that_no_truth_satisfies_is_refused_before_the_first_draw() -> None:
+    """p1 at p0 is above p0, and not above p0 + eta: nothing is drawn to find that out."""
+    plan = GatePlan(p0=0.6, p1=0.6 + 1e-15, alpha=0.05, cap=300)
+    with written_trials(planned(plan, 1, 0), moved(0.0), Thresholds(MARGINS), ENGINE) as trials:
+        unasked = replace(trials, score=lambda _: pytest.fail("drawn"))
+        with pytest.raises(InvalidInput, match=r"p1 = 0\.6.*must be above p0"):
+            run_gate(planned(plan, 1, 0), unasked)
+
+
 def truth(r: float) -> float:
     return float(np.mean(ndtr(np.array(MARGINS) - r)))
 

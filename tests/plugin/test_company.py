@@ -49,6 +49,12 @@ def test_reruns_give_the_same_verdict(project, checkpoint):
     assert len(properties) == 3 * len(set(properties)) == 36
 
 
+def test_reruns_file_one_certificate(project):
+    """A second gate of one kind in one test gets a number; the same gate again does not."""
+    project.run("near", "--reruns=2", "--basin-cert-dir=certs")
+    assert len(list((project.pytester.path / "certs").glob("*.json"))) == 1
+
+
 def test_plain_assertions_fail_without_explanation(project):
     """With --assert=plain an undecided gate is an ordinary failure: never milder than asked."""
     result = project.run("near", "--assert=plain", "--basin-undecided=warn")

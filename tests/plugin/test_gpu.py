@@ -81,6 +81,14 @@ def test_processes_on_two_gpus_do_not_wait(tmp_path, monkeypatch):
     assert said == []
 
 
+@pytest.mark.parametrize(("device", "locks"), [("cuda:1", ["5"]), ("auto", ["4", "5"])])
+def test_the_locks_are_of_the_gpus_that_are_used(device, locks, tmp_path, monkeypatch):
+    """One file for each GPU, by the name that every process has for it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with gpu.alone(device, tmp_path, pytest.fail):
+        assert sorted(file.name for file in tmp_path.iterdir()) == [f"gpu-{name}.lock" for name in locks]
+
+
 def test_nothing_is_locked_without_a_gpu(tmp_path):
     """Gates on the CPU leave no trace."""
     with gpu.alone("cpu", tmp_path / "locks", pytest.fail):

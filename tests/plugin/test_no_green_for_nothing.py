@@ -100,6 +100,16 @@ def test_a_gate_that_could_not_be_judged_is_an_error_everywhere(project):
     assert 'class="error"' in texts["html"]
 
 
+def test_a_gate_without_a_judgement_counts_in_holm_as_having_shown_nothing(project):
+    """Its p-value is 1 where several gates share a confidence; a single gate needs none."""
+    failing = IDLE.replace('["digits"]', '["digits"], evidence="position"')
+    _, found, _ = reports(project, test=failing)
+    assert found["gates"][0]["p"] is None
+    both = failing + failing.replace("test_idle", "test_other").partition("import pytest")[2]
+    _, found, _ = reports(project, test=both)
+    assert [gate["p"] for gate in found["gates"]] == [1.0, 1.0]
+
+
 def test_gates_that_did_not_run_are_named(project):
     """Skipped: the others' verdict stands, and the headline names what is missing."""
     quiet = RAISES.replace('    raise RuntimeError("lost the GPU")\n', "")

@@ -23,6 +23,16 @@ def gate_line(result):
     return next(line[line.index("GATE ") :] for line in result.outlines if "GATE " in line)
 
 
+def test_help_names_what_each_option_takes(project, snapshot, monkeypatch):
+    """On the command line and in ini files: kind of value, choices, default."""
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = project.pytester.runpytest_inprocess("--help").outlines
+    command_line = [line for line in lines if line.strip().startswith("--basin")]
+    ini = [line for line in lines if line.strip().startswith("basin_")]
+    assert sum("(default: 0.95)" in line for line in lines) == 2
+    snapshot("help", command_line + ini)
+
+
 def test_default(project):
     """Without any setting a drop of 0.05 is allowed at 95 %."""
     line = gate_line(project.run("same", "-s", test=SHOW.format("")))
@@ -110,7 +120,7 @@ def test_wrong_type_on_the_command_line_is_a_usage_error(project, argument):
         (["--basin-confidence=95"], "basin confidence must be a number strictly between 0 and 1, got 95.0"),
         (["--basin-seed=-1"], "basin seed must be 0 or more, got -1"),
         (["--basin-max-drop=2"], "basin max_drop must be a number from 0 to 1, got 2.0"),
-        (["--basin-benchmark=nowhere.jsonl"], "nowhere.jsonl: no such benchmark file"),
+        (["--basin-benchmark=nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["--basin-benchmark=a/x.jsonl", "--basin-benchmark=b/x.jsonl"], "two benchmarks are called 'x'"),
     ],
 )  # fmt: skip
