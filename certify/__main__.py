@@ -7,6 +7,10 @@ import traceback
 import warnings
 from typing import Any
 
+LONGEST = 600
+"""Characters of a line on stderr: what happened comes first, and no input may fill a log."""
+INTERRUPTED = "certify: interrupted; nothing was written half"
+
 
 def main() -> None:
     """Run the command line. Whatever ends it is one line on stderr and an exit code that means just that.
@@ -14,6 +18,8 @@ def main() -> None:
     Codes 0, 1 and 3 are verdicts, so nothing that failed may leave by them: an error of the library itself is 5, and a
     reader that closed the pipe 141, as of any other program. ``--debug`` shows where an error was raised.
     """
+    import typer
+
     from certify.cli.app import app
     from certify.cli.exits import Exit, of_error
     from certify.errors import CertifyError, CertifyWarning
@@ -30,13 +36,23 @@ def main() -> None:
 
     warnings.showwarning = show
     sys.argv[:] = [word for word in sys.argv if word != "--debug"]
+    usage: Any = typer.BadParameter.__mro__[1]  # UsageError; releases of typer keep it in different modules
     try:
-        app(prog_name="certify")
+        code = app(prog_name="certify", standalone_mode=False)
+        if code == 130:
+            _say(INTERRUPTED, debug)
+        sys.exit(code)
+    except usage as error:
+        said, named = error.format_message(), error.ctx.command_path if error.ctx else "certify"
+        said = f"certify: error: {shortened(said, 300).rstrip('.')} (`{named} --help` shows what it takes)"
+        if len(sys.argv) > 1:  # else the help was printed, and is all there is to say
+            _say(said, debug)
+        sys.exit(Exit.BAD_INPUT)
     except CertifyError as error:
         _say(f"certify: error: {error}", debug)
         sys.exit(of_error(error))
     except KeyboardInterrupt:
-        _say("certify: interrupted; nothing was written half", debug)
+        _say(INTERRUPTED, debug)
         sys.exit(130)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):
@@ -49,11 +65,11 @@ def main() -> None:
 
 
 def _say(line: str, debug: bool) -> None:
-    from certify.text import visible
+    from certify.text import shortened, visible
 
     if debug:
         traceback.print_exc()
-    print(visible(" ".join(line.splitlines())), file=sys.stderr)  # noqa: T201  (the one place that prints errors)
+    print(visible(shortened(line, LONGEST)), file=sys.stderr)  # noqa: T201  (the one place that prints errors)
 
 
 if __name__ == "__main__":

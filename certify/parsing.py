@@ -46,20 +46,33 @@ def read_text(file: Path, refusal: type[CertifyError], largest: int = LARGEST) -
     Raises:
         CertifyError: of the kind ``refusal``; it is missing, a folder, pipe or device, too large or no such text.
     """
-    if "\0" in str(file):
-        raise refusal(f"{str(file)!r}: holds a null character, which no name of a file does")
+    if size_of(file, refusal) > largest:
+        raise refusal(f"{file}: not readable: larger than {largest >> 20} MiB")
     try:
-        if not stat.S_ISREG((found := file.stat()).st_mode):
-            raise refusal(f"{file}: not readable: it is no ordinary file")
-        if found.st_size > largest:
-            raise refusal(f"{file}: not readable: larger than {largest >> 20} MiB")
         return file.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise refusal(f"{file}: no such file") from None
     except UnicodeDecodeError as error:
         raise refusal(f"{file}: not readable as UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise refusal(f"{file}: not readable: {error.strerror}") from None
+
+
+def size_of(file: Path, refusal: type[CertifyError]) -> int:
+    """Return the bytes of an ordinary file: a pipe would keep its reader waiting, a device never end.
+
+    Raises:
+        CertifyError: of the kind ``refusal``; it is missing, a folder, pipe or device, or cannot be looked at.
+    """
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        raise refusal(f"{file}: no such file") from None
+    except OSError as error:
+        raise refusal(f"{file}: not readable: {error.strerror}") from None
+    except ValueError:  # a null character
+        raise refusal(f"{str(file)!r}: no name of a file") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise refusal(f"{file}: not readable: it is no ordinary file")
+    return found.st_size
 
 
 def parse_json(text: str, where: str) -> Any:

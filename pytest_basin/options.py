@@ -259,7 +259,6 @@ def _ini(option: Option, config: pytest.Config) -> Any:
         raise pytest.UsageError(f"{option.dest}: {value!r} is none of {', '.join(option.choices)}")
     return None if value in ("", []) else value
 
-
 def _located(option: Option, given: Any, folder: Path) -> Any:
     """Make paths absolute, so that a test that changes the directory changes nothing; hub ids stay."""
     if option.kind == "paths":

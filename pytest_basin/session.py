@@ -17,6 +17,7 @@ from pytest_basin.baselines import Baselines, objection, sentence
 from pytest_basin.bound import CERTIFIED, Bound
 from pytest_basin.filing import file_certificate
 from pytest_basin.gates import BasinWarning, Gate, resolve
+from pytest_basin.markers import check_values
 from pytest_basin.options import SETTINGS, Settings
 from pytest_basin.results import RESULTS, errored, junit, result
 from pytest_basin.sources import Sources
@@ -40,6 +41,7 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.settings: Settings = config.stash[SETTINGS]
+        check_values({"confidence": self.settings.value("confidence")}, "basin {}")  # of the line on all gates
         self.sources = Sources(config, self.settings)
         self.baselines = Baselines(self.settings)
         self.item: pytest.Item | None = None

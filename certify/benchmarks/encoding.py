@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from certify.errors import BenchmarkError
+from certify.text import shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -121,14 +122,16 @@ class Encoder:
         try:
             ids = self._ids(text)
         except Exception as error:  # tokenizers raise Exception itself
-            raise BenchmarkError(f"{self.where(item)}: the tokenizer cannot encode {text!r}: {error}") from None
+            raise BenchmarkError(
+                f"{self.where(item)}: the tokenizer cannot encode {shortened(repr(text))}: {shortened(str(error))}"
+            ) from None
         if self.unknown not in ids:
-            read = _folded(self._text(ids))
-            lost = [c for c in text if not set(_folded(c)) <= set(read)]
-            if lost:
+            read = set(_folded(self._text(ids)))
+            lost = next((c for c in dict.fromkeys(text) if not set(_folded(c)) <= read), None)
+            if lost is not None:
                 raise BenchmarkError(
-                    f"{self.where(item)}: the tokenizer has no token for {lost[0]!r} in {text!r} and drops it, so "
-                    "something else would be asked; correct the item"
+                    f"{self.where(item)}: the tokenizer has no token for {lost!r} in {shortened(repr(text))} and drops "
+                    "it, so something else would be asked; correct the item"
                 )
         return ids
 

@@ -61,7 +61,7 @@ class Checkpoint:
         if not self.written:
             raise CheckpointError(f"{self.path}: a single file has no config.json; name a model folder")
         try:
-            return parse_config(self.written)
+            return parse_config(self.written, len(self.tensors))
         except CheckpointError as error:
             raise CheckpointError(f"{self.path}: {error}") from error.__cause__
 
@@ -70,7 +70,7 @@ class Checkpoint:
         """The model that the config describes, without weights."""
         config = self.config
         try:
-            return empty_model(config)
+            return empty_model(config, len(self.tensors))
         except CheckpointError as error:
             raise CheckpointError(f"{self.path}: {error}") from error.__cause__
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from certify.errors import CheckpointError
+from certify.text import shortened
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -40,15 +42,23 @@ REFUSED = {
 COUNTS_PADDING = "create_position_ids_from_input_ids"  # code that numbers positions by where the padding token stands
 
 
-def parse_config(written: Mapping[str, Any]) -> PretrainedConfig:
+LAYERS = re.compile(r"num_hidden_layers|num_layers|n_layers?|(en|de)coder_layers")
+PARAMETERS_PER_TENSOR, FEW_PARAMETERS = 4, 1000
+"""More parameters than these for each stored tensor, and some, no model makes of its files."""
+
+
+def parse_config(written: Mapping[str, Any], stored: int) -> PretrainedConfig:
     """Return the configuration that models are built from: the fields that count, and defaults for all others.
 
+    ``stored``: the number of tensors in the files, each layer has at least one.
+
     Raises:
-        CheckpointError: no known architecture, a value that its class refuses, or a field that makes other programs
-            read other weights.
+        CheckpointError: no known architecture, a value that its class refuses, more layers than the files hold, or a
+            field that makes other programs read other weights.
     """
     from transformers import AutoConfig
 
+    _refuse_more_layers(written, stored)
     for field, why in REFUSED.items():
         if written.get(field) is not None:
             raise CheckpointError(f"config.json: {field} = {str(written[field])[:60]!r} {why}")
@@ -59,19 +69,54 @@ def parse_config(written: Mapping[str, Any]) -> PretrainedConfig:
     return parsed
 
 
-def empty_model(config: PretrainedConfig) -> PreTrainedModel:
+def _refuse_more_layers(written: Mapping[str, Any], stored: int) -> None:
+    """Refuse what would take for ever to build, before anything is built."""
+    for name, value in written.items():
+        if isinstance(value, Mapping):
+            _refuse_more_layers(value, stored)
+        elif LAYERS.fullmatch(name) and isinstance(value, int) and value > max(stored, FEW_PARAMETERS):
+            raise CheckpointError(
+                f"config.json: {name} = {shortened(str(value), 30)}, but the files hold {stored} tensors, fewer than "
+                "one for each layer"
+            )
+
+
+def empty_model(config: PretrainedConfig, stored: int) -> PreTrainedModel:
     """Return the model that ``config`` describes, without memory for its weights.
 
+    ``stored``: the number of tensors in the files, which bounds how many parameters are made.
+
     Raises:
-        CheckpointError: it is of no known causal language model.
+        CheckpointError: it is of no known causal language model, or of one far larger than its files.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     factory: Any = AutoModelForCausalLM
-    with torch.device("meta"), explained("config.json describes no known causal language model"):
+    most = PARAMETERS_PER_TENSOR * stored + FEW_PARAMETERS
+    with torch.device("meta"), explained("config.json describes no known causal language model"), _at_most(most):
         model: PreTrainedModel = factory.from_config(config, trust_remote_code=False).eval()
     return model
+
+
+@contextlib.contextmanager
+def _at_most(parameters: int) -> Iterator[None]:
+    """Stop the building of a model that has more parameters."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    made = itertools.count()
+
+    def count(*_: Any) -> None:
+        if next(made) >= parameters:
+            raise CheckpointError(
+                f"config.json describes a model of more than {parameters} parameters, far more than the files hold"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def meaning(config: PretrainedConfig) -> dict[str, Any]:
@@ -180,7 +225,7 @@ def explained(what: str) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = shortened((str(error).strip() or type(error).__name__).splitlines()[0])
         raise CheckpointError(f"{what}: {first}") from error
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from certify.errors import CheckpointError
-from certify.parsing import each_key_once, read_text
+from certify.parsing import each_key_once, read_text, size_of
 from certify.text import shortened
 
 INDEX = "model.safetensors.index.json"
@@ -34,6 +35,7 @@ TOKENIZER = (
     "merges.txt",
 )
 TEMPLATE = ("chat_template.jinja", "chat_template.json")
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
 
@@ -176,6 +178,7 @@ def file_tensors(files: Sequence[Path]) -> dict[str, TensorInfo]:
 def _header(file: Path) -> Iterator[tuple[str, TensorInfo]]:
     from safetensors import SafetensorError, safe_open
 
+    size_of(file, CheckpointError)
     try:
         with safe_open(file, framework="pt") as f:
             for name in f.keys():  # noqa: SIM118  (a safetensors handle is not a mapping)
@@ -196,6 +199,8 @@ def read_json(path: Path) -> dict[str, Any]:
     text = read_text(path, CheckpointError)
     try:  # Infinity is no JSON, and stands in the configs of some models
         value = json.loads(text, object_pairs_hook=each_key_once)
+        if SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()  # half a character, of which there is no digest
     except (ValueError, RecursionError) as error:
         what = "nested too deep" if isinstance(error, RecursionError) else shortened(str(error))
         raise CheckpointError(f"{path}: not readable JSON: {what}") from None

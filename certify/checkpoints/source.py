@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from certify.errors import CheckpointError
+from certify.text import shortened
 
 HUB = re.compile(r"hf:/{1,2}(?P<model>[^/@\s]+(?:/[^/@\s]+)?)(?:@(?P<revision>\S+))?")  # Path() writes hf:/ of hf://
 PATTERNS = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
@@ -23,11 +24,13 @@ def locate(source: str | Path) -> Path:
     if str(source).startswith("hf:/"):
         return _from_hub(str(source))
     path = Path(source)
-    if path.exists():
-        return path
-    raise CheckpointError(
-        f"{path}: no such folder or file{_nearest(path)}; a hub model is written hf://org/name@revision"
-    )
+    try:
+        if path.exists():
+            return path
+        nearest = _nearest(path)
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a null character
+        raise CheckpointError(f"{shortened(str(path))}: no name of a folder or file ({error.args[-1]})") from None
+    raise CheckpointError(f"{path}: no such folder or file{nearest}; a hub model is written hf://org/name@revision")
 
 
 def _nearest(path: Path) -> str:

@@ -58,15 +58,21 @@ def _question(purpose: Purpose, subject: Subject) -> str:
 
 def _kept(file: Path) -> Iterator[tuple[int, str]]:
     """Yield number and seed of each attempt; a damaged line counts as one whose seed nobody knows."""
+    damaged = []
     for place, line in enumerate(file.read_bytes().splitlines()):
         match unsealed(line):
             case [int(number), str(seed)]:
                 yield number, seed
             case _:
-                warnings.warn(
-                    f"{file}:{place + 1}: damaged: counted as an attempt of its own", CertifyWarning, stacklevel=2
-                )
+                damaged.append(place + 1)
                 yield place, ""
+    if damaged:
+        what = "line is" if len(damaged) == 1 else "lines are"
+        warnings.warn(
+            f"{file}:{damaged[0]}: {len(damaged)} {what} damaged, and counted as an attempt each",
+            CertifyWarning,
+            stacklevel=2,
+        )
 
 
 def _filed(folder: Path, purpose: Purpose, subject: Subject) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,34 @@ def test_a_folder_that_cannot_be_read_says_why(folder: Path, leave: Callable[[Pa
     with pytest.raises(CheckpointError, match=named) as caught:
         _ = open_checkpoint(folder).identity
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"num_hidden_layers": 10**12}, r"num_hidden_layers = 1000000000000, but the files hold \d+ tensors"),
+        ({"text_config": {"n_layer": 10**9}}, r"n_layer = 1000000000, but the files hold"),
+        ({"num_hidden_layers": 900}, r"describes a model of more than \d+ parameters, far more than the files hold"),
+    ],
+)
+def test_a_config_far_larger_than_its_files_is_refused_before_it_is_built(
+    folder: Path, fields: dict[str, object], named: str
+) -> None:
+    """Building them would take minutes and gigabytes to learn the same."""
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").write_text(json.dumps(config))
+    start = time.monotonic()
+    with pytest.raises(CheckpointError, match=named):
+        _ = open_checkpoint(folder).plan
+    assert time.monotonic() - start < 5
+
+
+def test_half_a_character_is_no_text(folder: Path) -> None:
+    """JSON can write it, and nothing can be digested that holds it."""
+    settings = json.loads((folder / "generation_config.json").read_text()) | {"x": "\ud800"}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match=r"generation_config\.json: not readable JSON: .*surrogates not allowed"):
+        _ = open_checkpoint(folder).identity
 
 
 @pytest.mark.parametrize(("written", "limit"), [(64, 64), (1, 1), (0, None), (-1, None)])

@@ -87,7 +87,7 @@ def test_a_damaged_line_counts_as_an_attempt(where: Path, tmp_path: Path) -> Non
     trials = Trials("smoothed", _subject(subject), base.weight_law(1e-5), 110)
     (file,) = tmp_path.glob("attempts.*.jsonl")
     file.write_bytes(b"0" + file.read_bytes()[1:] if file.read_bytes()[:1] != b"0" else b"1" + file.read_bytes()[1:])
-    with pytest.warns(CertifyWarning, match="damaged: counted as an attempt of its own"):
+    with pytest.warns(CertifyWarning, match="1 line is damaged, and counted as an attempt each"):
         found = attempt(run, "smoothed", _subject(subject), lambda j: Trials(
             trials.purpose, trials.subject, trials.law, trials.n, 0, j).seed)  # fmt: skip
     assert found == 1

@@ -119,7 +119,7 @@ def test_context_line_only_if_basin_tests_are_left(project):
 @pytest.mark.parametrize("checkpoint", ["near", "broken"])
 def test_text_of_a_failing_gate_of_every_kind_and_unit(project, snapshot, checkpoint):
     """No line says None, each has its unit, and the bound that decides; refuted, undecided and vacuous ones."""
-    project.configure(measurement=[str(project.files.measurement)], sigma=1e-4)
+    project.configure(measurement=[str(project.files.measurement)], sigma=1e-4, resume="off")
     gates, limits = "import pytest\n", {"drop": "max_drop=0.05", "retention": "min_retention=0.9",
                                         "absence": "max_score=0.05"}  # fmt: skip
     for kind in ("point", "position", "smoothed", "distance"):
