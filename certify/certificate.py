@@ -19,7 +19,7 @@ from pydantic import Field
 from certify.errors import CertificateMismatch, InvalidPlan, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement, crosschecks
 from certify.evidence.distance import BaseDraws
-from certify.evidence.judgement import Shown
+from certify.evidence.judgement import Shown, up
 from certify.evidence.paired_items import ItemScores
 from certify.evidence.position import Basin
 from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
@@ -43,6 +43,8 @@ from certify.writing import write_whole
 
 Version = Literal[1, 2]
 VERSION: Version = 2
+MUCH_MISSING = 0.01
+"""Share of missing answers above which the claim itself says so."""
 
 
 class Document(Record):
@@ -136,8 +138,11 @@ class Judged(Document):
     def judged_again(self) -> Record:
         """Return the judgement that the recorded counts give now."""
         judgement, seeds = self._judged(), [run.seed for run in self.runs]
-        chosen = "".join(f" {sentence}" for sentence in _of_seeds(seeds, "alpha" in type(self).model_fields))
-        return judgement.model_copy(update={"claim": judgement.claim + chosen}) if chosen else judgement
+        more = [*_of_seeds(seeds, "alpha" in type(self).model_fields), *_of_missing(self.evidence.unanswered)]
+        claim, notes = " ".join([judgement.claim, *more]), judgement.notes
+        if missing := self.evidence.unanswered:
+            notes = (*notes, f"{up(100 * missing, 2)} % of the answers are missing; each counts against the claim")
+        return judgement.model_copy(update={"claim": claim, "notes": notes})
 
     def _judged(self) -> Judgement | GateJudgement | WidthJudgement:
         judged: Judgement = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)
@@ -247,6 +252,12 @@ def _of_seeds(seeds: Sequence[Seed], charged: bool) -> Iterator[str]:
         j = again + 1
         share = f", judged at 1/{j * (j + 1)} of the declared alpha" if charged else ""
         yield f"It is attempt {j} at this checkpoint{share}."
+
+
+def _of_missing(share: float) -> Iterator[str]:
+    """Yield a warning where so many answers are missing that something is wrong with the models or the run."""
+    if share > MUCH_MISSING:
+        yield f"Warning: {up(100 * share, 2)} % of the answers are missing."
 
 
 class Certificate(Judged):

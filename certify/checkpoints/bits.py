@@ -26,5 +26,17 @@ def bits_digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(_flat(tensor).view(torch.uint8).numpy().data).hexdigest()
 
 
+def not_finite(tensor: torch.Tensor) -> int:
+    """Return how many numbers of a tensor are NaN or infinite; 0 for a dtype that no model computes in."""
+    import torch
+
+    if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        return 0
+    wide = torch.float32 if tensor.element_size() == 2 else None  # in which a sum of them does not overflow
+    if bool(torch.isfinite(tensor.sum(dtype=wide))):
+        return 0  # one pass over memory: what is not finite would have made the sum so
+    return int((~torch.isfinite(tensor)).sum())
+
+
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().contiguous().reshape(-1)

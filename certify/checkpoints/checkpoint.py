@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from certify.checkpoints.bits import bits_digest
+from certify.checkpoints.bits import bits_digest, not_finite
 from certify.checkpoints.config import empty_model, meaning, parse_config
 from certify.checkpoints.files import (
     CONFIG,
@@ -22,6 +22,7 @@ from certify.checkpoints.files import (
     file_tensors,
     folder_tensors,
     read_json,
+    what_it_is,
 )
 from certify.checkpoints.generation_settings import generation_meaning, generation_settings
 from certify.checkpoints.parameters import Parameter, Plan, plain_plan, plan_for
@@ -177,9 +178,16 @@ class Checkpoint:
         """Digests of what computes and of how the files spell it; reads every byte once.
 
         Raises:
-            CheckpointError: tied names that are both stored and differ.
+            CheckpointError: tied names that are both stored and differ, or a parameter that is not finite somewhere.
         """
-        digests = {name: bits_digest(tensor) for name, tensor in self.read_all()}
+        digests = {}
+        for name, tensor in self.read_all():
+            digests[name] = bits_digest(tensor)
+            if not self.parameters[self.plan.aliases.get(name, name)].buffer and (wrong := not_finite(tensor)):
+                raise CheckpointError(
+                    f"{self.path}: {wrong} of the {tensor.numel():,} numbers of tensor {name!r} are NaN or infinite, "
+                    "so the model has no answers: such a training run has failed, or the file is damaged"
+                )
         for alias, owner in self.plan.aliases.items():
             if digests[alias] != digests[owner]:
                 raise CheckpointError(
@@ -230,5 +238,5 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     if path.is_dir():
         return Checkpoint(path, folder_tensors(path), read_json(path / CONFIG))
     if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: expected a folder or a .safetensors file")
+        raise CheckpointError(f"{path}: expected a folder or a .safetensors file{what_it_is([path.name])}")
     return Checkpoint(path, file_tensors([path]), {})

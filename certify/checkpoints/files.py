@@ -9,8 +9,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ TOKENIZER = (
     "merges.txt",
 )
 TEMPLATE = ("chat_template.jinja", "chat_template.json")
+LFS = b"version https://git-lfs"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
@@ -127,15 +129,49 @@ def _shards(folder: Path) -> list[str]:
     return files
 
 
+TORCH = "a distributed checkpoint of torch: `accelerate merge-weights FOLDER OUTPUT` writes it whole"
+PICKLED = "pickled, and nothing is unpickled here: load the model with your own code and save_pretrained"
+OTHERS = {
+    "zero_to_fp32.py": "DeepSpeed's partitioned state: `python zero_to_fp32.py . OUTPUT --safe_serialization` joins it",
+    ".metadata": TORCH,
+    "*.distcp": TORCH,
+    "*.gguf": "GGUF, for another engine: gate the checkpoint that it was made from",
+    "*.onnx": "ONNX, for another engine: gate the checkpoint that it was exported from",
+    "*.msgpack": "Flax weights: convert them with transformers 4 (from_flax=True, save_pretrained)",
+    "*.h5": "TensorFlow weights: convert them with transformers 4 (from_tf=True, save_pretrained)",
+    "*.incomplete": "an unfinished download: fetch it again",
+    "*.bin": PICKLED,
+    "*.pt": PICKLED,
+    "*.pth": PICKLED,
+}
+"""What lies where weights are looked for, and what to do about it; the first that fits is said."""
+STATE = ("training_args.bin", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*")  # of a trainer; no weights
+
+
+def what_it_is(names: Iterable[str]) -> str:
+    """Say what is there instead of weights; nothing if nothing is known."""
+    kept = sorted(name for name in names if not any(fnmatch(name, state) for state in STATE))
+    for pattern, what in OTHERS.items():
+        if fits := [name for name in kept if fnmatch(name, pattern)]:
+            return f": {fits[0]} is {what}"
+    return ""
+
+
 def _hint(folder: Path, found: set[str]) -> str:
-    pickled = sorted(name for name in found if name.endswith((".bin", ".pt", ".pth")))
-    if pickled:
-        return f" (found {', '.join(pickled[:3])}: convert to safetensors; nothing is unpickled)"
     shards = sorted(name for name in found if name.endswith(".safetensors"))
     if shards:
         return f" (found {', '.join(shards[:3])}: name one file, or write its {INDEX})"
-    below = sorted(name for name in found if (folder / name / CONFIG).is_file())
-    return f" (did you mean {folder / below[-1]}?)" if below else ""
+    below = sorted((name for name in found if (folder / name / CONFIG).is_file()), key=_by_number)
+    if below:
+        more = f", the last of {len(below)} checkpoints in it" if len(below) > 1 else ""
+        return f" (did you mean {folder / below[-1]}{more}?)"
+    return what_it_is(found)
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    """Sort checkpoint-500 before checkpoint-1000."""
+    digits = re.search(r"\d+$", name)
+    return int(digits[0]) if digits else -1, name
 
 
 def folder_tensors(folder: Path) -> dict[str, TensorInfo]:
@@ -185,6 +221,9 @@ def _header(file: Path) -> Iterator[tuple[str, TensorInfo]]:
                 part = f.get_slice(name)
                 yield name, TensorInfo(file, part.get_dtype(), tuple(part.get_shape()))
     except (SafetensorError, OSError) as error:
+        with file.open("rb") as f:
+            if f.read(len(LFS)) == LFS:
+                raise CheckpointError(f"{file}: a pointer of git-lfs, not the weights: run `git lfs pull`") from None
         raise CheckpointError(f"{file}: not a readable safetensors file: {shortened(str(error))}") from error
 
 

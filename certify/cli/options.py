@@ -120,6 +120,15 @@ class Work:
             rich_help_panel=WORK,
         ),
     ] = None
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Longest wait for another run of the same draws (as long as it takes if absent).",
+            rich_help_panel=WORK,
+        ),
+    ] = None
 
 
 def spread(*left_out: str) -> Callable[[Command], Command]:

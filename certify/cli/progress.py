@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,4 +75,5 @@ def carried_out(work: Work, filed: Path | None = None) -> Iterator[Run]:
     ledgers = work.draws_dir or user_cache_path("pytest-basin") / "draws"
     refuse_unwritable_folder(ledgers)
     with progress_bars() as track:
-        yield Run(track, ledgers, filed, world) if world.rank == 0 else Run(ledgers=ledgers, filed=filed, world=world)
+        alone = Run(ledgers=ledgers, filed=filed, world=world, longest_wait=work.wait)
+        yield replace(alone, track=track) if world.rank == 0 else alone

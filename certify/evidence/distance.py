@@ -190,6 +190,11 @@ class DistanceEvidence(Record):
             return Interval(value=None, lower=(best_mean(n, alpha / 2, design) - chance) / (1.0 - chance), upper=None)
         return at_most(min(1.0, round_up(1.0 - best_mean(n, alpha, design))))
 
+    @property
+    def unanswered(self) -> float:
+        """The share of answers that are missing."""
+        return sum(self.draws.draws.shares_failed) / self.draws.n
+
     @model_validator(mode="after")
     def _same_coordinates(self) -> DistanceEvidence:
         law, names = self.draws.law, set(self.displacement.norms)

@@ -86,6 +86,11 @@ def _short(order: Seed | None) -> str:
     return "none" if order is None else f"{order.value[:16]}..."
 
 
+def share_missing(*scores: ItemScores) -> float:
+    """Return the share of scores without an answer: NaN, a crash, or left open by the activation engine."""
+    return sum(each.count(None) for each in scores) / sum(map(len, scores))
+
+
 class PairedScores(Record):
     """Scores of the same items, in the same order, at the base and at one other set of weights.
 

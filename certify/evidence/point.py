@@ -28,6 +28,7 @@ from certify.evidence.paired_items import (
     kept,
     order_words,
     perfect_items,
+    share_missing,
     unlike_benchmark,
     unlike_order,
 )
@@ -67,6 +68,11 @@ class PointEvidence(Record):
     ) -> Interval | None:
         """Return the interval when ``n`` items lose nothing: no outcome does better."""
         return perfect_items(n, requirement, alpha, chance)
+
+    @property
+    def unanswered(self) -> float:
+        """The share of answers that are missing."""
+        return share_missing(self.scores.base, self.scores.checkpoint)
 
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Judge the checkpoint's own score against the base's.

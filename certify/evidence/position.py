@@ -34,6 +34,7 @@ from certify.evidence.paired_items import (
     order_words,
     paired_method,
     perfect_items,
+    share_missing,
     unlike_benchmark,
     unlike_order,
 )
@@ -250,6 +251,12 @@ class PositionEvidence(Record):
     ) -> Interval | None:
         """Return the interval when ``n`` items lose nothing: no outcome does better."""
         return perfect_items(n, requirement, alpha, chance)
+
+    @property
+    def unanswered(self) -> float:
+        """The share of answers that are missing, at the base, under noise and at the points of the segment."""
+        scores = (self.basin.base, *(level.scores for level in self.basin.levels), *(p.scores for p in self.points))
+        return share_missing(*scores)
 
     @property
     def alpha_star(self) -> float:

@@ -206,6 +206,11 @@ class SequentialEvidence(Record):
         return self.engine.eta(self.law)
 
     @property
+    def unanswered(self) -> float:
+        """The share of trials that the engine left open; one without an answer was recorded as wrong."""
+        return self.outcomes.count(UNCLEAR) / len(self.outcomes)
+
+    @property
     def scores(self) -> tuple[float | None, ...]:
         """The outcome of each trial, None where it is unclear."""
         return tuple(SCORES[outcome] for outcome in self.outcomes)

@@ -121,6 +121,11 @@ class SmoothedEvidence(Record):
         return self
 
     @property
+    def unanswered(self) -> float:
+        """The share of answers that are missing, of both models."""
+        return sum((*self.base.shares_failed, *self.checkpoint.shares_failed)) / (2 * self.n)
+
+    @property
     def n(self) -> int:
         """Number of draws."""
         return self.base.n

@@ -26,7 +26,7 @@ from certify.evidence.judgement import (
     percent,
     vacuous_note,
 )
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, perfect_items
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, perfect_items, share_missing
 from certify.evidence.point import above_chance_note
 from certify.evidence.position import POSITION_LIMITS, Basin, level_text
 from certify.evidence.smoothed import mean_of_draws
@@ -147,6 +147,11 @@ class WidthEvidence(Record):
     ) -> Interval | None:
         """Return the interval when ``n`` items lose nothing: no outcome does better."""
         return perfect_items(n, requirement, alpha, chance)
+
+    @property
+    def unanswered(self) -> float:
+        """The share of answers that are missing, at the base and under noise."""
+        return share_missing(self.basin.base, *(level.scores for level in self.basin.levels))
 
     @model_validator(mode="after")
     def _same_laws(self) -> WidthEvidence:

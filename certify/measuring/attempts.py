@@ -15,6 +15,7 @@ from certify.errors import CertifyError, CertifyWarning
 from certify.evidence import SmoothedEvidence
 from certify.evidence.sequential import SequentialEvidence
 from certify.evidence.trials import Purpose, Subject
+from certify.locks import held
 from certify.measuring.run import Run
 from certify.measuring.sealed_lines import sealed, unsealed
 from certify.records import Seed, digest, identity_key, items_key
@@ -29,11 +30,9 @@ def attempt(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int
     filed = list(_filed(run.filed, purpose, subject)) if run.filed else []
     if run.ledgers is None:
         return _number(filed, seed_of)
-    from filelock import FileLock
-
     file = run.ledgers / f"attempts.{_question(purpose, subject)}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
+    with held(file.with_suffix(".lock"), run.longest_wait):
         kept = list(_kept(file)) if file.exists() else []
         number = _number([*kept, *filed], seed_of)
         seed = seed_of(number).value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from certify.errors import InvalidPlan
+from certify.locks import held
 from certify.measuring.ledger import Entry, Ledger
 from certify.measuring.world import World
 from certify.parsing import validated
@@ -29,12 +30,14 @@ class Run:
     """``track`` wraps each loop over draws; ``ledgers`` is the folder of finished draws, None to keep none.
 
     ``filed`` is the folder that certificates go to, None where they go nowhere: earlier attempts are read there.
+    ``longest_wait``: seconds to wait for another run of the same draws, None for as long as it takes.
     """
 
     track: Track = silent
     ledgers: Path | None = None
     filed: Path | None = None
     world: World = field(default_factory=World)
+    longest_wait: float | None = None
 
     def carry_out(
         self, draws: Sequence[int], score: Callable[[int], Entry], label: str, identity: Mapping[str, Any]
@@ -142,8 +145,6 @@ class Run:
         if self.world.size > 1:
             yield
             return
-        from filelock import FileLock
-
         ledger.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(ledger.folder / "lock"):
+        with held(ledger.folder / "lock", self.longest_wait):
             yield

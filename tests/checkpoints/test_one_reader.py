@@ -154,6 +154,65 @@ def test_a_config_far_larger_than_its_files_is_refused_before_it_is_built(
     assert time.monotonic() - start < 5
 
 
+def beside_no_weights(*names: str) -> Callable[[Path], None]:
+    def leave(folder: Path) -> None:
+        (folder / "model.safetensors").unlink()
+        for name in ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", *names):
+            (folder / name).write_bytes(b"x")
+
+    return leave
+
+
+def pointer(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+def runs_of_a_trainer(folder: Path) -> None:
+    for step in (500, 1000):
+        shutil.copytree(folder, folder / f"checkpoint-{step}", ignore=shutil.ignore_patterns("checkpoint-*"))
+    beside_no_weights()(folder)
+
+
+@pytest.mark.parametrize(
+    ("leave", "named"),
+    [
+        (beside_no_weights(), r"no model\.safetensors and no model\.safetensors\.index\.json$"),
+        (beside_no_weights("pytorch_model.bin"), r"pytorch_model\.bin is pickled, and nothing is unpickled here"),
+        (beside_no_weights("zero_to_fp32.py", "latest"), r"DeepSpeed's partitioned state: `python zero_to_fp32\.py"),
+        (beside_no_weights(".metadata", "a.distcp"), "a distributed checkpoint of torch: `accelerate merge-weights"),
+        (beside_no_weights("model-q4.gguf"), r"model-q4\.gguf is GGUF, for another engine"),
+        (beside_no_weights("model.onnx"), r"model\.onnx is ONNX"),
+        (beside_no_weights("flax_model.msgpack"), "Flax weights"),
+        (beside_no_weights("tf_model.h5"), "TensorFlow weights"),
+        (beside_no_weights("model.safetensors.incomplete"), "an unfinished download: fetch it again"),
+        (pointer, "a pointer of git-lfs, not the weights: run `git lfs pull`"),
+        (runs_of_a_trainer, r"did you mean .*/checkpoint-1000, the last of 2 checkpoints in it\?"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_a_folder_is_instead_is_said(folder: Path, leave: Callable[[Path], None], named: str) -> None:
+    """With the next command; the state of a trainer is no weights."""
+    leave(folder)
+    with pytest.raises(CheckpointError, match=named):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_that_are_no_numbers_are_named(base: Path, tmp_path: Path, value: float, dtype: torch.dtype) -> None:
+    """Of a run that has failed, or a file that is damaged; large numbers are numbers."""
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            tensors[name] = tensor.to(dtype)
+        tensors["model.norm.weight"][:] = torch.finfo(dtype).max / 2
+        tensors["lm_head.weight" if "lm_head.weight" in tensors else "model.embed_tokens.weight"][1, 2] = value
+
+    broken = open_checkpoint(models.variant(base, tmp_path / "broken", spoil))
+    with pytest.raises(CheckpointError, match=r"1 of the [\d,]+ numbers of tensor '.*' are NaN or infinite"):
+        _ = broken.identity
+
+
 def test_half_a_character_is_no_text(folder: Path) -> None:
     """JSON can write it, and nothing can be digested that holds it."""
     settings = json.loads((folder / "generation_config.json").read_text()) | {"x": "\ud800"}

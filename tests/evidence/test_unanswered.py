@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+from point_certificates import certificate
 
 from certify.evidence import PointEvidence, PositionEvidence, Requirement, SegmentPoint, SmoothedEvidence, Verdict
 from certify.evidence.displacement import Displacement
@@ -53,6 +54,18 @@ def test_the_bounds_contain_those_of_every_way_to_answer(kind: type[PairedScores
     assert found.lower is not None and found.upper is not None
     assert found.lower == pytest.approx(min(lowers), abs=1e-12)
     assert found.upper >= max(uppers)
+
+
+@pytest.mark.parametrize(("missing", "warned"), [(0, False), (1, False), (2, False), (3, True), (60, True)])
+def test_missing_answers_are_said(missing: int, warned: bool) -> None:
+    """In the notes always, in the claim itself above one in a hundred."""
+    scores = PairedScores(base=RIGHT, checkpoint=(None,) * missing + (1.0,) * (100 - missing))
+    judged = certificate(0, benchmark=BENCH, evidence=PointEvidence(scores=scores)).judgement
+    said = f"{missing / 2:.2f} % of the answers are missing"
+    assert any(note == f"{said}; each counts against the claim" for note in judged.notes) == (missing > 0)
+    assert (f"Warning: {said}." in judged.claim) == warned
+    full, gaps = DrawScores(scores=(1.0,) * 10), DrawScores(scores=(0.9,) * 10, failed=(0.1,) * 10)
+    assert smoothed(full, gaps).unanswered == pytest.approx(0.05)
 
 
 def smoothed(base: DrawScores, checkpoint: DrawScores) -> SmoothedEvidence:
