@@ -7,15 +7,16 @@ of what it wrote. Items of one draw are decoded together, so the noise is put in
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import regex
 import torch
 
 from certify.benchmarks.answerable import refuse_outside, refuse_repeated, refuse_unknown
 from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import ExactMatchItem, Generation, Item, Items
+from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.scoring import require_evaluation
 from certify.checkpoints.probes import rows_independent
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+PATTERN_SECONDS = 2.0
+"""For all matches in one answer: an ordinary pattern takes microseconds, some never end."""
 ROWS_PER_BATCH = 64
 
 
@@ -77,7 +80,9 @@ class GenerationScorer:
         answers: dict[int, str] = {}
         for start in range(0, len(by_length), rows):
             group = by_length[start : start + rows]
-            answers.update(zip(group, self._decode(model, group), strict=True))
+            parts = in_parts(lambda part: dict(zip(part, self._decode(model, part), strict=True)), group)
+            for part in parts:
+                answers |= part
         return [float(self.answer(answers[i]) == self._targets[i]) for i in wanted]
 
     def answer(self, text: str) -> str | None:
@@ -89,8 +94,14 @@ class GenerationScorer:
         if g.pattern is None:
             return text.strip()
         last = None
-        for last in re.finditer(g.pattern, text):  # noqa: B007  (the last one is wanted)
-            pass
+        try:
+            for last in regex.finditer(g.pattern, text, timeout=PATTERN_SECONDS):  # noqa: B007  (the last is wanted)
+                pass
+        except TimeoutError:
+            raise BenchmarkError(
+                f"{self._benchmark.name}: the pattern {g.pattern!r} takes more than {PATTERN_SECONDS:g} s on an answer "
+                f"of {len(text)} characters, since it tries ever more ways to match: put no repeat inside a repeat"
+            ) from None
         return None if last is None else last[1 if last.re.groups else 0].strip()
 
     def _prompt(self, encoder: Encoder, index: int, prompt: str) -> list[int]:

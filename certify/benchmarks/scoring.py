@@ -17,6 +17,7 @@ import torch
 from certify.benchmarks.answerable import refuse_alike, refuse_outside, refuse_repeated, refuse_unknown
 from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import Items, MultipleChoiceItem
+from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.checkpoints.probes import rows_independent
 from certify.errors import InvalidInput
@@ -111,7 +112,7 @@ class LikelihoodScorer:
         totals = torch.zeros(len(self.continuations), dtype=torch.float64)
         with torch.inference_mode():
             for batch in batches:
-                self._run(model, batch, totals)
+                self._run_in_parts(model, batch, totals)
         return [self._right(item, totals) for item in wanted]
 
     def _plan(self, items: Sequence[int], budget: int) -> list[_Batch]:
@@ -139,6 +140,15 @@ class LikelihoodScorer:
         columns, at = torch.unique(column, return_inverse=True)
         owner = torch.tensor(group, device=self.device)
         return _Batch(torch.tensor(rows, device=self.device), row, column, columns, at, target, owner)
+
+    def _run_in_parts(self, model: nn.Module, batch: _Batch, totals: torch.Tensor) -> None:
+        whole = batch.owner.tolist()
+
+        def run(group: Sequence[int]) -> None:
+            self._run(model, batch if len(group) == len(whole) else self._batch(group), totals)
+
+        for _ in in_parts(run, whole):
+            pass
 
     def _run(self, model: nn.Module, batch: _Batch, totals: torch.Tensor) -> None:
         """Add up each continuation's log-likelihood (multiple choice) or its greedily right tokens (exact match).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import models
@@ -104,3 +105,15 @@ def test_generation_runs_under_noise_and_leaves_the_base_alone(tmp_path: Path) -
     assert noisy[0] == noisy[2] == expected
     assert noisy[0] != before
     assert scorer.score(model) == before
+
+
+def test_a_pattern_that_never_ends_is_refused_in_time(tmp_path: Path) -> None:
+    """Ways to match double with each character; the line says which pattern and why."""
+    scorer = open_benchmark(
+        bench(tmp_path, [{"prompt": "1=", "target": "1"}], "max_new_tokens = 4\npattern = '(1|11)+[2]'")
+    ).encode(TOK)
+    start = time.monotonic()
+    with pytest.raises(BenchmarkError, match=r"the pattern '\(1\|11\)\+\[2\]' takes more than 2 s on an answer of 60 ch"):
+        scorer.answer("1" * 60)
+    assert time.monotonic() - start < 10
+    assert scorer.answer("112") == "1"
