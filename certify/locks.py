@@ -7,10 +7,11 @@ import platform
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from certify.errors import CertifyWarning, InvalidPlan
+from certify.writing import writing
 
 
 @contextmanager
@@ -26,7 +27,8 @@ def held(file: Path, longest: float | None = None) -> Iterator[None]:
 
     lock, owner = FileLock(file), file.with_name(f"{file.name}.owner")
     try:
-        lock.acquire(timeout=0)
+        with writing(file):
+            lock.acquire(timeout=0)
     except Timeout:
         whose = _owner(owner)
         _say(f"{file.parent}: waiting for {whose}, which works on the same draws; they are used when it is done")
@@ -38,7 +40,8 @@ def held(file: Path, longest: float | None = None) -> Iterator[None]:
                 "or name another folder of draws"
             ) from None
     try:
-        owner.write_text(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%H:%M:%S')}")
+        with suppress(OSError):  # a full disk: then those who wait learn less
+            owner.write_text(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%H:%M:%S')}")
         yield
     finally:
         lock.release()

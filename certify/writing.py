@@ -31,21 +31,43 @@ def whole(path: Path) -> Iterator[Path]:
 
     It gets the permissions that the user's umask leaves (safetensors writes owner-only files), and what killed writers
     of it left behind is removed.
+
+    Raises:
+        InvalidInput: as :func:`writing`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_parts(path)
-    aside = path.with_name(f"{_part_of(path)}{_here()}.{os.getpid()}.{time.time_ns()}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_parts(path)
+        aside = path.with_name(f"{_part_of(path)}{_here()}.{os.getpid()}.{time.time_ns()}")
+        try:
+            aside.touch(exist_ok=False)
+            mode = stat.S_IMODE(aside.stat().st_mode)
+            yield aside
+            aside.chmod(mode)
+            with aside.open("rb") as f:
+                os.fsync(f.fileno())
+            os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line what the system has against writing to ``path``, which was tried and may since be full.
+
+    Raises:
+        InvalidInput: the disk is full, a quota or a limit is reached, the folder was taken away.
+    """
     try:
-        aside.touch(exist_ok=False)
-        mode = stat.S_IMODE(aside.stat().st_mode)
-        yield aside
-        aside.chmod(mode)
-        with aside.open("rb") as f:
-            os.fsync(f.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
+        yield
+    except TimeoutError:  # of a lock, which speaks for itself
         raise
+    except OSError as error:
+        raise InvalidInput(
+            f"{path}: cannot be written: {error.strerror or error}; finished draws are kept: make room, and run the "
+            "same command again"
+        ) from None
 
 
 def refuse_unwritable(path: Path) -> None:

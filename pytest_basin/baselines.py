@@ -6,6 +6,7 @@ test file, and is written only by a run in which its gate ran.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ class Baselines:
         if self._name == DEFAULT_NAME:
             return root
         here = self._settings["compare"].folder
-        is_path = "/" in self._name or "\\" in self._name or (here / self._name).is_dir()
+        is_path = "/" in self._name or "\\" in self._name or os.path.isdir(here / self._name)
         return here / self._name if is_path else root / self._name
 
     def _missing(self, bound: Bound, file: Path) -> dict[str, Any]:

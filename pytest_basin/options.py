@@ -266,5 +266,5 @@ def _located(option: Option, given: Any, folder: Path) -> Any:
     if option.kind == "path":
         return folder / given
     if option.kind == "model":
-        return str(folder / given) if (folder / given).exists() else given
+        return str(folder / given) if os.path.lexists(folder / given) else given
     return given

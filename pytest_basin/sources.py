@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -155,7 +156,7 @@ class Sources:
 
 def _stamp(place: Path) -> Stamp:
     """Return names, times and sizes of the files of a checkpoint: one that was written anew is opened anew."""
-    files = sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file() else []
+    files = sorted(place.iterdir()) if os.path.isdir(place) else [place] if os.path.isfile(place) else []
     return tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in files)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,5 +35,5 @@ def refuse_to_replace(output: Path, overwrite: bool) -> None:
         InvalidInput: it cannot be written.
     """
     refuse_unwritable(output)
-    if output.exists() and not overwrite:
+    if os.path.lexists(output) and not overwrite:
         raise InvalidPlan(f"{output} exists; name another file or pass --overwrite")

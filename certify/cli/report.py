@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,7 +47,7 @@ def report(
     if output is None:
         out.file.write(render(form, rows, about))
         return
-    replaced = output.exists() and form is not ReportType.markdown_append
+    replaced = os.path.lexists(output) and form is not ReportType.markdown_append
     try:
         write_report(form, rows, about, output)
     except OSError as error:
@@ -63,7 +64,7 @@ def _refuse_to_replace_a_record(output: Path) -> None:
     from certify.certificate import DOCUMENTS, read_as
 
     refuse_unwritable(output)
-    if output.exists():
+    if os.path.lexists(output):
         try:
             read_as(output, DOCUMENTS)
         except CertifyError:

@@ -19,6 +19,7 @@ from certify.locks import held
 from certify.measuring.run import Run
 from certify.measuring.sealed_lines import sealed, unsealed
 from certify.records import Seed, digest, identity_key, items_key
+from certify.writing import whole
 
 
 def attempt(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int], Seed]) -> int:
@@ -37,8 +38,9 @@ def attempt(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int
         number = _number([*kept, *filed], seed_of)
         seed = seed_of(number).value
         if (number, seed) not in kept:
-            with file.open("ab") as lines:
-                lines.write(sealed([number, seed]) + b"\n")
+            before = file.read_bytes() if file.exists() else b""
+            with whole(file) as aside:  # a line that a full disk cut off would count as an attempt
+                aside.write_bytes(before + sealed([number, seed]) + b"\n")
     return number
 
 

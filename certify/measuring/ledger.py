@@ -22,7 +22,7 @@ from typing import Any
 from certify.errors import CertificateMismatch, CertifyWarning
 from certify.measuring.sealed_lines import sealed, unsealed
 from certify.records import canonical_json, digest
-from certify.writing import write_whole
+from certify.writing import write_whole, writing
 
 Entry = tuple[float | None, float]  # score (None: no answer), share of items without an answer
 SYNC_EVERY, SYNC_AFTER = 64, 5.0  # lines, seconds: what a power cut may cost
@@ -87,14 +87,18 @@ class Ledger:
     @contextmanager
     def writer(self, rank: int) -> Iterator[Callable[[int, Entry], None]]:
         """Yield a function that appends one finished draw to this process's own file."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"ledger.{rank}.{os.getpid()}.{time.time_ns()}.jsonl"
-        with path.open("xb") as file:
+        with writing(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("xb", buffering=0)  # what a full disk refuses is not tried again when the file is closed
+        with file:
             synced, pending = time.monotonic(), 0
 
             def write(value: Any) -> None:
-                file.write(sealed(value) + b"\n")
-                file.flush()
+                rest = memoryview(sealed(value) + b"\n")
+                with writing(path):
+                    while rest:
+                        rest = rest[file.write(rest) :]
 
             def append(draw: int, entry: Entry) -> None:
                 nonlocal synced, pending
@@ -109,7 +113,8 @@ class Ledger:
             try:
                 yield append
             finally:
-                os.fsync(file.fileno())
+                with writing(path):
+                    os.fsync(file.fileno())
 
     def kept(self, name: str) -> Any:
         """Return what :meth:`keep` kept under ``name``; None where there is nothing, or where it is damaged."""

@@ -113,7 +113,7 @@ def test_a_pattern_that_never_ends_is_refused_in_time(tmp_path: Path) -> None:
         bench(tmp_path, [{"prompt": "1=", "target": "1"}], "max_new_tokens = 4\npattern = '(1|11)+[2]'")
     ).encode(TOK)
     start = time.monotonic()
-    with pytest.raises(BenchmarkError, match=r"the pattern '\(1\|11\)\+\[2\]' takes more than 2 s on an answer of 60 ch"):
+    with pytest.raises(BenchmarkError, match=r"the pattern '\(1\|11\)\+\[2\]' takes more than 2 s on an answer of 60"):
         scorer.answer("1" * 60)
     assert time.monotonic() - start < 10
     assert scorer.answer("112") == "1"

@@ -133,7 +133,8 @@ def test_every_leaf_is_caught_or_trusted_for_a_reason(tmp_path_factory: pytest.T
 
 def certificate(kind: str) -> dict[str, Any]:
     """A kept certificate of one kind of evidence."""
-    file = next(file for file in GOLDEN if file.name.endswith(f"addition.{kind}.json"))
+    name = kind if kind.endswith(".json") else f"addition.{kind}.json"
+    file = next(file for file in GOLDEN if file.name.endswith(name))
     value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return value
 
@@ -166,6 +167,16 @@ def one_point(value: dict[str, Any]) -> None:
     value["evidence"]["points"][0]["fraction"] = 1e-9
 
 
+def more_than_the_base(value: dict[str, Any]) -> None:
+    """Of a subspace, whose law names no weights: more of them than the base has."""
+    value["evidence"]["displacement"]["dimension"] = value["base"]["parameters"] + 1
+
+
+def fewer_of_the_law(value: dict[str, Any]) -> None:
+    """Fewer weights than the law names."""
+    value["evidence"]["displacement"]["dimension"] -= 1
+
+
 def fewer_parameters(value: dict[str, Any]) -> None:
     """The base is smaller than the law's tensors."""
     value["base"]["parameters"] -= 1
@@ -175,6 +186,8 @@ FORGERIES: list[tuple[str, Callable[[dict[str, Any]], None], str]] = [
     ("distance", no_distance, "the norms of the tensors give 0.0"),
     ("distance", no_distance_at_all, "but the weights of base and checkpoint differ"),
     ("distance", another_dimension, "displacement.dimension: recorded 7737600; the law names 77376 weights"),
+    ("distance", fewer_of_the_law, "displacement.dimension: recorded 77375; the law names 77376 weights"),
+    ("subspace.addition.distance.json", more_than_the_base, "displacement.dimension: recorded 77377; the law names"),
     ("position", a_wider_level, "levels.4.sigma: recorded 0.18, the level's law has 0.09"),
     ("position", one_point, "evidence.points: at the fractions (1e-09,)"),
     ("smoothed", fewer_parameters, "law.sizes: 77376 in all, base.parameters is only 77375"),

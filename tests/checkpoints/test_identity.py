@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from certify.checkpoints import difference, load_model, open_checkpoint
-from certify.checkpoints.difference import spelling_differences
+from certify.checkpoints.difference import companion_differences, spelling_differences
 from certify.errors import CheckpointError
 from certify.records import ModelIdentity, identity_key
 
@@ -181,6 +181,8 @@ def test_a_single_file_opens(base: Path) -> None:
     assert single.identity.weights == open_checkpoint(base).identity.weights
     assert single.identity.companions == {}
     assert single.like(open_checkpoint(base)).identity.weights == single.identity.weights
+    for one, other in ((single, open_checkpoint(base)), (open_checkpoint(base), single)):
+        assert companion_differences(one, other) == []
 
 
 def test_a_truncated_file_is_one_clear_error(base: Path, tmp_path: Path) -> None:
@@ -196,7 +198,7 @@ def test_a_truncated_file_is_one_clear_error(base: Path, tmp_path: Path) -> None
 def test_pickled_weights_are_refused_by_name(tmp_path: Path) -> None:
     """Nothing is unpickled; the error names the files and the way out."""
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin: convert to safetensors"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is pickled"):
         open_checkpoint(tmp_path)
 
 

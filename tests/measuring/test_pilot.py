@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import models
@@ -9,10 +10,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from certify.errors import InvalidPlan
+from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.smoothed import DrawScores
 from certify.measuring import Base, pilot_sigma
-from certify.measuring.pilot import GRID, PilotDraws, pilot_costs, pilot_draws
+from certify.measuring.pilot import GRID, PilotDraws, allowed_drop, pilot_costs, pilot_draws
 from certify.noise import noised
 from certify.records import Seed, derive_seed
 
@@ -59,6 +62,18 @@ def test_the_pilot_finds_a_sigma_that_costs_little(base: Base) -> None:
     sigma = pilot_sigma(base)
     assert 1.0 - pilot_draws(base, sigma).mean <= 0.025
     assert all(torch.equal(a, b) for a, b in zip(before, base.model.parameters(), strict=True))
+
+
+def test_what_noise_may_cost_is_in_score_units(base: Base) -> None:
+    """A retention is a share of what lies above chance; an absence allows what a drop allows by default."""
+    score, chance = sum(base.scores) / len(base.scores), base.benchmark.chance
+    assert allowed_drop(base, Requirement(limit=0.2)) == 0.2
+    assert allowed_drop(base, Requirement(unit="retention", limit=0.75)) == pytest.approx(0.25 * (score - chance))
+    half = replace(base, benchmark=replace(base.benchmark, chance=0.5))
+    assert allowed_drop(half, Requirement(unit="retention", limit=0.75)) == pytest.approx(0.25 * (score - 0.5))
+    assert allowed_drop(base, Requirement(unit="absence", limit=0.3)) == Requirement().limit
+    with pytest.raises(InvalidPlan, match="no pilot can choose sigma"):
+        allowed_drop(base, Requirement(unit="retention", limit=1.0))
 
 
 def test_costs_add_up(base: Base) -> None:

@@ -4,6 +4,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from pytest_basin.results import junit
+
 pytest_plugins = ["pytester"]
 
 
@@ -17,6 +19,17 @@ def cases(project):
         )
         for case in tree.iter("testcase")
     }
+
+
+def test_one_error_among_several_gates_is_an_error():
+    """Of a test with several gates, whatever the others found."""
+    row = {
+        "item": "kept[b]", "benchmark": "b", "evidence": "point", "verdict": "certified", "unit": "drop", "value": 0.0,
+        "lower": 0.0, "upper": 0.01, "need": 0.05, "n": 100, "of": "items", "alpha": 0.05, "certificate": "",
+        "claim": "", "settings": "", "seconds": 1.0, "notes": [], "layers": [], "baselines": [],
+    }  # fmt: skip
+    assert junit([row, row])[0] == ("basin.verdict", "certified")
+    assert junit([row, row | {"error": "lost the GPU"}])[0] == ("basin.verdict", "error")
 
 
 FIELDS = ["verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "certificate",

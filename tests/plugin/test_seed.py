@@ -26,6 +26,12 @@ def test_a_random_seed_is_drawn_once_and_printed(project, quiet):
     assert random.getstate() == state
 
 
+def test_a_seed_that_is_known_is_no_news_with_q(project):
+    """A number that somebody wrote is not repeated to who asked for quiet."""
+    project.run("same", "-q").stdout.no_fnmatch_line("basin: base*")
+    project.run("same", "-q", "--basin-seed=5").stdout.no_fnmatch_line("basin: base*")
+
+
 def test_a_given_seed_is_printed(project):
     """As it is written."""
     assert set(seeds(project.run("broken", "--basin-seed=17"))) == {"17"}
