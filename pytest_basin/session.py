@@ -35,6 +35,22 @@ UNASKED = (
 )
 
 
+def _try_folder(settings: Settings) -> None:
+    """Try the folder of certificates before anything is measured for it.
+
+    Raises:
+        UsageError: it cannot be made or written to.
+    """
+    from certify.errors import InvalidInput
+    from certify.writing import refuse_unwritable_folder
+
+    if (folder := settings.value("cert-dir")) is not None:
+        try:
+            refuse_unwritable_folder(folder)
+        except InvalidInput as error:
+            raise pytest.UsageError(f"basin_cert_dir: {error}") from None
+
+
 class Session:
     """The settings, what was opened under them, and the running item."""
 
@@ -42,6 +58,7 @@ class Session:
         self.config = config
         self.settings: Settings = config.stash[SETTINGS]
         check_values({"confidence": self.settings.value("confidence")}, "basin {}")  # of the line on all gates
+        _try_folder(self.settings)
         self.sources = Sources(config, self.settings)
         self.baselines = Baselines(self.settings)
         self.item: pytest.Item | None = None

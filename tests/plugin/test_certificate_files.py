@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from certify import differences, read_document
 from pytest_basin.results import certificate_name
 
@@ -66,3 +68,13 @@ def test_a_gate_in_error_leaves_none(project):
     result = project.run("same", "--basin-cert-dir=certs", "--basin-checkpoint=absent")
     assert [each.suffix for each in (project.pytester.path / "certs").iterdir()] == [".stale"]
     result.stdout.fnmatch_lines(["* is of an earlier run and no longer of this gate: renamed to *.stale"])
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "pytest.toml/certs"])
+def test_a_folder_that_cannot_be_is_a_usage_error_before_anything_runs(project, name):
+    """One line, and no gate is measured for nothing."""
+    result = project.run("same", f"--basin-cert-dir={name}")
+    assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERRUPTED)
+    said = result.stdout.str() + result.stderr.str()
+    assert "basin_cert_dir: " in said
+    assert "INTERNALERROR" not in said
