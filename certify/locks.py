@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from certify.errors import CertifyWarning, InvalidPlan
-from certify.writing import writing
+from certify.errors import CertifyWarning, InvalidInput, InvalidPlan
+from certify.parsing import read_text
+from certify.writing import write_whole, writing
 
 
 @contextmanager
@@ -40,18 +41,17 @@ def held(file: Path, longest: float | None = None) -> Iterator[None]:
                 "or name another folder of draws"
             ) from None
     try:
-        with suppress(OSError):  # a full disk: then those who wait learn less
-            owner.write_text(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%H:%M:%S')}")
+        with suppress(InvalidInput):  # a full disk: then those who wait learn less
+            write_whole(owner, f"process {os.getpid()} on {platform.node()}, since {time.strftime('%H:%M:%S')}")
         yield
     finally:
         lock.release()
 
 
 def _owner(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace")[:200] or "another process"
-    except OSError:
-        return "another process"
+    with suppress(InvalidInput):
+        return read_text(file, InvalidInput)[:200] or "another process"
+    return "another process"
 
 
 def _say(text: str) -> None:

@@ -49,9 +49,16 @@ def read_text(file: Path, refusal: type[CertifyError], largest: int = LARGEST) -
     if size_of(file, refusal) > largest:
         raise refusal(f"{file}: not readable: larger than {largest >> 20} MiB")
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        return read_bytes(file, refusal).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise refusal(f"{file}: not readable as UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def read_bytes(file: Path, refusal: type[CertifyError]) -> bytes:
+    """Return what an ordinary file holds; raises what :func:`size_of` does."""
+    size_of(file, refusal)
+    try:
+        return file.read_bytes()
     except OSError as error:
         raise refusal(f"{file}: not readable: {error.strerror}") from None
 

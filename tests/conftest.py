@@ -7,8 +7,9 @@ fresh ones, ten times as many; what it finds becomes an ``@example``.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -39,6 +40,21 @@ def draws_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes finished draws in the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CERTIFY_DRAWS_DIR", str(tmp_path_factory.mktemp("draws")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nobody_is_called() -> Iterator[None]:
+    """No test of this process reaches another machine: what opens a folder has no business there."""
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test would connect to {address}")
+        connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", local_only)
         yield
 
 

@@ -6,18 +6,20 @@ list beside the finished draws, and the certificates in the folder that new ones
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from certify.certificate import DOCUMENTS, Certificate, GateRecord, read_as
-from certify.errors import CertifyError, CertifyWarning
+from certify.errors import CertifyError, CertifyWarning, InvalidInput
 from certify.evidence import SmoothedEvidence
 from certify.evidence.sequential import SequentialEvidence
 from certify.evidence.trials import Purpose, Subject
 from certify.locks import held
 from certify.measuring.run import Run
 from certify.measuring.sealed_lines import sealed, unsealed
+from certify.parsing import read_bytes
 from certify.records import Seed, digest, identity_key, items_key
 from certify.writing import whole
 
@@ -34,11 +36,11 @@ def attempt(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int
     file = run.ledgers / f"attempts.{_question(purpose, subject)}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     with held(file.with_suffix(".lock"), run.longest_wait):
-        kept = list(_kept(file)) if file.exists() else []
+        kept = list(_kept(file)) if os.path.lexists(file) else []
         number = _number([*kept, *filed], seed_of)
         seed = seed_of(number).value
         if (number, seed) not in kept:
-            before = file.read_bytes() if file.exists() else b""
+            before = read_bytes(file, InvalidInput) if os.path.lexists(file) else b""
             with whole(file) as aside:  # a line that a full disk cut off would count as an attempt
                 aside.write_bytes(before + sealed([number, seed]) + b"\n")
     return number
@@ -60,7 +62,7 @@ def _question(purpose: Purpose, subject: Subject) -> str:
 def _kept(file: Path) -> Iterator[tuple[int, str]]:
     """Yield number and seed of each attempt; a damaged line counts as one whose seed nobody knows."""
     damaged = []
-    for place, line in enumerate(file.read_bytes().splitlines()):
+    for place, line in enumerate(read_bytes(file, InvalidInput).splitlines()):
         match unsealed(line):
             case [int(number), str(seed)]:
                 yield number, seed

@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from certify.errors import CertificateMismatch, CertifyWarning
+from certify.errors import CertificateMismatch, CertifyWarning, InvalidInput
 from certify.measuring.sealed_lines import sealed, unsealed
+from certify.parsing import read_bytes
 from certify.records import canonical_json, digest
 from certify.writing import write_whole, writing
 
@@ -55,7 +56,7 @@ class Ledger:
 
     def _entries(self, file: Path) -> Iterator[tuple[int, tuple[int, Entry]]]:
         """Yield number of line, draw and entry of every whole line but the header."""
-        lines = file.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut off
+        lines = read_bytes(file, InvalidInput).split(b"\n")[:-1]  # what follows the last newline was cut off
         if not lines:
             return
         parsed = [unsealed(line) for line in lines]
@@ -119,10 +120,9 @@ class Ledger:
     def kept(self, name: str) -> Any:
         """Return what :meth:`keep` kept under ``name``; None where there is nothing, or where it is damaged."""
         file = self.folder / name
-        try:
-            value = unsealed(file.read_bytes().removesuffix(b"\n"))
-        except FileNotFoundError:
+        if not os.path.lexists(file):
             return None
+        value = unsealed(read_bytes(file, InvalidInput).removesuffix(b"\n"))
         if value is None:
             _warn(f"{file}: damaged: it is made again")
         return value

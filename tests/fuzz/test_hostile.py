@@ -1,0 +1,82 @@
+"""Hostile input, a little of each kind; `.ci/run` tries more, `python benchmarks/fuzz.py` any number."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import hostile
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
+FOUND = [
+    ("config.json", 70),  # a trillion layers: built until memory ended
+    ("model.safetensors", 4),  # a pipe: opened for ever, deaf to signals
+    ("b.jsonl", 9653),  # 70,000 characters: a check that was quadratic in them
+    ("generation_config.json", 9091),  # half a surrogate pair: no digest of it
+    ("draws", 21039),  # a lock that is a link to itself
+    ("draws", 16),  # a pipe among the finished draws
+    ("draws", 9265),  # fifty damaged lines: as many warnings
+    ("ini", 9358),  # a confidence of 0
+    ("ini", 21132),  # a folder of certificates whose name is too long
+    ("command line", 1153),  # a checkpoint whose name is too long
+]
+"""What the job found, by the number that makes it again."""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_few_of_each_kind() -> None:
+    """Three of every target: no traceback, no hang, one line, nothing left behind."""
+    found = run("--cases", str(3 * len(hostile.TARGETS)), "--seed", "3")
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    counts = re.search(r"^together +(\d+) accepted +(\d+) clear error$", found.stdout, re.M)
+    assert counts is not None
+    assert all(int(count) > 0 for count in counts.groups())
+
+
+@pytest.mark.parametrize(("target", "seed"), FOUND)
+def test_what_was_found_stays_found(target: str, seed: int) -> None:
+    """The corpus: each once broke the rule."""
+    found = run("--target", target, "--seed", str(seed), "--cases", "1")
+    assert found.returncode == 0, found.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("code", "err", "what"),
+    [
+        (5, "certify: error of certify itself: KeyError", "traceback"),
+        (70, "RuntimeError: ", "traceback"),
+        (2, "", "not one line"),
+        (2, "certify: error: a\nb\n", "not one line"),
+        (0, "something\n", "not one line"),
+        (2, "certify: error: " + "x" * 700 + "\n", "too long a line"),
+        (None, "", "hang"),
+        (2, "certify: error: a\n", hostile.REFUSED),
+        (0, "certify: warning: a\n", hostile.ACCEPTED),
+    ],
+)
+def test_the_rule_can_be_broken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int | None, err: str, what: str
+) -> None:
+    """Each way to break it is seen, and what is right is let through."""
+    monkeypatch.setattr(hostile, "in_a_child", lambda _: (code, "", err, 0))
+    assert hostile.judged(["check"], tmp_path)[0] == what
+
+
+def test_what_is_left_behind_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A half-written file, or a record of a run that was refused."""
+
+    def leaves(name: str) -> None:
+        monkeypatch.setattr(
+            hostile, "in_a_child",
+            lambda _: ((tmp_path / name).write_text("x"), (2, "", "certify: error: a\n", 0))[1],
+        )  # fmt: skip
+
+    for name in (".part-1", "record.json"):
+        leaves(name)
+        assert hostile.judged(["check"], tmp_path)[0] == "left behind"
