@@ -47,3 +47,8 @@ class ActivationRefused(CertifyError, ValueError):  # noqa: N818  # a state, nam
 
 class CertifyWarning(UserWarning):
     """Base of every warning that certify emits."""
+
+
+def panicked(error: BaseException) -> bool:
+    """Whether a library in Rust gave up: its PanicException is no Exception, and there is no module to import it from."""
+    return type(error).__name__ == "PanicException"

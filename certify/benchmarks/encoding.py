@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from certify.errors import BenchmarkError
+from certify.errors import BenchmarkError, panicked
 from certify.text import shortened
 
 if TYPE_CHECKING:
@@ -87,7 +87,12 @@ class Encoder:
         return plain if self._before and plain[: len(self._before)] == self._before else [*self._before, *plain]
 
     def _ids(self, text: str, *, special: bool = False) -> list[int]:
-        given: Any = self._tokenizer(text, add_special_tokens=special, verbose=False)
+        try:
+            given: Any = self._tokenizer(text, add_special_tokens=special, verbose=False)
+        except BaseException as error:
+            if panicked(error):
+                raise ValueError(str(error)) from None
+            raise
         return [int(i) for i in given["input_ids"]]
 
     def _text(self, ids: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from certify.errors import CheckpointError
+from certify.errors import CheckpointError, panicked
 from certify.text import shortened
 
 if TYPE_CHECKING:
@@ -224,7 +224,9 @@ def explained(what: str) -> Iterator[None]:
             yield
     except CheckpointError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not (isinstance(error, Exception) or panicked(error)):
+            raise
         first = shortened((str(error).strip() or type(error).__name__).splitlines()[0])
         raise CheckpointError(f"{what}: {first}") from error
 

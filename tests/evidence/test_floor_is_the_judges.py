@@ -88,3 +88,13 @@ def test_certified_at_the_floor_and_not_below(kind: str, requirement: Requiremen
     assert verdict(kind, n, requirement) is Verdict.CERTIFIED
     less = n - max(1, n // 50) if kind == "distance" else n - 1
     assert verdict(kind, less, requirement) is not Verdict.CERTIFIED
+
+
+def test_large_floors_of_items_are_exact() -> None:
+    """Seven thousand items: one less is too few, not seventy."""
+    requirement = Requirement(limit=0.0005)
+    n = smallest_n("point", requirement, ALPHA, CHANCE)
+    assert n is not None
+    assert n > 7000
+    assert verdict("point", n, requirement) is Verdict.CERTIFIED
+    assert verdict("point", n - 1, requirement) is not Verdict.CERTIFIED

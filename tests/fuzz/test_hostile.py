@@ -17,6 +17,7 @@ FOUND = [
     ("b.jsonl", 9653),  # 70,000 characters: a check that was quadratic in them
     ("generation_config.json", 9091),  # half a surrogate pair: no digest of it
     ("draws", 21039),  # a lock that is a link to itself
+    ("tokenizer.json", 51010),  # a panic of a library in Rust, which is no Exception
     ("draws", 16),  # a pipe among the finished draws
     ("draws", 9265),  # fifty damaged lines: as many warnings
     ("ini", 9358),  # a confidence of 0
