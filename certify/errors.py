@@ -50,5 +50,5 @@ class CertifyWarning(UserWarning):
 
 
 def panicked(error: BaseException) -> bool:
-    """Whether a library in Rust gave up: its PanicException is no Exception, and there is no module to import it from."""
+    """Whether a library in Rust gave up: its PanicException is no Exception, and no module exports it."""
     return type(error).__name__ == "PanicException"
