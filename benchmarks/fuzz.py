@@ -3,7 +3,7 @@
     python benchmarks/fuzz.py --cases 100000 --seed 0
 
 The cases, and the rule, are those of tests/fuzz/hostile.py; each has a number from which it can be made again
-(`--target config.json --seed 70 --cases 1`).
+(`--again config.json 70`).
 """
 
 import argparse
@@ -24,17 +24,21 @@ def main():
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", choices=hostile.TARGETS, action="append")
+    parser.add_argument("--again", nargs=2, metavar=("TARGET", "SEED"), action="append", help="run this case instead")
     asked = parser.parse_args()
     targets = asked.target or list(hostile.TARGETS)
+    cases = [(targets[i % len(targets)], asked.seed + i) for i in range(asked.cases)]
+    if asked.again:
+        cases = [(target, int(seed)) for target, seed in asked.again]
+        targets = [target for target, _ in cases]
     found = {target: Counter() for target in targets}
     with tempfile.TemporaryDirectory() as temporary:
         world = hostile.make_world(Path(temporary) / "world")
-        for i in range(asked.cases):
-            target = targets[i % len(targets)]
-            what, details = hostile.one(world, target, asked.seed + i)
+        for target, seed in cases:
+            what, details = hostile.one(world, target, seed)
             found[target][what] += 1
             if details:
-                print(f"--- {what}: {target}, seed {asked.seed + i}\n{details}", flush=True)
+                print(f"--- {what}: {target}, seed {seed}\n{details}", flush=True)
     total = sum(found.values(), Counter())
     kinds = sorted({what for counts in found.values() for what in counts})
     for name, counts in {**found, "together": total}.items():

@@ -31,6 +31,7 @@ def write(
 
     ``missing`` names the tests of gates that crashed or were skipped.
     """
+    from certify.errors import InvalidInput
     from certify.report.render import ReportType, write_report
 
     lines, failed = [], 0
@@ -46,9 +47,10 @@ def write(
             continue
         try:
             write_report(ReportType(kind), rows, {**context(session, rows, missing), **missing}, place)
-        except OSError as error:
+        except (OSError, InvalidInput) as error:
             failed += 1
-            lines.append(f" {kind} report NOT WRITTEN to {session.sources.shown(place)}: {error.strerror}")
+            why = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{place}: ")
+            lines.append(f" {kind} report NOT WRITTEN to {session.sources.shown(place)}: {why}")
         else:
             lines.append(f" {kind} report: {session.sources.shown(place)}")
     return lines, failed

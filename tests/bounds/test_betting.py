@@ -39,11 +39,12 @@ def test_capital_falls_in_the_hypothetical_mean(x, mu, alpha):
 @settings(max_examples=60)
 def test_bound_is_a_rejected_mean(x, alpha):
     """At the bound the capital has reached 1 / alpha: it is the safe end of the bisection."""
-    lower = statistics.betting_lower(x, alpha)
+    lower, scores = statistics.betting_lower(x, alpha), np.array(x)
+    bets, goal = betting._bets(scores, alpha), math.log(1 / alpha)
     if lower > 0:
-        scores = np.array(x)
-        capital = betting._log_capital(scores, betting._bets(scores, alpha), lower)
-        assert capital.max() >= math.log(1 / alpha) - 1e-9
+        assert betting._log_capital(scores, bets, lower).max() >= goal - 1e-9
+    elif scores.mean() > 1e-200:  # then no mean is rejected, however small
+        assert betting._log_capital(scores, bets, float(scores.mean()) * 2.0**-59).max() < goal + 1e-9
 
 
 @given(samples, st.floats(0.001, 0.2))
