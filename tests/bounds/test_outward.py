@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from certify import statistics
+from certify.errors import InvalidInput
 from certify.statistics import betting
 
 RNG = np.random.default_rng(20_261_127)
@@ -159,3 +160,10 @@ def test_what_samplers_cost(d):
     with mpmath.workdps(50):
         exact = d * ((2 * int(9.2 * 2**12) + 1) * mpmath.mpf(2) ** -65 + 2 * mpmath.ncdf(mpmath.mpf("-9.2")))
         assert statistics.eta_table(d, 12) >= min(mpmath.mpf(1), exact) * (1 - mpmath.mpf(10) ** -12)
+
+
+@pytest.mark.parametrize("value", ["abc", None, [1.0], object()])
+def test_what_is_no_number_is_refused_by_name(value):
+    """Whatever a caller hands over: the argument, its value and the rule."""
+    with pytest.raises(InvalidInput, match=r"alpha = .*: must be a number"):
+        statistics.clopper_pearson_lower(3, 9, value)

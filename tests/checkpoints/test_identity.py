@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import models
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig
 
 from certify.checkpoints import difference, load_model, open_checkpoint
 from certify.checkpoints.difference import companion_differences, spelling_differences
+from certify.checkpoints.generation_settings import generation_meaning
 from certify.errors import CheckpointError
 from certify.records import ModelIdentity, identity_key
 
@@ -223,3 +227,26 @@ def test_weights_that_do_not_fit_the_config_are_refused(base: Path, tmp_path: Pa
     folder = models.variant(base, tmp_path / "x", lambda tensors: tensors.pop("model.layers.0.mlp.up_proj.weight"))
     with pytest.raises(CheckpointError, match="do not fit config"):
         load_model(open_checkpoint(folder))
+
+
+def test_one_end_is_one_end_however_it_is_written() -> None:
+    """A list of one token, or of the same one twice, ends answers where the token itself does."""
+    single = generation_meaning(GenerationConfig(eos_token_id=2))
+    for written in ([2], [2, 2]):
+        assert generation_meaning(GenerationConfig(eos_token_id=written)) == single
+    assert generation_meaning(GenerationConfig(eos_token_id=[3, 2])) == {**single, "eos_token_id": [2, 3]}
+
+
+def test_tied_weights_may_be_stored_under_either_name(base: Path, tmp_path: Path) -> None:
+    """Only the head is in the file: it is the embedding, and the model is the same."""
+    config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": True}
+    ours, theirs = (shutil.copytree(base, tmp_path / name) for name in ("embedding", "head"))
+    tensors = load_file(base / "model.safetensors")
+    tensors.pop("lm_head.weight", None)
+    save_file(tensors, ours / "model.safetensors", metadata={"format": "pt"})
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+    save_file(tensors, theirs / "model.safetensors", metadata={"format": "pt"})
+    for folder in (ours, theirs):
+        (folder / "config.json").write_text(json.dumps(config))
+    assert open_checkpoint(theirs).identity.weights == open_checkpoint(ours).identity.weights
+    assert set(open_checkpoint(theirs).parameters) == set(open_checkpoint(ours).parameters)
