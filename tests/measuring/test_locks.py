@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from certify.errors import CertifyWarning, InvalidPlan
+from certify.errors import CertifyWarning, InvalidInput, InvalidPlan
 from certify.locks import held
+from certify.measuring.ledger import Ledger
 
 HOLDS = """
 import sys, time
@@ -59,3 +60,20 @@ def test_the_lock_of_a_process_that_died_is_free(tmp_path: Path, other: subproce
     other.wait()
     with held(tmp_path / "lock", 5):
         assert (tmp_path / "lock.owner").read_text().startswith(f"process {os.getpid()} on ")
+
+
+def test_a_lock_that_is_a_link_to_itself_is_one_line(tmp_path: Path) -> None:
+    """What the system says of it, and nothing is waited for."""
+    (tmp_path / "lock").symlink_to(tmp_path / "lock")
+    with pytest.raises(InvalidInput, match="lock: cannot be written: Too many levels"), held(tmp_path / "lock"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["choice.json", "ledger.0.1.1.jsonl"])
+def test_a_pipe_among_finished_draws_is_refused(tmp_path: Path, name: str) -> None:
+    """It would keep its reader waiting for ever."""
+    ledger = Ledger(tmp_path, {"draws": 3})
+    ledger.folder.mkdir()
+    os.mkfifo(ledger.folder / name)
+    with pytest.raises(InvalidInput, match="it is no ordinary file"):
+        _ = ledger.kept(name) if name == "choice.json" else ledger.read()
