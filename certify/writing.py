@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import secrets
 import stat
 import tempfile
 import time
@@ -38,7 +39,7 @@ def whole(path: Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_parts(path)
-        aside = path.with_name(f"{_part_of(path)}{_here()}.{os.getpid()}.{time.time_ns()}")
+        aside = path.with_name(f"{_part_of(path)}{_here()}.{os.getpid()}.{secrets.token_hex(8)}")
         try:
             aside.touch(exist_ok=False)
             mode = stat.S_IMODE(aside.stat().st_mode)

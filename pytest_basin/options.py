@@ -146,6 +146,7 @@ OPTIONS = (
     Option("junit", "text", "properties of each gate in JUnit files", "auto", ("auto", "off"), replayed=False),
     Option("cache-dir", "path", "folder of finished draws (else the user's cache)"),
     Option("resume", "text", "keep finished draws, and go on from them", "on", ("on", "off")),
+    Option("wait", "float", "seconds to wait for another run that works on the same draws (else as long as it takes)"),
     Option("require-gpu", "flag", "a gate that finds no GPU is an error, as is one that is skipped", False),
     Option("force", "texts", "override a marker's keyword, e.g. confidence=0.9 (repeatable)", metavar="KEY=VALUE"),
     Option("disable", "flag", "skip all basin tests; names and markers stay known", False),

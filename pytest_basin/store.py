@@ -31,19 +31,20 @@ def run(settings: Settings) -> Run:
     """Return how draws are carried out: each in a ledger under a file lock, or nowhere with ``--basin-resume=off``.
 
     Raises:
-        UsageError: the folder cannot be made.
+        UsageError: the folder cannot be made or written to.
     """
+    from certify.errors import InvalidInput
     from certify.measuring import Run
+    from certify.writing import refuse_unwritable_folder
 
     filed = settings.value("cert-dir")
     if settings.value("resume") == "off":
         return Run(filed=filed)
     place = folder(settings)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        refuse_unwritable_folder(place)
+    except InvalidInput as error:
         raise pytest.UsageError(
-            f"finished draws cannot be kept in {place}: {error.strerror}; name a folder with --basin-cache-dir, or "
-            "give --basin-resume=off"
+            f"finished draws cannot be kept: {error} with --basin-cache-dir, or give --basin-resume=off"
         ) from None
-    return Run(ledgers=place, filed=filed)
+    return Run(ledgers=place, filed=filed, longest_wait=settings.value("wait"))

@@ -7,7 +7,9 @@ of what it wrote. Items of one draw are decoded together, so the noise is put in
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import regex
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 PATTERN_SECONDS = 2.0
 """For all matches in one answer: an ordinary pattern takes microseconds, some never end."""
 ROWS_PER_BATCH = 64
+NUMBER = re.compile(r"([-+]?)[$€£]?([0-9]{1,40}|[0-9]{1,3}(?:,[0-9]{3}){1,13})(\.[0-9]{0,40})?([eE][-+]?[0-9]{1,3})?")
 
 
 class GenerationScorer:
@@ -50,16 +53,16 @@ class GenerationScorer:
         self._benchmark, self._generation, self._tokenizer, self._device = benchmark, generation, tokenizer, device
         encoder = Encoder(benchmark.name, tokenizer, [item.prompt for item in benchmark.items])
         self._prompts = [self._prompt(encoder, i, item.prompt) for i, item in enumerate(benchmark.items)]
-        self._targets = [self._target(encoder, i, item) for i, item in enumerate(benchmark.items)]
+        self._targets = [self._accepted(encoder, i, item) for i, item in enumerate(benchmark.items)]
         for i, ids in enumerate(self._prompts):
             refuse_outside(encoder.where(i), ids, generation.max_new_tokens, limits)
-        answers = zip(self._prompts, ([encoder.ending(i, item.prompt, t)] for i, (item, t) in
+        answers = zip(self._prompts, ([encoder.ending(i, item.prompt, t) for t in targets] for i, (item, targets) in
                       enumerate(zip(benchmark.items, self._targets, strict=True))), strict=True)  # fmt: skip
         refuse_repeated(benchmark.name, list(answers))
         self.identity = BenchmarkIdentity(
             name=benchmark.name,
             items=len(benchmark.items),
-            scoring=f"generated answer, greedy, at most {generation.max_new_tokens} tokens",
+            scoring=f"generated answer, greedy, at most {generation.max_new_tokens} tokens{_how_it_judges(generation)}",
             chance=benchmark.chance,
             digest=benchmark.digest,
             tokens=digest([self._prompts, _how_it_decodes(tokenizer)]),
@@ -83,7 +86,7 @@ class GenerationScorer:
             parts = in_parts(lambda part: dict(zip(part, self._decode(model, part), strict=True)), group)
             for part in parts:
                 answers |= part
-        return [float(self.answer(answers[i]) == self._targets[i]) for i in wanted]
+        return [float(right(self._generation, self.answer(answers[i]), self._targets[i])) for i in wanted]
 
     def answer(self, text: str) -> str | None:
         """Cut the answer out of a text: up to the stop, without special tokens, the last match of the pattern."""
@@ -108,18 +111,24 @@ class GenerationScorer:
         moved = self._benchmark.boundary == "lm-eval"
         return encoder.prompt(index, (prompt.rstrip() or prompt) if moved else prompt)
 
-    def _target(self, encoder: Encoder, index: int, item: Item) -> str:
-        """Return what an answer must be, or refuse a target that none can be."""
+    def _accepted(self, encoder: Encoder, index: int, item: Item) -> tuple[str, ...]:
+        """Return every text that an answer may be."""
         assert isinstance(item, ExactMatchItem)  # open_benchmark admits no others
-        target, where, stop = item.target.strip(), encoder.where(index), self._generation.stop
+        return tuple(dict.fromkeys(self._target(encoder, index, item.prompt, target) for target in item.targets))
+
+    def _target(self, encoder: Encoder, index: int, prompt: str, written: str) -> str:
+        """Return what an answer must be, or refuse a target that none can be."""
+        target, where, stop = written.strip(), encoder.where(index), self._generation.stop
         special = next((t for t in self._tokenizer.all_special_tokens if t and t in target), None)
         if not target:
-            raise BenchmarkError(f"{where}: the target {item.target!r} is blank: no answer is compared with it")
+            raise BenchmarkError(f"{where}: the target {written!r} is blank: no answer is compared with it")
         if special is not None:
             raise BenchmarkError(f"{where}: the target holds the special token {special!r}, which no answer keeps")
-        if stop and stop in item.target:
+        if stop and stop in written:
             raise BenchmarkError(f"{where}: the target {target!r} holds the stop {stop!r}, at which answers end")
-        refuse_unknown(where, target, encoder.ending(index, item.prompt, target), encoder.unknown)
+        refuse_unknown(where, target, encoder.ending(index, prompt, target), encoder.unknown)
+        if self._generation.judge == "number" and number(target) is None:
+            raise BenchmarkError(f"{where}: the target {target!r} is no number, which judge = \"number\" compares")
         return target
 
     def _decode(self, model: Any, group: Sequence[int]) -> list[str]:
@@ -144,6 +153,33 @@ class GenerationScorer:
         last = {ends} if isinstance(ends, int) else {*(ends or ())}
         end = next((place for place, i in enumerate(ids) if i in last), len(ids))
         return str(self._tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def right(generation: Generation, answer: str | None, targets: Sequence[str]) -> bool:
+    """Whether an answer that was cut out is one of the accepted targets, as the judge of ``generation`` sees it."""
+    if answer is None:
+        return False
+    if generation.judge == "contains":
+        return any(target in answer for target in targets)
+    if generation.judge == "number":
+        found, tolerance = number(answer), Fraction(str(generation.tolerance))
+        wanted = [value for value in map(number, targets) if value is not None]
+        return found is not None and any(abs(found - value) <= tolerance for value in wanted)
+    return answer in targets
+
+
+def number(text: str) -> Fraction | None:
+    """Return the number that a text is, exactly; commas between thousands and a currency sign are no part of it."""
+    found = NUMBER.fullmatch(text.strip())
+    if found is None:
+        return None
+    sign, whole, rest, exponent = found.groups(default="")
+    return Fraction(f"{sign}{whole.replace(',', '')}{rest if rest != '.' else ''}{exponent}")
+
+
+def _how_it_judges(generation: Generation) -> str:
+    within = f", within {generation.tolerance:g}" if generation.tolerance else ""
+    return {"exact": "", "contains": ", containing the target", "number": f", as a number{within}"}[generation.judge]
 
 
 def _how_it_decodes(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -43,10 +43,20 @@ class MultipleChoiceItem(_Labelled):
 
 
 class ExactMatchItem(_Labelled):
-    """Right when greedy decoding after ``prompt`` begins with ``target``."""
+    """Right when greedy decoding after ``prompt`` begins with ``target``, or with one of several."""
 
     prompt: Text
-    target: Text
+    target: Text | Annotated[tuple[Text, ...], Field(min_length=2)]
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_is_no_list(cls, target: object) -> object:
+        return target[0] if isinstance(target, list | tuple) and len(target) == 1 else target
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every accepted target."""
+        return (self.target,) if isinstance(self.target, str) else self.target
 
 
 Item = MultipleChoiceItem | ExactMatchItem
@@ -66,12 +76,15 @@ class Generation(Record):
 
     Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given, which may be the
     text of a special token; the answer is the last match of the regular expression ``pattern`` (its first group if it
-    has one), or the whole text.
+    has one), or the whole text. It is right where ``judge`` says so of it and a target: they are the same text, it
+    contains the target, or they are numbers at most ``tolerance`` apart.
     """
 
     max_new_tokens: Annotated[int, Field(gt=0)]
     stop: str = ""
     pattern: str | None = None
+    judge: Literal["exact", "contains", "number"] = "exact"
+    tolerance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
 
     @field_validator("pattern")
     @classmethod
@@ -80,6 +93,19 @@ class Generation(Record):
         if problem:
             raise ValueError(problem)
         return pattern
+
+
+    @model_validator(mode="after")
+    def _tolerance_of_numbers(self) -> Generation:
+        if self.tolerance and self.judge != "number":
+            raise ValueError('a tolerance goes with judge = "number"')
+        return self
+
+    @property
+    def asked(self) -> dict[str, object]:
+        """What the benchmark's digest covers: a judge that is not the first one is said, the first one never was."""
+        later = {} if self.judge == "exact" else {"judge": self.judge, "tolerance": self.tolerance}
+        return {"max_new_tokens": self.max_new_tokens, "stop": self.stop, "pattern": self.pattern, **later}
 
 
 @dataclass(frozen=True)
@@ -101,7 +127,7 @@ class Items:
                 "items": [item_digest(item) for item in self.items],
                 "chance": self.chance,
                 "length_normalised": self.length_normalised,
-                **({"generation": self.generation.model_dump()} if self.generation else {}),
+                **({"generation": self.generation.asked} if self.generation else {}),
                 **({"boundary": self.boundary} if self.boundary != "written" else {}),
             }
         )

@@ -1,8 +1,9 @@
-"""Benchmarks as JSONL files: one item a line, settings in a TOML file of the same name beside it."""
+"""Benchmarks as files: one item a row, settings in a TOML file of the same name beside it."""
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 import warnings
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from certify.benchmarks.fields import Fields, mapped
 from certify.benchmarks.items import Boundary, ExactMatchItem, Generation, Item, Items, MultipleChoiceItem, item_digest
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
+from certify.benchmarks.rows import EXPECTED, Row, read_rows
 from certify.errors import BenchmarkError, CertifyWarning
-from certify.parsing import first_problem, plain_json, read_text
+from certify.parsing import first_problem, read_text
 from certify.records import Record
 from certify.text import refuse_unseen, shortened
 
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
     from certify.benchmarks.protocol import Scorer
 
 KNOWN = {*MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields}
-LARGEST = 1 << 30
-"""Bytes of a file of items; a million of a thousand characters."""
-EXPECTED = 'expected {"prompt", "choices", "answer"} or {"prompt", "target"}'
 
 
 class Settings(Record):
@@ -37,10 +37,11 @@ class Settings(Record):
     length_normalised: bool = False
     boundary: Boundary = "written"
     generation: Generation | None = None
+    fields: Fields | None = None
 
 
 class JsonlBenchmark(Items):
-    """Items read from a JSONL file, with the scorer of their kind."""
+    """Items read from a file, with the scorer of their kind."""
 
     def encode(
         self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu", limits: ModelLimits = NO_LIMITS
@@ -60,7 +61,7 @@ class JsonlBenchmark(Items):
 
 
 def open_benchmark(path: str | Path) -> JsonlBenchmark:
-    """Read ``path`` (JSONL) and the TOML settings beside it, if any.
+    """Read ``path`` (JSONL, JSON, CSV, TSV, Parquet, a folder of datasets) and the TOML settings beside it, if any.
 
     Raises:
         BenchmarkError: a malformed line, with file, line number and what was expected; no items; two equal
@@ -68,16 +69,17 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     """
     file = Path(path)
     refuse_unseen("the benchmark", file.name)
-    lines = read_text(file, BenchmarkError, LARGEST).split("\n")
-    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip()]
-    if not numbered:
-        raise BenchmarkError(f"{file}: holds no items; {EXPECTED} on each line")
-    values = [_object(file, i, line) for i, line in numbered]
-    _say_unknown(file, values)
-    items = [_item(file, i, value) for (i, _), value in zip(numbered, values, strict=True)]
-    _reject_mixture(file, numbered, items)
-    _reject_duplicates(file, numbered, items)
     settings = _settings(file.with_suffix(".toml"))
+    rows = read_rows(file)
+    if not rows:
+        raise BenchmarkError(f"{file}: holds no items; {EXPECTED} on each line")
+    if settings.fields is None:
+        _say_unknown(file, rows)
+    else:
+        rows = mapped(settings.fields, rows)
+    items = [_item(where, value) for where, value in rows]
+    _reject_mixture(rows, items)
+    _reject_duplicates(rows, items)
     chance = _chance(items) if settings.chance is None else settings.chance
     if settings.generation and isinstance(items[0], MultipleChoiceItem):
         raise BenchmarkError(f"{file.with_suffix('.toml')}: [generation] is for items with a target, not with choices")
@@ -86,27 +88,15 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     )
 
 
-def _object(file: Path, number: int, line: str) -> dict[str, Any]:
-    where = f"{file}:{number}"
-    try:
-        value = plain_json(line.removesuffix("\r"))
-    except ValueError as error:
-        raise BenchmarkError(f"{where}: not JSON ({error}); {EXPECTED}") from None
-    if not isinstance(value, dict):
-        raise BenchmarkError(f"{where}: got a JSON {type(value).__name__}; {EXPECTED}")
-    return value
-
-
-def _say_unknown(file: Path, values: Sequence[dict[str, Any]]) -> None:
+def _say_unknown(file: Path, rows: Sequence[Row]) -> None:
     """Say once which fields no item of this kind knows; they ask nothing."""
-    unknown = sorted({key for value in values for key in value if key not in KNOWN})
+    unknown = sorted({key for _, value in rows for key in value if key not in KNOWN})
     if unknown:
         named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         warnings.warn(f"{file}: the fields {named} ask nothing and are ignored", CertifyWarning, stacklevel=3)
 
 
-def _item(file: Path, number: int, value: dict[str, Any]) -> Item:
-    where = f"{file}:{number}"
+def _item(where: str, value: dict[str, Any]) -> Item:
     kind = MultipleChoiceItem if "choices" in value else ExactMatchItem
     try:
         return kind.model_validate({k: v for k, v in value.items() if k in KNOWN})
@@ -114,21 +104,22 @@ def _item(file: Path, number: int, value: dict[str, Any]) -> Item:
         raise BenchmarkError(f"{where}: {first_problem(error)}; {EXPECTED}") from None
 
 
-def _reject_mixture(file: Path, numbered: Sequence[tuple[int, str]], items: Sequence[Item]) -> None:
-    for (number, _), item in zip(numbered, items, strict=True):
+def _reject_mixture(rows: Sequence[Row], items: Sequence[Item]) -> None:
+    for (where, _), item in zip(rows, items, strict=True):
         if type(item) is not type(items[0]):
             raise BenchmarkError(
-                f"{file}:{number}: a {type(item).__name__} among {type(items[0]).__name__}s; put each kind into "
-                "a file of its own"
+                f"{where}: a {type(item).__name__} among {type(items[0]).__name__}s; put each kind into a file of its "
+                "own"
             )
 
 
-def _reject_duplicates(file: Path, numbered: Sequence[tuple[int, str]], items: Sequence[Item]) -> None:
-    first: dict[str, int] = {}
-    for (number, _), item in zip(numbered, items, strict=True):
-        earlier = first.setdefault(item_digest(item), number)
-        if earlier != number:
-            raise BenchmarkError(f"{file}:{number}: the same item as line {earlier}; counting it twice would mislead")
+def _reject_duplicates(rows: Sequence[Row], items: Sequence[Item]) -> None:
+    first: dict[str, str] = {}
+    for (where, _), item in zip(rows, items, strict=True):
+        earlier = first.setdefault(item_digest(item), where)
+        if earlier != where:
+            at = re.sub(r"^.*?:(\d+)$", r"line \1", earlier, flags=re.DOTALL).rpartition(": ")[2]
+            raise BenchmarkError(f"{where}: the same item as {at}; counting it twice would mislead")
 
 
 def _settings(file: Path) -> Settings:

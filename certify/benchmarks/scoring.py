@@ -16,11 +16,11 @@ import torch
 
 from certify.benchmarks.answerable import refuse_alike, refuse_outside, refuse_repeated, refuse_unknown
 from certify.benchmarks.encoding import Encoder
-from certify.benchmarks.items import Items, MultipleChoiceItem
+from certify.benchmarks.items import ExactMatchItem, Items, MultipleChoiceItem
 from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.checkpoints.probes import rows_independent
-from certify.errors import InvalidInput
+from certify.errors import BenchmarkError, InvalidInput
 from certify.records import BenchmarkIdentity, digest
 
 if TYPE_CHECKING:
@@ -210,8 +210,13 @@ def _encode(
     """Yield what is scored, item by item; refuse what cannot be answered or told apart."""
     encoder, seen = Encoder(benchmark.name, tokenizer, [item.prompt for item in benchmark.items]), []
     for index, item in enumerate(benchmark.items):
-        endings = item.choices if isinstance(item, MultipleChoiceItem) else (item.target,)
+        endings = item.choices if isinstance(item, MultipleChoiceItem) else item.targets
         where, made = encoder.where(index), dict[str, list[int]]()
+        if isinstance(item, ExactMatchItem) and len(endings) > 1:
+            raise BenchmarkError(
+                f"{where}: accepts {len(endings)} targets, which answers that are generated are compared with: declare "
+                "[generation] in the TOML file beside the items, or keep one target"
+            )
         prompt: list[int] = []
         for ending in endings:
             if benchmark.boundary == "lm-eval":

@@ -35,7 +35,7 @@ def check(
     *,
     base: BaseOption,
     benchmark: Annotated[
-        list[Path], typer.Option("--benchmark", "-b", help="JSONL file of items; repeatable.", show_default=False)
+        list[Path], typer.Option("--benchmark", "-b", help="File of items; repeatable.", show_default=False)
     ],
     require: Annotated[
         str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)

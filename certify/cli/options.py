@@ -31,7 +31,7 @@ DesignName = Literal["table", "pairs"]
 BaseArgument = Annotated[Path, typer.Argument(help="Folder (or hf://...) of the base.", show_default=False)]
 BaseOption = Annotated[Path, typer.Option("--base", help="Folder (or hf://...) of the base.", show_default=False)]
 CheckpointArgument = Annotated[Path, typer.Argument(help="Folder (or hf://...) of the checkpoint.", show_default=False)]
-BenchmarkOption = Annotated[Path, typer.Option("--benchmark", "-b", help="JSONL file of items.", show_default=False)]
+BenchmarkOption = Annotated[Path, typer.Option("--benchmark", "-b", help="File of items.", show_default=False)]
 SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="Basis file of a subspace; repeatable.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace the output file if it exists.")]
 DesignOption = Annotated[

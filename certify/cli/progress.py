@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from certify.cli.options import Work
+from certify.errors import InvalidInput
 from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ def carried_out(work: Work, filed: Path | None = None) -> Iterator[Run]:
 
     world = join_world(work.processes, work.device)
     ledgers = work.draws_dir or user_cache_path("pytest-basin") / "draws"
-    refuse_unwritable_folder(ledgers)
+    try:
+        refuse_unwritable_folder(ledgers)
+    except InvalidInput as error:
+        raise InvalidInput(f"finished draws cannot be kept: {error} with --draws-dir") from None
     with progress_bars() as track:
         alone = Run(ledgers=ledgers, filed=filed, world=world, longest_wait=work.wait)
         yield replace(alone, track=track) if world.rank == 0 else alone

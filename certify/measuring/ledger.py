@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -88,7 +89,7 @@ class Ledger:
     @contextmanager
     def writer(self, rank: int) -> Iterator[Callable[[int, Entry], None]]:
         """Yield a function that appends one finished draw to this process's own file."""
-        path = self.folder / f"ledger.{rank}.{os.getpid()}.{time.time_ns()}.jsonl"
+        path = self.folder / f"ledger.{rank}.{os.getpid()}.{secrets.token_hex(8)}.jsonl"  # no clock: clocks jump
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             file = path.open("xb", buffering=0)  # what a full disk refuses is not tried again when the file is closed

@@ -297,3 +297,14 @@ def test_several_processes_give_the_table_of_one(folder: Path, alone: Path, size
 
 def _lines(folder: Path) -> int:
     return sum(len(file.read_bytes().splitlines()) for file in folder.glob("*/ledger.*.jsonl"))
+
+
+def test_a_clock_that_stands_still_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clocks jump back, and then name the same moment twice: files are named without them."""
+    monkeypatch.setattr(time, "time_ns", lambda: 1)
+    monkeypatch.setattr(time, "time", lambda: 1.0)
+    ledger = Ledger(tmp_path, {"draws": 2})
+    for draw in range(2):
+        with ledger.writer(0) as append:
+            append(draw, (0.5, 0.0))
+    assert ledger.read() == {0: (0.5, 0.0), 1: (0.5, 0.0)}

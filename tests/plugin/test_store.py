@@ -100,8 +100,8 @@ def test_folder_that_cannot_be_made(project):
     result = project.run("same", "--basin-cache-dir=file/draws", test=SMOOTH.format(limit=0.8))
     result.assert_outcomes(errors=1)
     text = result.stdout.str()
-    assert "finished draws cannot be kept in" in text
-    assert "name a folder with --basin-cache-dir, or give --basin-resume=off" in text
+    assert "finished draws cannot be kept: " in text
+    assert "name another place with --basin-cache-dir, or give --basin-resume=off" in text
 
 
 def test_point_gates_need_no_folder(project):
@@ -114,6 +114,7 @@ def settings(folder=None):
     """As much of the settings as the store asks for."""
     absent = Setting(None, "", None)
     given = {"cache-dir": Setting(folder, "", folder), "cert-dir": absent, "resume": Setting("on", "", "on")}
+    given["wait"] = absent
     return Settings(given)
 
 
