@@ -42,11 +42,11 @@ import pytest
 
 @pytest.mark.basin(evidence="smoothed", max_drop=0.5)
 def test_kept(basin_bound):
-    assert basin_bound >= 0
+    assert basin_bound <= 0.5
 
 @pytest.mark.basin(evidence="smoothed", max_drop=0.4)
 def test_kept_more(basin_bound):
-    assert basin_bound >= 0
+    assert basin_bound <= 0.4
 """
 INI = """
 [pytest]

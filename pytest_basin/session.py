@@ -261,7 +261,8 @@ class Session:
         if self.config.get_verbosity() < 1:
             return []
         try:
-            found = spelling_differences(*(self.sources.checkpoint(each) for each in (bound.base, bound.checkpoint)))
+            base = self.sources.checkpoint(bound.base)
+            found = spelling_differences(base, self.sources.checkpoint(bound.checkpoint, base))
         except CertifyError:  # the failure text says so
             return []
         return [f"spelled differently: {line}" for line in found]

@@ -32,7 +32,7 @@ class Sources:
         self.provided: dict[str, Path | Benchmark] = {}
         self._read: dict[Path, JsonlBenchmark] = {}
         self._places: dict[str, str] = {}
-        self._opened: dict[tuple[str, Stamp], Checkpoint] = {}
+        self._opened: dict[tuple[str, Stamp, str], Checkpoint] = {}
         self._bases: dict[tuple[str, str, str], Base] = {}
         self._candidate: Candidate | None = None
         self._displacements: dict[tuple[str, Stamp, str, Stamp], Displacement] = {}
@@ -109,13 +109,13 @@ class Sources:
             self._places[source] = str(hook.pytest_basin_load_checkpoint(config=self.config, source=source) or source)
         return self._places[source]
 
-    def checkpoint(self, place: str) -> Checkpoint:
-        """Return an opened checkpoint; its weights are hashed once, however many gates it has."""
+    def checkpoint(self, place: str, base: Checkpoint | None = None) -> Checkpoint:
+        """Return an opened checkpoint, an adapter merged into ``base``; its weights are hashed once for all gates."""
         from certify.checkpoints import open_checkpoint
 
-        key = (place, _stamp(Path(place)))
+        key = (place, _stamp(Path(place)), str(base.path) if base else "")
         if key not in self._opened:
-            self._opened[key] = open_checkpoint(place)
+            self._opened[key] = open_checkpoint(place, base)
         return self._opened[key]
 
     def base(self, place: str, benchmark: Benchmark, device: str) -> Base:
@@ -132,7 +132,7 @@ class Sources:
         """Return the checkpoint held against the base; its weights are loaded once, until another one is asked for."""
         from certify.measuring.candidate import Candidate
 
-        checkpoint = self.checkpoint(place)
+        checkpoint = self.checkpoint(place, base.checkpoint)
         known = self._candidate
         if known is None or known.checkpoint is not checkpoint or known.base.device != base.device:
             known = Candidate(base, checkpoint)
@@ -145,7 +145,8 @@ class Sources:
 
         key = (base, _stamp(Path(base)), checkpoint, _stamp(Path(checkpoint)))
         if key not in self._displacements:
-            self._displacements[key] = difference(self.checkpoint(base), self.checkpoint(checkpoint))
+            opened = self.checkpoint(base)
+            self._displacements[key] = difference(opened, self.checkpoint(checkpoint, opened))
         return self._displacements[key]
 
     def shown(self, path: str | Path) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +14,19 @@ from typing import TYPE_CHECKING, Any
 from certify.checkpoints.bits import bits_digest, not_finite
 from certify.checkpoints.config import empty_model, meaning, parse_config
 from certify.checkpoints.files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     CONFIG,
     GENERATION,
     TEMPLATE,
     TOKENIZER,
     TensorInfo,
-    file_tensors,
-    folder_tensors,
     read_json,
-    what_it_is,
 )
 from certify.checkpoints.generation_settings import generation_meaning, generation_settings
 from certify.checkpoints.parameters import Parameter, Plan, plain_plan, plan_for
-from certify.checkpoints.source import locate
 from certify.errors import CheckpointError
 from certify.records import ModelIdentity, canonical_json, digest
-from certify.text import refuse_unseen
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +34,8 @@ if TYPE_CHECKING:
 
 DTYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """The dtypes that compute, widest first: safetensors' name and torch's."""
+TORCH_NAMES = {**DTYPES, "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+"""Likewise of every dtype that a model may hold."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,15 @@ class Checkpoint:
     """Weight files on disk, opened but not read.
 
     ``tensors`` maps each stored name to its place; ``parameters``, :meth:`read` and everything that follows speak in
-    the model's own names. ``written`` is config.json as it stands; a single file has none.
+    the model's own names. ``written`` is config.json as it stands; a single file has none. Weights that lie in no file
+    are ``held``: those of an adapter that was merged into ``base``, whose settings are its own.
     """
 
     path: Path
     tensors: dict[str, TensorInfo]
     written: dict[str, Any]
+    held: Mapping[str, torch.Tensor] | None = field(default=None, repr=False, compare=False)
+    base: Checkpoint | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -110,6 +112,8 @@ class Checkpoint:
         """Return one tensor by its name in the files, in their dtype."""
         from safetensors import SafetensorError, safe_open
 
+        if self.held is not None:
+            return self.held[name]
         info = self.tensors[name]
         try:
             with safe_open(info.file, framework="pt") as f:
@@ -121,7 +125,7 @@ class Checkpoint:
     def copy_companions(self, folder: Path) -> None:
         """Copy every file beside the weights into ``folder``, which is made: config, tokenizer, template ..."""
         folder.mkdir(parents=True, exist_ok=True)
-        for file in self.path.iterdir():
+        for file in (self.base or self).path.iterdir():
             if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
                 shutil.copyfile(file, folder / file.name)
 
@@ -152,7 +156,7 @@ class Checkpoint:
     @cached_property
     def written_generation(self) -> dict[str, Any] | None:
         """generation_config.json as it stands, None where there is none."""
-        file = self.path / GENERATION
+        file = (self.base or self).path / GENERATION
         return read_json(file) if file.is_file() else None
 
     @cached_property
@@ -221,22 +225,6 @@ class Checkpoint:
     @cached_property
     def spelling(self) -> dict[str, str]:
         """A digest of each file beside the weights as it stands: recorded, deciding nothing."""
-        names = (CONFIG, GENERATION, *TOKENIZER, *TEMPLATE) if self.written else ()
+        names = (CONFIG, GENERATION, ADAPTER_CONFIG, ADAPTER_WEIGHTS, *TOKENIZER, *TEMPLATE) if self.written else ()
         files = [self.path / name for name in names if (self.path / name).is_file()]
         return {file.name: "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def open_checkpoint(source: str | Path) -> Checkpoint:
-    """Open a folder, a ``.safetensors`` file or a hub model (``hf://org/name@revision``).
-
-    Raises:
-        CheckpointError: nothing is there, the weights are unreadable or not safetensors, or the folder can be read in
-            two ways.
-    """
-    path = locate(source)
-    refuse_unseen("the checkpoint", path.name)
-    if path.is_dir():
-        return Checkpoint(path, folder_tensors(path), read_json(path / CONFIG))
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: expected a folder or a .safetensors file{what_it_is([path.name])}")
-    return Checkpoint(path, file_tensors([path]), {})

@@ -38,7 +38,8 @@ TOKENIZER = (
 TEMPLATE = ("chat_template.jinja", "chat_template.json")
 LFS = b"version https://git-lfs"
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS, ADAPTER_PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,13 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in used]
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether ``folder`` is an adapter's, without weights of its own."""
+    return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).exists() for name in (SINGLE, INDEX))
+
+
 def _refuse_adapter(folder: Path, found: set[str]) -> None:
-    adapter = [name for name in ADAPTER if name in found]
+    adapter = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_PICKLE) if name in found]
     if adapter and (SINGLE in found or INDEX in found):
         raise CheckpointError(
             f"{folder}: two readings: its own weights, or these with the adapter in {', '.join(adapter)}, which "
@@ -94,8 +100,8 @@ def _refuse_adapter(folder: Path, found: set[str]) -> None:
         )
     if adapter:
         raise CheckpointError(
-            f"{folder}: an adapter ({', '.join(adapter)}) without the weights that it changes: merge it into its base "
-            "(peft: merge_and_unload, then save_pretrained) and name that folder"
+            f"{folder}: an adapter's weights ({', '.join(adapter)}) without its {ADAPTER_CONFIG}, which says what they "
+            "change: save the adapter anew with peft's save_pretrained"
         )
 
 

@@ -94,6 +94,8 @@ def _slices(checkpoint: Checkpoint, files: ExitStack) -> dict[str, Any]:
     """Return every stored tensor, mapped and not read, for as long as ``files`` is open."""
     from safetensors import safe_open
 
+    if checkpoint.held is not None:
+        return {name: tensor.clone() for name, tensor in checkpoint.held.items()}  # the model's own, to be noised
     opened = {
         file: files.enter_context(safe_open(file, framework="pt"))
         for file in sorted({info.file for info in checkpoint.tensors.values()})

@@ -77,7 +77,8 @@ def check(
     required = names(require)
     informational = [kind for kind in names(also) if kind not in required]
     with carried_out(work, filed=output) as run:
-        opened, judged = Base.open(base, benchmark[0], work.device), open_checkpoint(checkpoint)
+        opened = Base.open(base, benchmark[0], work.device)
+        judged = open_checkpoint(checkpoint, opened.checkpoint)
         candidate = Candidate(opened, judged)
         bases = [opened, *(opened.on(open_benchmark(path)) for path in benchmark[1:])]
         measured = _of_benchmarks([read_measurement(path) for path in measurement or ()], bases)

@@ -89,7 +89,7 @@ def gate(
     stated = parse_sigma(sigma)
     assert stated is not None  # --sigma is required
     opened = Base.open(base, benchmark, work.device)
-    candidate = Candidate(opened, open_checkpoint(checkpoint))
+    candidate = Candidate(opened, open_checkpoint(checkpoint, opened.checkpoint))
     law, requirement = opened.weight_law(stated), _requirement(opened, at_least, min_retention)
     identity = opened.scorer.identity
     alpha, level = alpha_of(confidence), requirement.level(identity.chance)

@@ -182,7 +182,7 @@ def from_distance_lines(goal: Goal, base: Path, checkpoint: Path, sigma: float, 
     from certify.noise import weight_noise
 
     n, opened = draws or DRAWS["distance"], open_checkpoint(base)
-    found = difference(opened, open_checkpoint(checkpoint))
+    found = difference(opened, open_checkpoint(checkpoint, opened))
     law = weight_noise({name: opened.parameters[name].size for name in found.norms}, sigma)
     r = float(mahalanobis([found.norms[name] for name in law.sigma], list(law.sigma.values())))
     yield f"||delta|| = {found.delta_norm:.4g} over {found.dimension:,} weights"

@@ -156,7 +156,8 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
             continue
         from certify.checkpoints import open_checkpoint
 
-        if not same_model(open_checkpoint(path).identity, recorded[part]):
+        changed = open_checkpoint(beside.base) if beside.base and part == "checkpoint" else None
+        if not same_model(open_checkpoint(path, changed).identity, recorded[part]):
             lines.append(f"{part}: {path} is not what was measured (recorded {recorded[part].weights})")
     if beside.benchmark is not None:
         from certify.benchmarks import open_benchmark

@@ -38,8 +38,12 @@ class Embedding:
         import torch
         from safetensors import safe_open
 
-        with safe_open(self.checkpoint.tensors[self.tensor].file, framework="pt") as file:
-            part: torch.Tensor = file.get_slice(self.tensor)[start:stop]
+        part: torch.Tensor
+        if self.checkpoint.held is not None:
+            part = self.checkpoint.held[self.tensor][start:stop]
+        else:
+            with safe_open(self.checkpoint.tensors[self.tensor].file, framework="pt") as file:
+                part = file.get_slice(self.tensor)[start:stop]
         wide: FloatArray = part.to(torch.float64).numpy()
         if not np.isfinite(wide).all():
             raise CheckpointError(f"{self.checkpoint.path}: tensor {self.tensor!r} holds NaN or Inf")

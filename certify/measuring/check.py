@@ -133,7 +133,8 @@ def certify(
 def _candidate(base: Base, checkpoint: str | Path | Checkpoint | Candidate) -> Candidate:
     if isinstance(checkpoint, Candidate):
         return checkpoint.on(base)
-    return Candidate(base, checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint))
+    opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint, base.checkpoint)
+    return Candidate(base, opened)
 
 
 def _refuse_beforehand(base: Base, kinds: Sequence[str], informational: Sequence[str], asked: Asked) -> None:

@@ -60,7 +60,7 @@ def repeat(
     Point: every item. Position: every item at every point of the segment, and the displacement. Smoothed: ``draws`` of
     the paired draws. Distance: the displacement, streamed from both sets of weights.
     """
-    candidate, evidence = Candidate(base, open_checkpoint(checkpoint)), certificate.evidence
+    candidate, evidence = Candidate(base, open_checkpoint(checkpoint, base.checkpoint)), certificate.evidence
     if isinstance(evidence, PointEvidence):
         lines = _scored_again("the checkpoint", evidence.scores.checkpoint, candidate.scores)
         return lines, ["the checkpoint on every item"]
