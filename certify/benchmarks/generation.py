@@ -20,7 +20,7 @@ from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import ExactMatchItem, Generation, Item, Items
 from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
-from certify.benchmarks.scoring import require_evaluation
+from certify.benchmarks.scoring import Continuation, require_evaluation
 from certify.checkpoints.probes import rows_independent
 from certify.errors import BenchmarkError
 from certify.records import BenchmarkIdentity, digest
@@ -67,6 +67,11 @@ class GenerationScorer:
             digest=benchmark.digest,
             tokens=digest([self._prompts, _how_it_decodes(tokenizer)]),
         )
+
+    @property
+    def continuations(self) -> tuple[Continuation, ...]:
+        """The prompts, each without an ending, which is generated."""
+        return tuple(Continuation(i, tuple(ids), len(ids), 0) for i, ids in enumerate(self._prompts))
 
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
         """Return 1.0 for each item whose generated answer is its target, else 0.0, in order.

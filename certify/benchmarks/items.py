@@ -16,6 +16,26 @@ Text = Annotated[str, Field(min_length=1)]
 Label = str | int | None
 
 
+class Turn(Record):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Chat(Record):
+    """How prompts are put into a chat: the TOML table ``[chat]``.
+
+    ``template`` names one of several that the tokenizer has, ``prefix`` is what the assistant's turn begins with, and
+    ``arguments`` are handed to the template (a date, a mode of thinking).
+    """
+
+    system: str | None = None
+    prefix: str = ""
+    template: str | None = None
+    arguments: dict[str, str | bool | int] = Field(default_factory=dict)
+
+
 class _Labelled(Record):
     """What an item may say of itself beside what it asks; no part of its identity."""
 
@@ -24,10 +44,16 @@ class _Labelled(Record):
     cluster: Label = None
 
 
-class MultipleChoiceItem(_Labelled):
-    """Right when the choice at index ``answer`` has strictly the highest log-likelihood after ``prompt``."""
+class _Asked(_Labelled):
+    """``before``: the turns of a chat before the prompt, which is the user's."""
 
     prompt: Text
+    before: tuple[Turn, ...] = ()
+
+
+class MultipleChoiceItem(_Asked):
+    """Right when the choice at index ``answer`` has strictly the highest log-likelihood after ``prompt``."""
+
     choices: Annotated[tuple[Text, ...], Field(min_length=2)]
     answer: Annotated[int, Field(ge=0, strict=True)]
 
@@ -42,10 +68,9 @@ class MultipleChoiceItem(_Labelled):
         return self
 
 
-class ExactMatchItem(_Labelled):
+class ExactMatchItem(_Asked):
     """Right when greedy decoding after ``prompt`` begins with ``target``, or with one of several."""
 
-    prompt: Text
     target: Text | Annotated[tuple[Text, ...], Field(min_length=2)]
 
     @field_validator("target", mode="before")
@@ -64,7 +89,8 @@ Item = MultipleChoiceItem | ExactMatchItem
 
 def item_digest(item: Item) -> str:
     """Return the identity of one item: the digest of the canonical JSON of what it asks."""
-    return digest(item.model_dump(mode="json", exclude=set(_Labelled.model_fields)))
+    silent = {*_Labelled.model_fields, *(() if item.before else ("before",))}  # which items of old do not have
+    return digest(item.model_dump(mode="json", exclude=silent))
 
 
 Boundary = Literal["written", "lm-eval"]
@@ -118,16 +144,20 @@ class Items:
     length_normalised: bool
     generation: Generation | None = None
     boundary: Boundary = "written"
+    chat: Chat | None = None
+    written: str | None = None
+    """The digest of the items as written, where these are what a chat template made of them."""
 
     @property
     def digest(self) -> str:
         """Digest over items in order, chance and settings."""
-        return digest(
+        return self.written or digest(
             {
                 "items": [item_digest(item) for item in self.items],
                 "chance": self.chance,
                 "length_normalised": self.length_normalised,
                 **({"generation": self.generation.asked} if self.generation else {}),
                 **({"boundary": self.boundary} if self.boundary != "written" else {}),
+                **({"chat": self.chat.model_dump(mode="json")} if self.chat else {}),
             }
         )

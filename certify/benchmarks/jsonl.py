@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from certify.benchmarks.chat import rendered
 from certify.benchmarks.fields import Fields, mapped
-from certify.benchmarks.items import Boundary, ExactMatchItem, Generation, Item, Items, MultipleChoiceItem, item_digest
+from certify.benchmarks.items import (
+    Boundary,
+    Chat,
+    ExactMatchItem,
+    Generation,
+    Item,
+    Items,
+    MultipleChoiceItem,
+    item_digest,
+)
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.rows import EXPECTED, Row, read_rows
 from certify.errors import BenchmarkError, CertifyWarning
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 
     from certify.benchmarks.protocol import Scorer
 
-KNOWN = {*MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields}
+KNOWN = {"messages", *MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields}
 
 
 class Settings(Record):
@@ -38,6 +48,7 @@ class Settings(Record):
     boundary: Boundary = "written"
     generation: Generation | None = None
     fields: Fields | None = None
+    chat: Chat | None = None
 
 
 class JsonlBenchmark(Items):
@@ -51,13 +62,14 @@ class JsonlBenchmark(Items):
         Raises:
             BenchmarkError: items that cannot be answered, or not be told apart, with their numbers.
         """
+        asked = rendered(self, tokenizer)
         if self.generation is not None:
             from certify.benchmarks.generation import GenerationScorer
 
-            return GenerationScorer(self, self.generation, tokenizer, device, limits)
+            return GenerationScorer(asked, self.generation, tokenizer, device, limits)
         from certify.benchmarks.scoring import LikelihoodScorer
 
-        return LikelihoodScorer(self, tokenizer, device, limits)
+        return LikelihoodScorer(asked, tokenizer, device, limits)
 
 
 def open_benchmark(path: str | Path) -> JsonlBenchmark:
@@ -77,6 +89,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         _say_unknown(file, rows)
     else:
         rows = mapped(settings.fields, rows)
+    rows, chats = [(where, _turns(where, value)) for where, value in rows], any("messages" in row for _, row in rows)
     items = [_item(where, value) for where, value in rows]
     _reject_mixture(rows, items)
     _reject_duplicates(rows, items)
@@ -84,7 +97,13 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     if settings.generation and isinstance(items[0], MultipleChoiceItem):
         raise BenchmarkError(f"{file.with_suffix('.toml')}: [generation] is for items with a target, not with choices")
     return JsonlBenchmark(
-        file.stem, tuple(items), chance, settings.length_normalised, settings.generation, settings.boundary
+        file.stem,
+        tuple(items),
+        chance,
+        settings.length_normalised,
+        settings.generation,
+        settings.boundary,
+        settings.chat or (Chat() if chats else None),
     )
 
 
@@ -94,6 +113,19 @@ def _say_unknown(file: Path, rows: Sequence[Row]) -> None:
     if unknown:
         named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         warnings.warn(f"{file}: the fields {named} ask nothing and are ignored", CertifyWarning, stacklevel=3)
+
+
+def _turns(where: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Return an item whose ``messages`` are a prompt, the user's, and the turns before it."""
+    if "messages" not in value:
+        return {key: part for key, part in value.items() if key != "before"}
+    messages = value["messages"]
+    if "prompt" in value or not isinstance(messages, list) or not all(isinstance(turn, dict) for turn in messages):
+        raise BenchmarkError(f'{where}: "messages" is a list of {{"role", "content"}}, with no prompt beside it')
+    if not messages or messages[-1].get("role") != "user":
+        raise BenchmarkError(f"{where}: the last of the messages must be the user's, which the model answers")
+    rest = {key: part for key, part in value.items() if key not in ("messages", "before")}
+    return {**rest, "prompt": messages[-1].get("content"), "before": messages[:-1]}
 
 
 def _item(where: str, value: dict[str, Any]) -> Item:

@@ -17,6 +17,7 @@ from certify.cli.measure import measure
 from certify.cli.plan import plan
 from certify.cli.report import report
 from certify.cli.show import show
+from certify.cli.show_items import show_items
 from certify.cli.tokens import tokens
 from certify.cli.verify import verify
 from certify.errors import InvalidInput
@@ -60,5 +61,5 @@ class OnceEach(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-for command in (plan, measure, check, gate, basin, tokens, verify, show, compare, report, landscape, demo):
+for command in (plan, measure, check, gate, basin, tokens, verify, show, show_items, compare, report, landscape, demo):
     app.command(cls=OnceEach)(command)
