@@ -12,6 +12,7 @@ from certify.cli.check import check
 from certify.cli.compare import compare
 from certify.cli.demo import demo
 from certify.cli.gate import gate
+from certify.cli.import_task import import_task
 from certify.cli.landscape import landscape
 from certify.cli.measure import measure
 from certify.cli.plan import plan
@@ -61,5 +62,7 @@ class OnceEach(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-for command in (plan, measure, check, gate, basin, tokens, verify, show, show_items, compare, report, landscape, demo):
+for command in (
+    plan, measure, check, gate, basin, tokens, verify, show, show_items, import_task, compare, report, landscape, demo,
+):  # fmt: skip
     app.command(cls=OnceEach)(command)

@@ -136,3 +136,73 @@ def test_as_written_differs_where_a_border_moves(tmp_path: Path) -> None:
         items.with_suffix(".toml").write_text(f"boundary = {json.dumps(boundary)}\n", encoding="utf-8")
         tokens[boundary] = open_benchmark(items).encode(tokenizer).identity.tokens
     assert tokens["written"] != tokens["lm-eval"]
+
+
+TASK = """task: ours
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {items}}}}}
+test_split: test
+fewshot_split: test
+num_fewshot: 2
+fewshot_delimiter: " "
+doc_to_text: "{{{{prompt}}}}"
+metric_list: [{{metric: {metric}}}]
+{more}
+"""
+
+
+def written_task(tmp_path: Path, items: Path, metric: str = "acc", **more: str) -> Path:
+    file = tmp_path / "ours.yaml"
+    lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in more.items())
+    file.write_text(TASK.format(items=items, metric=metric, more=lines), encoding="utf-8")
+    return file
+
+
+LIKELIHOOD = {"output_type": "loglikelihood", "doc_to_target": "{{target}}"}
+
+
+@pytest.mark.parametrize(("source", "task"), [("prose", CHOICE), ("addition", LIKELIHOOD)])
+def test_imported_tasks_item_for_item(tmp_path: Path, source: str, task: dict[str, str]) -> None:
+    """The items of a task with examples in its prompts, written by one command, get the scores lm-eval gives them."""
+    from lm_eval.models.huggingface import HFLM
+    from typer.testing import CliRunner
+
+    from certify.cli.app import app
+
+    model, tokenizer = noisy(DATA / "base", 0.1)
+    items = first(DATA / "benchmarks" / f"{source}.jsonl", tmp_path / "items.jsonl", 40)
+    file, out = written_task(tmp_path, items, **task), tmp_path / "out.jsonl"
+    done = CliRunner().invoke(app, ["import-task", str(file), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "task ours, version Yaml, 2-shot" in done.output
+    held = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=512, logits_cache=False)
+    results = lm_eval.simple_evaluate(
+        model=held, tasks=[str(file)], log_samples=True, bootstrap_iters=0, verbosity="ERROR"
+    )
+    theirs = [float(s["acc"]) for s in sorted(results["samples"]["ours"], key=lambda sample: sample["doc_id"])]
+    found = open_benchmark(out)
+    assert found.items[0].prompt != json.loads(items.read_text().splitlines()[0])["prompt"]  # examples come before it
+    assert found.encode(tokenizer).score(model) == theirs
+    assert len(theirs) == 40
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("no_such_task", r"no_such_task: lm-eval cannot make it: .*not a registered task"),
+        ("ours@many", r"expected TASK@NUMBER, .*got 'many'"),
+        ("generate", r"asks by generate_until and is scored by exact_match; only tasks with acc by likelihood"),
+    ],
+)
+def test_tasks_that_cannot_be_taken_over(tmp_path: Path, source: str, message: str) -> None:
+    """In one line."""
+    from certify.benchmarks.lm_eval_tasks import task_items
+    from certify.errors import BenchmarkError
+
+    if source == "generate":
+        items = first(DATA / "benchmarks" / "addition.jsonl", tmp_path / "items.jsonl", 5)
+        generate = {"output_type": "generate_until", "doc_to_target": "{{target}}"}
+        source = str(written_task(tmp_path, items, "exact_match", **generate))
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        task_items(source)
+    assert "\n" not in str(caught.value)
