@@ -59,6 +59,9 @@ def main() -> None:
             sys.exit(141)
         raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):  # torch asks for one
+            _say(f"certify: error: temporary files cannot be written: {error.strerror}: make room, or set TMPDIR", debug)
+            sys.exit(Exit.BAD_INPUT)
         what = shortened(f"{type(error).__name__}: {error}")
         _say(f"certify: error of certify itself: {what} (run it again with --debug for the traceback)", debug)
         sys.exit(Exit.ITSELF)

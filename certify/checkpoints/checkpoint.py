@@ -151,7 +151,10 @@ class Checkpoint:
     @cached_property
     def generation(self) -> GenerationConfig:
         """The settings of generation: generation_config.json, or config.json's where there is none."""
-        return generation_settings(self.written, self.written_generation)
+        try:
+            return generation_settings(self.written, self.written_generation)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error.__cause__
 
     @cached_property
     def written_generation(self) -> dict[str, Any] | None:

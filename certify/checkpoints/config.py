@@ -14,6 +14,7 @@ import inspect
 import itertools
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,12 @@ def empty_model(config: PretrainedConfig, stored: int) -> PreTrainedModel:
 
     factory: Any = AutoModelForCausalLM
     most = PARAMETERS_PER_TENSOR * stored + FEW_PARAMETERS
-    with torch.device("meta"), explained("config.json describes no known causal language model"), _at_most(most):
+    with (
+        torch.device("meta"),
+        explained("config.json describes no known causal language model"),
+        warnings.catch_warnings(action="ignore"),  # of layers without weights, which the files do not fit
+        _at_most(most),
+    ):
         model: PreTrainedModel = factory.from_config(config, trust_remote_code=False).eval()
     return model
 

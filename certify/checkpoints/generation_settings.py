@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from certify.checkpoints.config import explained
+from certify.errors import CheckpointError
+from certify.text import shortened
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -38,6 +40,13 @@ def generation_settings(config: Mapping[str, Any], own: Mapping[str, Any] | None
         known = set(kind().to_dict())
         said = own if own is not None else {k: v for k, v in config.items() if k in known}
         settings: GenerationConfig = kind.from_dict({k: v for k, v in said.items() if _acts(k)})
+    ends = settings.eos_token_id
+    several = ends if isinstance(ends, list) else [0 if ends is None else ends]
+    if not several or any(type(end) is not int for end in several):
+        raise CheckpointError(
+            f"generation_config.json cannot be used: eos_token_id is {shortened(repr(ends))}, and must be a token's id "
+            "or a list of them"
+        )
     return settings
 
 

@@ -53,13 +53,16 @@ class OnceEach(TyperCommand):
         """Parse, after a look at which options were given.
 
         Raises:
-            InvalidInput: an option that takes one value has two.
+            InvalidInput: an option that takes one value has two, or a value is no text.
         """
         _, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in {each for each in order if order.count(each) > 1}:
             if isinstance(parameter, TyperOption) and not parameter.multiple and not parameter.is_flag:
                 raise InvalidInput(f"{parameter.opts[0]} is given twice; it takes one value")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except UnicodeEncodeError as error:  # bytes that are no text, where a path could hold them and a number cannot
+            raise InvalidInput(f"{error.object!r} on the command line is no text and no path") from None
 
 
 for command in (

@@ -91,6 +91,17 @@ def share_missing(*scores: ItemScores) -> float:
     return sum(each.count(None) for each in scores) / sum(map(len, scores))
 
 
+def refuse_grades(scores: ItemScores, graded: bool) -> None:
+    """Refuse a score between right and wrong on a benchmark that is not graded.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    odd = [s for s in scores if s not in (0.0, 1.0, None)]
+    if odd and not graded:
+        raise ValueError(f"score {odd[0]} of a benchmark that is not graded: must be 0 or 1")
+
+
 class PairedScores(Record):
     """Scores of the same items, in the same order, at the base and at one other set of weights.
 
@@ -110,9 +121,7 @@ class PairedScores(Record):
     def _paired(self) -> PairedScores:
         if len(self.base) != len(self.checkpoint):
             raise ValueError(f"paired scores must have equal length, got {len(self.base)} and {len(self.checkpoint)}")
-        odd = [s for s in (*self.base, *self.checkpoint) if s not in (0.0, 1.0, None)]
-        if odd and not self.graded:
-            raise ValueError(f"score {odd[0]} of a benchmark that is not graded: must be 0 or 1")
+        refuse_grades((*self.base, *self.checkpoint), self.graded)
         return self
 
     @property

@@ -34,6 +34,7 @@ from certify.evidence.paired_items import (
     order_words,
     paired_method,
     perfect_items,
+    refuse_grades,
     share_missing,
     unlike_benchmark,
     unlike_order,
@@ -124,6 +125,7 @@ class Basin(Record):
         for level in self.levels:
             if len(level.scores) != len(self.base):
                 raise ValueError(f"level sigma={level.sigma:g} has {len(level.scores)} items, base {len(self.base)}")
+            refuse_grades((*self.base, *level.scores), self.graded)
         names = {level.engine.name for level in self.levels}
         if len(names) > 1:
             raise ValueError(f"levels of one basin speak of one function, but were drawn by {sorted(names)}")
@@ -239,6 +241,7 @@ class PositionEvidence(Record):
     @model_validator(mode="after")
     def _as_many_items_as_the_base(self) -> PositionEvidence:
         for point in self.points:
+            refuse_grades(point.scores, self.basin.graded)
             if len(point.scores) != len(self.basin.base):
                 raise ValueError(
                     f"point {point.fraction:g} has {len(point.scores)} items, the base {len(self.basin.base)}"

@@ -20,6 +20,10 @@ FOUND = [
     ("ini", 9358),  # a confidence of 0
     ("ini", 21132),  # a folder of certificates whose name is too long
     ("command line", 266),  # a checkpoint whose name is too long
+    ("command line", 107557),  # a seed that is a byte and no text
+    ("generation_config.json", 104645),  # an end of text that is a list of lists
+    ("position", 108450),  # an item that is nearly wrong
+    ("config.json", 103060),  # no tokens at all: a library warned first
 ]
 """What the job found, by the number that makes it again."""
 
