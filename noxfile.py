@@ -77,9 +77,10 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def lm_eval(session: nox.Session) -> None:
-    """Scores equal to lm-eval's, item for item."""
-    session.install("-c", "constraints.txt", ".[test]", "lm_eval")
-    pytest(session, "tests/benchmarks/test_lm_eval.py")
+    """Scores equal to lm-eval's, item for item; what datasets saves; adapters equal to their merge."""
+    session.install("-c", "constraints.txt", ".[test,data,adapters,lm-eval]")
+    tests = ("benchmarks/test_lm_eval.py", "benchmarks/test_fields.py", "checkpoints/test_adapters.py")
+    pytest(session, *(f"tests/{test}" for test in tests))
 
 
 @nox.session(python=PYTHONS[0])

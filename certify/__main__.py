@@ -60,7 +60,7 @@ def main() -> None:
         raise
     except Exception as error:
         if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):  # torch asks for one
-            _say(f"certify: error: temporary files cannot be written: {error.strerror}: make room, or set TMPDIR", debug)
+            _say(f"certify: error: temporary files cannot be written: {error.strerror}; make room or set TMPDIR", debug)
             sys.exit(Exit.BAD_INPUT)
         what = shortened(f"{type(error).__name__}: {error}")
         _say(f"certify: error of certify itself: {what} (run it again with --debug for the traceback)", debug)

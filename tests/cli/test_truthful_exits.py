@@ -39,6 +39,17 @@ def test_an_error_of_certify_itself_is_five() -> None:
     assert "Traceback" in shown.stderr
 
 
+def test_no_place_for_temporary_files_is_bad_input() -> None:
+    """Libraries ask for one where they are imported; a full disk is no error of certify itself."""
+    told = "FileNotFoundError(2, 'No usable temporary directory found in [...]')"
+    done = run("show", str(CERTIFICATE), code=BROKEN.replace('RuntimeError("first line\\nsecond line")', told))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "certify: error: temporary files cannot be written: No usable temporary directory found in [...]; make room or "
+        "set TMPDIR\n"
+    )
+
+
 def test_a_reader_that_goes_away_is_no_verdict() -> None:
     """`certify show FILE | head -1`: as of any other program."""
     words = [sys.executable, "-c", "from certify.__main__ import main; main()", "show", str(CERTIFICATE)]
