@@ -43,7 +43,7 @@ class Option(NamedTuple):  # not a dataclass: every pytest run pays for importin
     choices: tuple[str, ...] = ()
     bare: str | None = None
     metavar: str = ""
-    check: Callable[[str], str] | None = None
+    check: Callable[[Any], str] | None = None
     replayed: bool = True
 
     @property
@@ -72,6 +72,10 @@ def _margin(text: str) -> str:
     except ValueError:
         pass
     return f"{text!r} is no METRIC:MARGIN with a metric of {', '.join(COMPARED)} and a margin from 0 to 1"
+
+
+def _seconds(value: Any) -> str:
+    return "" if 0.0 <= value < float("inf") else f"{value} is no number of seconds from 0"
 
 
 def _name(text: str) -> str:
@@ -146,7 +150,13 @@ OPTIONS = (
     Option("junit", "text", "properties of each gate in JUnit files", "auto", ("auto", "off"), replayed=False),
     Option("cache-dir", "path", "folder of finished draws (else the user's cache)"),
     Option("resume", "text", "keep finished draws, and go on from them", "on", ("on", "off")),
-    Option("wait", "float", "seconds to wait for another run that works on the same draws (else as long as it takes)"),
+    Option(
+        "wait",
+        "float",
+        "seconds to wait for another run that works on the same draws (else as long as it takes)",
+        check=_seconds,
+        replayed=False,
+    ),
     Option("require-gpu", "flag", "a gate that finds no GPU is an error, as is one that is skipped", False),
     Option("force", "texts", "override a marker's keyword, e.g. confidence=0.9 (repeatable)", metavar="KEY=VALUE"),
     Option("disable", "flag", "skip all basin tests; names and markers stay known", False),

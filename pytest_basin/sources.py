@@ -32,7 +32,7 @@ class Sources:
         self.provided: dict[str, Path | Benchmark] = {}
         self._read: dict[Path, JsonlBenchmark] = {}
         self._places: dict[str, str] = {}
-        self._opened: dict[tuple[str, Stamp, str], Checkpoint] = {}
+        self._opened: dict[tuple[Any, ...], Checkpoint] = {}
         self._bases: dict[tuple[str, str, str], Base] = {}
         self._candidate: Candidate | None = None
         self._displacements: dict[tuple[str, Stamp, str, Stamp], Displacement] = {}
@@ -113,7 +113,7 @@ class Sources:
         """Return an opened checkpoint, an adapter merged into ``base``; its weights are hashed once for all gates."""
         from certify.checkpoints import open_checkpoint
 
-        key = (place, _stamp(Path(place)), str(base.path) if base else "")
+        key = (place, _stamp(Path(place)), (str(base.path), _stamp(base.path)) if base else ())
         if key not in self._opened:
             self._opened[key] = open_checkpoint(place, base)
         return self._opened[key]

@@ -12,8 +12,8 @@ from certify.text import shortened
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TODAY, DATE = "strftime_now", "date_string"
-"""What a template calls to write today's date, and the argument that those of Llama take instead."""
+TODAY = "strftime_now"
+"""What a template calls to write today's date. It is given a text of that name, which cannot be called."""
 
 
 def rendered(benchmark: Items, tokenizer: PreTrainedTokenizerBase) -> Items:
@@ -42,16 +42,11 @@ def _refuse_template(name: str, chat: Chat, tokenizer: PreTrainedTokenizerBase) 
         there = ", ".join(map(repr, known)) if isinstance(known, dict) else "one without a name" if known else "none"
         raise BenchmarkError(f"{name}: the tokenizer has no chat template {chat.template!r}; it has {there}")
     try:
-        source = tokenizer.get_chat_template(chat.template)
+        tokenizer.get_chat_template(chat.template)
     except ValueError as error:
         raise BenchmarkError(
             f"{name}: asked in a chat, and the tokenizer has no chat template: {shortened(str(error))}"
         ) from None
-    if TODAY in source and DATE not in chat.arguments:
-        raise BenchmarkError(
-            f"{name}: the chat template writes today's date, so every day would ask something else: fix it, for "
-            f'instance with arguments = {{ {DATE} = "26 Jul 2024" }} in [chat]'
-        )
 
 
 def _prompt(where: str, chat: Chat, item: Item, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -63,8 +58,14 @@ def _prompt(where: str, chat: Chat, item: Item, tokenizer: PreTrainedTokenizerBa
     try:
         template: Any = tokenizer.apply_chat_template
         text = template(
-            asked, chat_template=chat.template, tokenize=False, add_generation_prompt=True, **chat.arguments
-        )
+            asked, chat_template=chat.template, tokenize=False, add_generation_prompt=True, strftime_now=TODAY,
+            **chat.arguments,
+        )  # fmt: skip
     except Exception as error:  # a template may raise whatever it likes
+        if isinstance(error, TypeError) and "'str' object is not callable" in str(error):
+            raise BenchmarkError(
+                f"{where}: the chat template writes today's date, so every day would ask something else: fix it in "
+                'the template, or where it takes one with arguments = { date_string = "26 Jul 2024" } in [chat]'
+            ) from None
         raise BenchmarkError(f"{where}: the chat template refuses it: {shortened(str(error))}") from None
     return f"{text}{chat.prefix}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 import warnings
 from collections.abc import Sequence
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
 
     from certify.benchmarks.protocol import Scorer
 
-KNOWN = {"messages", *MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields}
+KNOWN = {"messages", *MultipleChoiceItem.model_fields, *ExactMatchItem.model_fields} - {"before"}
+"""Fields of a row; an item's turns before its prompt are written as messages."""
 
 
 class Settings(Record):
@@ -92,7 +92,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     rows, chats = [(where, _turns(where, value)) for where, value in rows], any("messages" in row for _, row in rows)
     items = [_item(where, value) for where, value in rows]
     _reject_mixture(rows, items)
-    _reject_duplicates(rows, items)
+    _reject_duplicates(file, rows, items)
     chance = _chance(items) if settings.chance is None else settings.chance
     if settings.generation and isinstance(items[0], MultipleChoiceItem):
         raise BenchmarkError(f"{file.with_suffix('.toml')}: [generation] is for items with a target, not with choices")
@@ -131,7 +131,7 @@ def _turns(where: str, value: dict[str, Any]) -> dict[str, Any]:
 def _item(where: str, value: dict[str, Any]) -> Item:
     kind = MultipleChoiceItem if "choices" in value else ExactMatchItem
     try:
-        return kind.model_validate({k: v for k, v in value.items() if k in KNOWN})
+        return kind.model_validate({k: v for k, v in value.items() if k in (*KNOWN, "before")})
     except ValidationError as error:
         raise BenchmarkError(f"{where}: {first_problem(error)}; {EXPECTED}") from None
 
@@ -145,12 +145,13 @@ def _reject_mixture(rows: Sequence[Row], items: Sequence[Item]) -> None:
             )
 
 
-def _reject_duplicates(rows: Sequence[Row], items: Sequence[Item]) -> None:
+def _reject_duplicates(file: Path, rows: Sequence[Row], items: Sequence[Item]) -> None:
     first: dict[str, str] = {}
     for (where, _), item in zip(rows, items, strict=True):
         earlier = first.setdefault(item_digest(item), where)
         if earlier != where:
-            at = re.sub(r"^.*?:(\d+)$", r"line \1", earlier, flags=re.DOTALL).rpartition(": ")[2]
+            at = earlier.removeprefix(f"{file}:")
+            at = f"line {at}" if at.isdecimal() else at.strip()
             raise BenchmarkError(f"{where}: the same item as {at}; counting it twice would mislead")
 
 

@@ -36,8 +36,10 @@ def task_items(source: str) -> TaskItems:
     Raises:
         BenchmarkError: lm-eval is not installed or cannot make the task, or it is not scored by likelihood and acc.
     """
-    named, _, shots = source.rpartition("@") if "@" in source else (source, "", "")
-    if "@" in source and not shots.isdecimal():
+    named, at, shots = source.rpartition("@")
+    if not at or "/" in shots:  # a folder may have the sign in its name
+        named, shots = source, ""
+    elif not shots.isdecimal():
         raise BenchmarkError(f"{source}: expected TASK@NUMBER, the number of examples in the prompt, got {shots!r}")
     try:
         from lm_eval.tasks import TaskManager
@@ -49,6 +51,8 @@ def task_items(source: str) -> TaskItems:
             raise BenchmarkError(f"{source}: a group of the tasks {shortened(', '.join(found))}: name one of them")
         ((name, task),) = found.items()
         if shots:
+            if task.config.num_fewshot == 0 != int(shots):
+                raise BenchmarkError(f"{source}: its config says 0-shot, and then lm-eval takes no other number")
             task.set_config(key="num_fewshot", value=int(shots))
         task.set_fewshot_seed(seed=FEW_SHOT_SEED)
         task.build_all_requests()
@@ -58,11 +62,16 @@ def task_items(source: str) -> TaskItems:
 
 
 def _items(source: str, task: Any) -> Iterator[Item]:
-    kind, metrics = task.OUTPUT_TYPE, sorted(task.config.metric_list and (m["metric"] for m in task.config.metric_list))
-    if kind not in ("multiple_choice", "loglikelihood") or "acc" not in map(str, metrics):
+    from lm_eval.api.task import ConfigurableTask
+
+    kind, metrics = task.OUTPUT_TYPE, [str(each["metric"]) for each in task.config.metric_list or ()]
+    own = type(task).process_results is not ConfigurableTask.process_results or task.config.process_results
+    if own or task.config.filter_list:
+        raise BenchmarkError(f"{source}: filters or scores answers by code of its own, which is not taken over")
+    if kind not in ("multiple_choice", "loglikelihood") or "acc" not in metrics:
         raise BenchmarkError(
-            f"{source}: asks by {kind} and is scored by {', '.join(map(str, metrics))}; only tasks with acc by "
-            "likelihood are taken over: write items and [generation] yourself for others"
+            f"{source}: asks by {kind} and is scored by {', '.join(metrics) or 'nothing named'}; only tasks with acc "
+            "by likelihood are taken over: write items and [generation] yourself for others"
         )
     for number, requests in groupby(task.instances, key=lambda request: request.doc_id):
         several = sorted(requests, key=lambda request: request.idx)

@@ -15,6 +15,7 @@ from certify.checkpoints.files import (
     TensorInfo,
     file_tensors,
     read_json,
+    refuse_others,
 )
 from certify.checkpoints.model import load_model
 from certify.errors import CertifyWarning, CheckpointError
@@ -76,6 +77,7 @@ def merged(folder: Path, base: Checkpoint) -> Checkpoint:
 
 def _refuse_unread(folder: Path) -> None:
     if (folder / ADAPTER_WEIGHTS).is_file():
+        refuse_others(folder, {path.name for path in folder.iterdir()} - {ADAPTER_WEIGHTS}, [ADAPTER_WEIGHTS])
         return
     if (folder / ADAPTER_PICKLE).is_file():
         raise CheckpointError(

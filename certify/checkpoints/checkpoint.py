@@ -58,6 +58,11 @@ class Checkpoint:
         """The folder's (or file's) own name."""
         return self.path.resolve().name
 
+    @property
+    def _settings(self) -> Path:
+        """Where the files beside the weights lie: an adapter, also one upon another, has its base's."""
+        return self.path if self.base is None else self.base._settings
+
     @cached_property
     def config(self) -> PretrainedConfig:
         """What config.json means, parsed: what the model is built from."""
@@ -125,7 +130,7 @@ class Checkpoint:
     def copy_companions(self, folder: Path) -> None:
         """Copy every file beside the weights into ``folder``, which is made: config, tokenizer, template ..."""
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (self.base or self).path.iterdir():
+        for file in self._settings.iterdir():
             if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
                 shutil.copyfile(file, folder / file.name)
 
@@ -159,7 +164,7 @@ class Checkpoint:
     @cached_property
     def written_generation(self) -> dict[str, Any] | None:
         """generation_config.json as it stands, None where there is none."""
-        file = (self.base or self).path / GENERATION
+        file = self._settings / GENERATION
         return read_json(file) if file.is_file() else None
 
     @cached_property

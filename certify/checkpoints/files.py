@@ -82,13 +82,13 @@ def _weight_files(folder: Path) -> list[Path]:
     if missing:
         raise CheckpointError(f"{folder}: the index names files that are missing: {', '.join(missing)}")
     used = shards or [SINGLE]
-    _refuse_others(folder, found - set(used), used)
+    refuse_others(folder, found - set(used), used)
     return [folder / name for name in used]
 
 
 def is_adapter(folder: Path) -> bool:
     """Whether ``folder`` is an adapter's, without weights of its own."""
-    return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).exists() for name in (SINGLE, INDEX))
+    return (folder / ADAPTER_CONFIG).is_file() and not any(os.path.lexists(folder / name) for name in (SINGLE, INDEX))
 
 
 def _refuse_adapter(folder: Path, found: set[str]) -> None:
@@ -105,20 +105,19 @@ def _refuse_adapter(folder: Path, found: set[str]) -> None:
         )
 
 
-def _refuse_others(folder: Path, others: set[str], used: list[str]) -> None:
+def refuse_others(folder: Path, others: set[str], used: list[str]) -> None:
     """Refuse weights that are no part of ``used``: variants, leftovers, pickles."""
     weights = sorted(
         name
         for name in others
         if (name.endswith(".safetensors") and name != COORDINATES)
-        or (name.startswith("pytorch_model") and name.endswith((".bin", ".bin.index.json")))
+        or (name.startswith(("pytorch_model", "adapter_model")) and name.endswith((".bin", ".bin.index.json")))
     )
     if weights:
-        more = ", ..." if len(weights) > 3 else ""
+        more, reader = ", ..." if len(weights) > 3 else "", "peft" if ADAPTER_WEIGHTS in used else "transformers"
         raise CheckpointError(
             f"{folder}: two sets of weights: {used[0]}{' and the other shards' if len(used) > 1 else ''}, which "
-            f"transformers takes, and {', '.join(weights[:3])}{more}, which other programs take or add: move one "
-            "set away"
+            f"{reader} takes, and {', '.join(weights[:3])}{more}, which other programs take or add: move one set away"
         )
 
 

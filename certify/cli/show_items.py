@@ -29,7 +29,10 @@ def show_items(
     for asked in scorer.continuations:
         if asked.item >= number:
             break
-        prompt, ending = (tokenizer.decode(list(ids)) for ids in (asked.ids[: asked.start], asked.ids[asked.start :]))
+        prompt, ending = (
+            tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            for ids in (asked.ids[: asked.start], asked.ids[asked.start :])
+        )
         say(
             f"item {asked.item + 1}: {asked.start} tokens of the prompt, {len(asked.ids) - asked.start} scored",
             f"    prompt {visible(repr(prompt))}",

@@ -108,7 +108,8 @@ def test_malformed_messages_are_one_line(tmp_path: Path, item: dict[str, Any], m
         (TEMPLATE, 'template = "tools"', r"no chat template 'tools'; it has one without a name"),
         ("{{ raise_exception('no\\nroles') }}", "", r"b, item 1: the chat template refuses it: no roles"),
         ("{{ messages[7].content.x }}", "", r"b, item 1: the chat template refuses it"),
-        (TEMPLATE + "{{ strftime_now('%d') }}", "", r"writes today's date, .*date_string"),
+        (TEMPLATE + "{{ strftime_now('%d') }}", "", r"b, item 1: .* writes today's date, .*date_string"),
+        (TEMPLATE + "{{ strftime_now('%d') }}", 'arguments = { date_string = "26" }', r"writes today's date"),
         (TEMPLATE, "arguments = { tokenize = true }", r"b, item 1: the chat template refuses it"),
     ],
 )
@@ -144,6 +145,6 @@ def test_show_items(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     first = tokenizer()("b1+1<eos>c")["input_ids"]
     assert "item 1: 6 tokens of the prompt, 1 scored" in done.output
-    assert "prompt 'b1+1<eos>c'" in done.output.replace("b 1 + 1 <eos> c", "b1+1<eos>c")
+    assert "prompt 'b 1 + 1 <eos> c'" in done.output  # as this tokenizer decodes: a space between tokens
     assert f"tokens {' '.join(map(str, first))} | " in done.output
     assert "item 2" not in done.output

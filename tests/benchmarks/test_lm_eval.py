@@ -151,13 +151,14 @@ metric_list: [{{metric: {metric}}}]
 """
 
 
-def written_task(tmp_path: Path, items: Path, metric: str = "acc", **more: str) -> Path:
+def written_task(tmp_path: Path, items: Path, metric: str = "acc", **more: Any) -> Path:
     file = tmp_path / "ours.yaml"
     lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in more.items())
     file.write_text(TASK.format(items=items, metric=metric, more=lines), encoding="utf-8")
     return file
 
 
+FILTERS = [{"name": "first", "filter": [{"function": "take_first"}]}]
 LIKELIHOOD = {"output_type": "loglikelihood", "doc_to_target": "{{target}}"}
 
 
@@ -191,6 +192,8 @@ def test_imported_tasks_item_for_item(tmp_path: Path, source: str, task: dict[st
     [
         ("no_such_task", r"no_such_task: lm-eval cannot make it: .*not a registered task"),
         ("ours@many", r"expected TASK@NUMBER, .*got 'many'"),
+        ("ours.yaml@5", r"its config says 0-shot, and then lm-eval takes no other number"),
+        ("filtered", r"filters or scores answers by code of its own"),
         ("generate", r"asks by generate_until and is scored by exact_match; only tasks with acc by likelihood"),
     ],
 )
@@ -203,6 +206,13 @@ def test_tasks_that_cannot_be_taken_over(tmp_path: Path, source: str, message: s
         items = first(DATA / "benchmarks" / "addition.jsonl", tmp_path / "items.jsonl", 5)
         generate = {"output_type": "generate_until", "doc_to_target": "{{target}}"}
         source = str(written_task(tmp_path, items, "exact_match", **generate))
+    elif source in ("ours.yaml@5", "filtered"):
+        items = first(DATA / "benchmarks" / "addition.jsonl", tmp_path / "items.jsonl", 5)
+        more = {"filter_list": FILTERS} if source == "filtered" else {}
+        file = written_task(tmp_path, items, **{**LIKELIHOOD, **more})
+        if not more:
+            file.write_text(file.read_text(encoding="utf-8").replace("num_fewshot: 2", "num_fewshot: 0"))
+        source = f"{file}@5" if not more else str(file)
     with pytest.raises(BenchmarkError, match=message) as caught:
         task_items(source)
     assert "\n" not in str(caught.value)

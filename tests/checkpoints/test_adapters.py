@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from certify.certificate import Certificate, read_document
-from certify.checkpoints import Checkpoint, open_checkpoint
+from certify.checkpoints import Checkpoint, load_tokenizer, open_checkpoint
 from certify.errors import CertifyWarning, CheckpointError
 
 peft = pytest.importorskip("peft")
@@ -208,6 +208,35 @@ def test_pickled_adapters_are_not_opened(where: Path, tmp_path: Path) -> None:
     (folder / "adapter_model.bin").unlink()
     with pytest.raises(CheckpointError, match=r"without adapter_model\.safetensors"):
         open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_model.bin", "pytorch_model.bin", "model-00001-of-00002.safetensors"])
+def test_leftovers_beside_an_adapter_are_refused(where: Path, tmp_path: Path, name: str) -> None:
+    """Another program could take them."""
+    folder = edited(where, tmp_path / "a")
+    (folder / name).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=rf"two sets of weights: adapter_model\.safetensors, which peft.*{name}"):
+        open_checkpoint(folder)
+
+
+def test_what_a_trainer_leaves_is_an_adapter(where: Path, tmp_path: Path) -> None:
+    """State of training and a tokenizer lie beside it; the tokenizer asks."""
+    folder = edited(where, tmp_path / "checkpoint-500")
+    for name in ("optimizer.pt", "scheduler.pt", "training_args.bin", "rng_state.pth"):
+        (folder / name).write_bytes(b"x")
+    models.tokenizer().save_pretrained(folder)
+    found = open_checkpoint(folder)
+    assert found.identity.weights == open_checkpoint(where / "adapter").identity.weights
+    assert load_tokenizer(found)("1+1")["input_ids"] == models.tokenizer()("1+1")["input_ids"]
+
+
+def test_an_adapter_upon_an_adapter(where: Path, tmp_path: Path) -> None:
+    """Two stages of training: the settings of generation are the base's."""
+    (where / "base" / "generation_config.json").write_text('{"eos_token_id": 1, "suppress_tokens": [3]}')
+    first = open_checkpoint(where / "adapter")
+    second = open_checkpoint(edited(where, tmp_path / "adapter", base_model_name_or_path="adapter"), first)
+    assert second.identity.companions == open_checkpoint(where / "base").identity.companions
+    assert second.identity.weights != first.identity.weights
 
 
 def test_gated_in_pytest(where: Path, tmp_path: Path) -> None:

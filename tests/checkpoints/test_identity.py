@@ -237,6 +237,17 @@ def test_one_end_is_one_end_however_it_is_written() -> None:
     assert generation_meaning(GenerationConfig(eos_token_id=[3, 2])) == {**single, "eos_token_id": [2, 3]}
 
 
+@pytest.mark.parametrize("ends", [[], [[1]], [None], "x", 1.5, True, {"a": 1}])
+def test_ends_that_are_no_tokens_are_refused(base: Path, tmp_path: Path, ends: object) -> None:
+    """An empty list, a list of lists: in one line that names the folder and the field."""
+    folder = tmp_path / "x"
+    shutil.copytree(base, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    with pytest.raises(CheckpointError, match=r"x: generation_config\.json cannot be used: ") as caught:
+        _ = open_checkpoint(folder).identity
+    assert "\n" not in str(caught.value)
+
+
 def test_tied_weights_may_be_stored_under_either_name(base: Path, tmp_path: Path) -> None:
     """Only the head is in the file: it is the embedding, and the model is the same."""
     config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": True}

@@ -8,6 +8,7 @@ more; and no file left behind where nothing was decided. `python benchmarks/fuzz
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -205,7 +206,7 @@ def damage_json(rng: random.Random, raw: bytes) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 2))):
         path = rng.choice([*places(value)])
         if not path:
-            value = rng.choice((value, *VALUES))
+            value = copy.deepcopy(rng.choice((value, *VALUES)))  # damaged further, it would be another value next time
             continue
         parent = value
         for step in path[:-1]:
@@ -215,9 +216,9 @@ def damage_json(rng: random.Random, raw: bytes) -> bytes:
             del parent[path[-1]]
         elif how == 1 and isinstance(parent, dict):
             key = rng.choice(("x", "", "\x1b", path[-1] + "_", "transformers_weights", "quantization_config"))
-            parent[key] = rng.choice(VALUES)
+            parent[key] = copy.deepcopy(rng.choice(VALUES))
         else:
-            parent[path[-1]] = rng.choice(VALUES)
+            parent[path[-1]] = copy.deepcopy(rng.choice(VALUES))
         if not isinstance(value, dict | list):
             break
     text = json.dumps(value)

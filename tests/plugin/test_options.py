@@ -90,6 +90,7 @@ def test_every_option_has_help_and_an_ini_form(project):
     [
         ({"confidence": "high"}, "basin_confidence"),
         ({"seed": 1.5}, "basin_seed"),
+        ({"wait": -1.0}, "basin_wait: -1.0 is no number of seconds from 0"),
         ({"undecided": "skip"}, "basin_undecided: 'skip' is none of fail, xfail, warn"),
         ({"items": "all"}, "basin_items: 'all' is none of population, fixed"),
         ({"cert_dir": ["a", "b"]}, "basin_cert_dir"),
@@ -190,3 +191,11 @@ def test_kept(basin_bound):
     assert basin_bound.certificate.evidence.seed.user_seed == 11
 """
     project.run("same", "--basin-seed=11", test=test).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "-1"])
+def test_a_wait_that_is_no_time_is_a_usage_error(project, given):
+    """A lock reads a negative wait as one without end."""
+    result = project.run("same", f"--basin-wait={given}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "is no number of seconds from 0" in result.stderr.str()
