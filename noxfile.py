@@ -77,9 +77,12 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def lm_eval(session: nox.Session) -> None:
-    """Scores equal to lm-eval's, item for item; what datasets saves; adapters equal to their merge."""
-    session.install("-c", "constraints.txt", ".[test,data,adapters,lm-eval]")
-    tests = ("benchmarks/test_lm_eval.py", "benchmarks/test_fields.py", "checkpoints/test_adapters.py")
+    """Scores equal to lm-eval's, item for item; what datasets saves; adapters; logs of other tools."""
+    session.install("-c", "constraints.txt", ".[test,data,adapters,logs,lm-eval]", "inspect_ai")
+    tests = (
+        "benchmarks/test_lm_eval.py", "benchmarks/test_fields.py", "checkpoints/test_adapters.py",
+        "logs/test_real_logs.py",
+    )  # fmt: skip
     pytest(session, *(f"tests/{test}" for test in tests))
 
 

@@ -20,7 +20,8 @@ from certify.errors import CertificateMismatch, InvalidPlan, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement, crosschecks
 from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import Shown, up
-from certify.evidence.paired_items import ItemScores
+from certify.evidence.paired_items import ItemScores, unlike_benchmark, unlike_order
+from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin
 from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
 from certify.evidence.trials import RecordedRun, Subject
@@ -29,6 +30,7 @@ from certify.parsing import read_json, validated
 from certify.records import (
     Alpha,
     BenchmarkIdentity,
+    BroughtScores,
     Digest,
     Environment,
     ModelIdentity,
@@ -117,7 +119,7 @@ class Judged(Document):
     """
 
     if TYPE_CHECKING:  # declared by each, so that files keep their order
-        base: ModelIdentity
+        base: Any
         benchmark: BenchmarkIdentity
         evidence: Any
         requirement: Any
@@ -150,9 +152,16 @@ class Judged(Document):
 
     def contradictions(self) -> list[str]:
         """Return one line for each thing that its parts say of each other and that is not so."""
-        subject = Subject(self.benchmark, self.base, self.about)
-        lines: list[str] = self.evidence.contradictions(subject, self.failure_probability, whole=self.version > 1)
+        lines: list[str] = self.evidence.contradictions(
+            self._subject, self.failure_probability, whole=self.version > 1
+        )
         return lines
+
+    @property
+    def _subject(self) -> Subject:
+        about = self.about
+        assert not isinstance(about, BroughtScores)  # its record asks for none
+        return Subject(self.benchmark, self.base, about)
 
     def shown(self) -> Shown:
         """Return what every report says of its evidence."""
@@ -171,7 +180,7 @@ class Judged(Document):
         return charged_alpha(declared, max((run.seed.attempt for run in self.runs), default=0))
 
     @property
-    def about(self) -> ModelIdentity | None:
+    def about(self) -> ModelIdentity | BroughtScores | None:
         """The checkpoint that the claim is about, None where it is the base itself."""
         return getattr(self, "checkpoint", None)
 
@@ -226,7 +235,7 @@ class Judged(Document):
     @property
     def runs(self) -> tuple[RecordedRun, ...]:
         """Every run of draws at the base; of a gate, at its checkpoint."""
-        found: tuple[RecordedRun, ...] = self.evidence.runs(Subject(self.benchmark, self.base, self.about))
+        found: tuple[RecordedRun, ...] = self.evidence.runs(self._subject)
         return found
 
 
@@ -278,6 +287,51 @@ class Certificate(Judged):
     informational: bool = False
 
 
+class ScoresRecord(Judged):
+    """One claim about one checkpoint whose scores, like its base's, were made by another tool.
+
+    ``differences``: what is not alike in the two logs, and may be.
+    """
+
+    schema_name: Literal["pytest-basin/scores"] = Field(default="pytest-basin/scores", alias="schema")
+    base: BroughtScores
+    checkpoint: BroughtScores
+    benchmark: BenchmarkIdentity
+    requirement: Requirement
+    alpha: Alpha
+    evidence: PointEvidence
+    differences: tuple[str, ...] = ()
+    environment: Environment
+    judgement: Judgement
+
+    @property
+    def runs(self) -> tuple[RecordedRun, ...]:
+        """Every run of draws: none."""
+        return ()
+
+    def judged_again(self) -> Record:
+        """Return the judgement that the recorded scores give now; its claim says who made them."""
+        judgement = super().judged_again()
+        assert isinstance(judgement, Judgement)
+        tool = f"{self.base.tool} {self.base.version}".strip() if self.base.tool != "table" else "a table of them"
+        claim = f"{judgement.claim} The scores were brought, by {tool}: no model was run here."
+        limits = (*judgement.limits, BROUGHT) if self.benchmark.graded else (*judgement.limits, BROUGHT, RIGHT_OR_WRONG)
+        notes = (*judgement.notes, *(f"of the two logs: {line}" for line in self.differences))
+        return judgement.model_copy(update={"claim": claim, "limits": limits, "notes": notes})
+
+    def contradictions(self) -> list[str]:
+        """Return what its parts say of each other and that is not so."""
+        lines = unlike_benchmark(self.benchmark, [self.evidence.scores.m], self.evidence.scores.graded)
+        return lines + unlike_order(self.benchmark, "evidence.scores", self.evidence.scores.order)
+
+
+BROUGHT = (
+    "On trust: that these scores are those of the two models, and how they were asked and judged. Nothing here can be "
+    "replayed."
+)
+RIGHT_OR_WRONG = "Every item of the population is taken to be right or wrong, as all of these are."
+
+
 class GateRecord(Judged):
     """One sequential gate on one checkpoint: its requirement, its plan, every outcome, and what they decide."""
 
@@ -317,10 +371,11 @@ class BasinRecord(Judged):
     judgement: WidthJudgement
 
 
-AnyDocument = Certificate | Measurement | GateRecord | BasinRecord
+AnyDocument = Certificate | ScoresRecord | Measurement | GateRecord | BasinRecord
 D = TypeVar("D", bound=Document)
 DOCUMENTS: Mapping[str, type[AnyDocument]] = {
     "pytest-basin/certificate": Certificate,
+    "pytest-basin/scores": ScoresRecord,
     "pytest-basin/measurement": Measurement,
     "pytest-basin/gate": GateRecord,
     "pytest-basin/basin": BasinRecord,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from certify.certificate import Certificate, charged_alpha
+from certify.certificate import Certificate, ScoresRecord, charged_alpha
 from certify.evidence import Evidence, Requirement, SmoothedEvidence, Verdict
 from certify.records import BenchmarkIdentity
 from certify.statistics import holm
@@ -47,7 +47,7 @@ def p_value(evidence: Evidence, benchmark: BenchmarkIdentity, requirement: Requi
     return enough
 
 
-def holm_certified(certificates: Sequence[Certificate], alpha: float) -> tuple[bool, ...]:
+def holm_certified(certificates: Sequence[Certificate | ScoresRecord], alpha: float) -> tuple[bool, ...]:
     """Return which certificates' requirements hold jointly at ``alpha``, by Holm's procedure, in the given order.
 
     Guarantee: with probability at least 1 - alpha over the randomness of all evidence, no requirement that does

@@ -66,9 +66,16 @@ class ModelIdentity(Record):
     computed_in: str | None = None
     spelling: dict[str, Digest] = {}
 
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from others of its name: the digest of its weights."""
+        return self.weights
+
 
 class BenchmarkIdentity(Record):
     """Which frozen items, scored how. ``tokens`` covers the token ids the base's tokenizer gave them.
+
+    It is None where another tool asked them.
 
     ``graded``: an item's score may lie between 0 and 1, which decides the bounds that are valid for it.
     """
@@ -79,7 +86,29 @@ class BenchmarkIdentity(Record):
     graded: bool = False
     chance: Annotated[float, Field(ge=0.0, lt=1.0)]
     digest: Digest
-    tokens: Digest
+    tokens: Digest | None
+
+
+class BroughtScores(Record):
+    """Whose scores another tool made, as its log says it: nobody here has seen the model.
+
+    ``model`` is what the log calls it, ``name`` a short form; ``file`` the name of the log and ``digest`` that of its
+    bytes. Versions are empty where the log does not say them.
+    """
+
+    name: str
+    tool: str
+    version: str
+    task: str
+    task_version: str
+    model: str
+    file: str
+    digest: Digest
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from others of its name: the digest of its log."""
+        return self.digest
 
 
 class WeightNoise(Record):
@@ -263,9 +292,9 @@ def identity_key(model: ModelIdentity) -> list[Any]:
     return key if model.computed_in is None else [*key, model.computed_in]
 
 
-def short_digest(model: ModelIdentity) -> str:
-    """Return the first eight digits of the weights' digest, which tell models of one name apart."""
-    return model.weights.removeprefix("sha256:")[:8]
+def short_digest(model: ModelIdentity | BroughtScores) -> str:
+    """Return the first eight digits of what tells models of one name apart."""
+    return model.fingerprint.removeprefix("sha256:")[:8]
 
 
 def same_model(found: ModelIdentity, recorded: ModelIdentity) -> bool:

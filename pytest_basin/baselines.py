@@ -50,6 +50,8 @@ class Baselines:
         """
         if bound.certificate is None or bound.veto:
             return []
+        if bound.brought:
+            return [self._without(bound)] if self._comparing else []
         file = self.file(item, bound.gate, nth)
         there = file.exists() and file not in self._created
         if self._settings.value("update") or (self._settings.value("update-new-only") and not there):
@@ -94,9 +96,17 @@ class Baselines:
             )
         return found
 
+    def _without(self, bound: Bound) -> dict[str, Any]:
+        """Say that scores made elsewhere have no baselines; a margin that was asked for is not passed over."""
+        found = _state(MISSING, Path())
+        found["problem" if self._margins else "note"] = "scores made elsewhere are compared with no baseline"
+        return found
+
     def _compare(self, bound: Bound, item: pytest.Item, file: Path) -> Iterator[dict[str, Any]]:
+        from certify.certificate import Certificate
+
         new, old = bound.certificate, _read(file)
-        assert new is not None
+        assert isinstance(new, Certificate)
         for metric, margin in self._metrics(bound.gate):
             found = _state(COMPARED, file) | {"metric": metric, "margin": margin, "since": old.checkpoint.name}
             yield found | _loss_since(old, new, metric, margin, bound.gate.alpha)

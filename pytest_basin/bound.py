@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_basin.gates import Gate
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate
+    from certify.certificate import Certificate, ScoresRecord
     from certify.evidence import Judgement
 
 CERTIFIED, REFUTED, UNDECIDED = "certified", "refuted", "undecided"
@@ -23,6 +23,7 @@ class Bound:
 
     ``certificate`` is None when the gate could not pass whatever happened: then nothing ran, and ``reason`` says why.
     With a ``veto``, what the certificate certifies is undecided; ``notes`` were added by the project's own hooks.
+    ``brought``: its scores were made by another tool, so that there are no weights to look at.
     ``asked``: the test compared it with a number, or read its verdict or a bound, so that its outcome can rest on it.
     """
 
@@ -30,7 +31,7 @@ class Bound:
         self,
         name: str,
         gate: Gate,
-        certificate: Certificate | None,
+        certificate: Certificate | ScoresRecord | None,
         *,
         base: str,
         checkpoint: str,
@@ -38,10 +39,12 @@ class Bound:
         reason: str = "",
         seconds: float = 0.0,
         file: Path | None = None,
+        brought: bool = False,
     ) -> None:
         self.name, self.gate, self.certificate = name, gate, certificate
         self.base, self.checkpoint, self.trials = base, checkpoint, trials
         self.reason, self.seconds, self.file = reason, seconds, file
+        self.brought = brought
         self.veto: str = ""
         self.notes: list[str] = []
         self.asked = False
@@ -93,7 +96,7 @@ class Bound:
         """Return what the same evidence says about another limit."""
         return self.certificate_at(limit).judgement if self.certificate else None
 
-    def certificate_at(self, limit: float) -> Certificate:
+    def certificate_at(self, limit: float) -> Certificate | ScoresRecord:
         """Return the certificate, judged at another limit; there must be one."""
         assert self.certificate is not None
         if limit == self.required:

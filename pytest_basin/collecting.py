@@ -27,12 +27,15 @@ def parametrise(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(f"{test.nodeid}: {error}") from None
     except BasinWarning as warning:  # warnings are errors here
         raise pytest.Collector.CollectError(str(warning)) from None
-    if "basin_bound" in metafunc.fixturenames:
-        metafunc.parametrize("basin_bound", gates, ids=[gate.benchmark for gate in gates], indirect=True)
+    for fixture in ("basin_bound", "basin_scores"):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, gates, ids=[gate.benchmark for gate in gates], indirect=True)
 
 
 def _gates(metafunc: pytest.Metafunc, keywords: dict[str, Any], session: Session) -> list[Gate]:
     names: Iterable[str]
+    if "basin_scores" in metafunc.fixturenames:
+        return _gates_on_scores(metafunc, keywords, session)
     if "basin_bound" not in metafunc.fixturenames:
         if metafunc.definition.get_closest_marker("basin") in metafunc.definition.own_markers:
             raise pytest.UsageError("the basin marker sets up basin_bound, which is none of this test's arguments")
@@ -43,6 +46,26 @@ def _gates(metafunc: pytest.Metafunc, keywords: dict[str, Any], session: Session
     else:
         names = session.sources.names(keywords, metafunc.definition)
     return _warned(metafunc, [session.gate(keywords, name) for name in names], session)
+
+
+def _gates_on_scores(metafunc: pytest.Metafunc, keywords: dict[str, Any], session: Session) -> list[Gate]:
+    """Return a gate for each task of the logs, or for those that the marker names."""
+    if "basin_bound" in metafunc.fixturenames:
+        raise pytest.UsageError("basin_bound and basin_scores make items of their own: use one in each test")
+    if session.disabled:
+        return [session.gate(keywords, "disabled")]
+    tasks = session.sources.scores
+    if unknown := [name for name in keywords.get("benchmarks", ()) if name not in tasks]:
+        named, held = ", ".join(unknown), ", ".join(tasks)
+        raise pytest.UsageError(f"basin marker: no task is called {named}; the logs hold {held}")
+    gates = [session.gate(keywords, name) for name in keywords.get("benchmarks") or tasks]
+    if other := [gate.evidence for gate in gates if gate.evidence != "point"]:
+        raise pytest.UsageError(f"scores made elsewhere give point evidence, not {other[0]}")
+    for gate in gates:
+        benchmark = tasks[gate.benchmark].benchmark
+        if problem := session.problem(gate, benchmark, benchmark.items):
+            metafunc.definition.warn(BasinWarning(f"{metafunc.definition.name}[{gate.benchmark}]: {problem}"))
+    return gates
 
 
 def _warned(metafunc: pytest.Metafunc, gates: list[Gate], session: Session) -> list[Gate]:

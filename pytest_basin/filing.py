@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from pytest_basin.results import certificate_name
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate
+    from certify.certificate import Certificate, ScoresRecord
 
 STALE = ".stale"
 
 
 def file_certificate(
-    folder: Path, gate: tuple[str, str, str], certificate: Certificate | None
+    folder: Path, gate: tuple[str, str, str], certificate: Certificate | ScoresRecord | None
 ) -> tuple[Path | None, list[str]]:
     """Write the certificate of a gate (test, benchmark, evidence); return its path, and what became of older files.
 

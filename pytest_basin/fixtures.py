@@ -80,6 +80,15 @@ def basin_bound(
     return session.measure(session.item_name, gate, str(basin_base), str(basin_checkpoint), benchmark, basin_device)
 
 
+@pytest.fixture
+def basin_scores(request: pytest.FixtureRequest) -> Bound:
+    """What one gate found in scores that another tool made (--basin-scores, --basin-scores-of); loads no model."""
+    from pytest_basin.hooks import activate
+
+    session = activate(request.config)
+    return session.measure_scores(session.item_name, request.param)
+
+
 def _configured(config: pytest.Config, word: str) -> str:
     from pytest_basin.hooks import activate
     from pytest_basin.sources import how_to_give

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-USED_BY = frozenset({"basin", "basin_bound"})
+USED_BY = frozenset({"basin", "basin_bound", "basin_scores"})
 EVIDENCE = ("point", "position", "smoothed", "distance")
 UNITS: dict[str, Literal["retention", "drop", "absence"]] = {
     "min_retention": "retention",

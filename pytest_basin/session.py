@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
     from certify.certificate import Certificate, Measurement
     from certify.evidence.distance import DrawDesign
+    from certify.evidence.paired_items import Items
     from certify.measuring import Base
+    from certify.records import BenchmarkIdentity
 
 OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
 """Why a test must not pass although its assertions hold: whether that is undecided, and the text."""
@@ -88,7 +90,7 @@ class Session:
     def gates(self, item: pytest.Item) -> list[Gate]:
         """Return the gates of a collected item, as far as collection can know them."""
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        found = [parameters["basin_bound"]] if "basin_bound" in parameters else []
+        found = [parameters[name] for name in ("basin_bound", "basin_scores") if name in parameters]
         if "basin" in getattr(item, "fixturenames", ()):
             found += [self.position_gate(name) for name in self.sources.benchmarks]
         return found
@@ -98,7 +100,7 @@ class Session:
         self.order = {replay.test_id(item): i for i, item in enumerate(items)}
         self.several = sum(len(self.gates(item)) for item in items) > 1
 
-    def trials(self, gate: Gate, benchmark: Benchmark, items: int) -> tuple[int | None, str]:
+    def trials(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity, items: int) -> tuple[int | None, str]:
         """Return how many items or draws the gate's evidence counts, None where no measurement says so."""
         if gate.evidence in ("point", "position"):
             return items, "items"
@@ -107,13 +109,13 @@ class Session:
         measurement = self.sources.measurements.get(benchmark.digest)
         return min(draws.n for draws in measurement.draws) if measurement else None, "draws"
 
-    def design(self, gate: Gate, benchmark: Benchmark) -> DrawDesign:
+    def design(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity) -> DrawDesign:
         """Return the design of a measurement's draws: pairs, which need fewest, if any of them are."""
         measurement = self.sources.measurements.get(benchmark.digest) if gate.evidence == "distance" else None
         designs = {draws.design for draws in measurement.draws} if measurement else set()
         return "pairs" if "pairs" in designs else "table"
 
-    def problem(self, gate: Gate, benchmark: Benchmark, items: int) -> str:
+    def problem(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity, items: int) -> str:
         """Return why the gate cannot pass with its numbers of items or draws, or nothing. Never imports torch."""
         n, _ = self.trials(gate, benchmark, items)
         if n is None or (self.settings.value("items") == "fixed" and gate.evidence == "point"):
@@ -147,6 +149,28 @@ class Session:
         else:
             return bound
         pytest.fail(f"{name}: {problem}", pytrace=False)  # outside the except clause: nothing is chained to it
+
+    def measure_scores(self, name: str, gate: Gate) -> Bound:
+        """Judge scores that another tool made; what the library refuses fails the test in one line."""
+        from certify.errors import CertifyError
+
+        __tracebackhide__ = True
+        try:
+            paired = self.sources.scores[gate.benchmark]
+            items = paired.benchmark.items
+            base, checkpoint = (str(self.settings.value(word)) for word in ("scores", "scores-of"))
+            bound = Bound(name, gate, None, base=base, checkpoint=checkpoint, trials=(items, "items"), brought=True)
+            bound.reason = self.problem(gate, paired.benchmark, items)
+            if not bound.reason:
+                meant: Items = self.settings.value("items") or "population"
+                bound.certificate = paired.judge(gate.requirement, gate.alpha, meant)
+            self.bounds.append(bound)
+            self._settle(bound)
+        except (CertifyError, pytest.UsageError) as error:
+            problem = str(error)
+        else:
+            return bound
+        pytest.fail(f"{name}: {problem}", pytrace=False)
 
     def _measure(
         self, name: str, gate: Gate, base: str, checkpoint: str, benchmark: Path | Benchmark, device: str
@@ -246,7 +270,7 @@ class Session:
         """Return the tensors that moved most, where somebody will read it: all weights are streamed for it."""
         from certify.errors import CertifyError
 
-        if bound.verdict_at(bound.required) == CERTIFIED and self.config.get_verbosity() < 2:
+        if bound.brought or (bound.verdict_at(bound.required) == CERTIFIED and self.config.get_verbosity() < 2):
             return []
         try:
             return list(self.sources.displacement(bound.base, bound.checkpoint).largest())
@@ -258,7 +282,7 @@ class Session:
         from certify.checkpoints.difference import spelling_differences
         from certify.errors import CertifyError
 
-        if self.config.get_verbosity() < 1:
+        if bound.brought or self.config.get_verbosity() < 1:
             return []
         try:
             base = self.sources.checkpoint(bound.base)
@@ -299,9 +323,10 @@ class Session:
         """Return why the running test would pass whatever its gates say, or nothing."""
         if self.settings.value("unasked") == "allow":
             return ""
-        idle = [bound.name for bound in self.bounds if not bound.asked]
-        if idle:
-            return f"{', '.join(idle)}: measured, and compared with nothing; {UNASKED.format('basin_bound')}"
+        if idle := [bound for bound in self.bounds if not bound.asked]:
+            fixture = "basin_scores" if idle[0].brought else "basin_bound"
+            named = ", ".join(bound.name for bound in idle)
+            return f"{named}: measured, and compared with nothing; {UNASKED.format(fixture)}"
         names = getattr(item, "fixturenames", ())
         if "basin" in names and not any(bound.gate.origins.get("evidence") == "in basin" for bound in self.bounds):
             return f"{short_name(item)}: requests basin and asks it nothing; {UNASKED.format('basin')}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from certify.certificate import Measurement
     from certify.checkpoints import Checkpoint
     from certify.evidence.displacement import Displacement
+    from certify.logs import Paired
     from certify.measuring import Base
     from certify.measuring.candidate import Candidate
 
@@ -86,6 +87,26 @@ class Sources:
         """Return the benchmark of this name if it is a file that collection knows."""
         path = self.benchmarks.get(name, self.provided.get(name))
         return self.read(Path(path)) if isinstance(path, str | Path) else None
+
+    @cached_property
+    def scores(self) -> dict[str, Paired]:
+        """Scores that another tool made, paired, by task. Loads no torch.
+
+        Raises:
+            UsageError: they are not configured.
+            CertifyError: they cannot be read or do not pair.
+        """
+        from certify.logs import pair, read_logs, together
+
+        base, checkpoint = self.settings.value("scores"), self.settings.value("scores-of")
+        if base is None or checkpoint is None:
+            raise pytest.UsageError(
+                "basin_scores rests on the logs of both models: give --basin-scores and --basin-scores-of, or the ini "
+                "keys basin_scores and basin_scores_of"
+            )
+        metrics, chance = self.settings.value("metric") or (), self.settings.value("chance")
+        both = together(read_logs(base), read_logs(checkpoint))
+        return {found.benchmark.name: found for found in (pair(*logs, metrics, chance) for logs in both)}
 
     @cached_property
     def measurements(self) -> dict[str, Measurement]:

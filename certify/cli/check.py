@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from certify.cli.check_scores import Brought, judge_scores
 from certify.cli.exits import of_verdict, worst
 from certify.cli.options import (
     ASKED,
     Asked,
-    BaseOption,
-    CheckpointArgument,
     SubspaceOption,
     Work,
     names,
@@ -25,18 +24,20 @@ from certify.errors import InvalidPlan
 from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate, Measurement
+    from certify.certificate import Certificate, Measurement, ScoresRecord
     from certify.measuring import Base
 
 
 @spread()
 def check(
-    checkpoint: CheckpointArgument,
+    checkpoint: Annotated[
+        Path | None, typer.Argument(help="Folder (or hf://...) of the checkpoint.", show_default=False)
+    ] = None,
     *,
-    base: BaseOption,
+    base: Annotated[Path | None, typer.Option(help="Folder (or hf://...) of the base.", show_default=False)] = None,
     benchmark: Annotated[
-        list[Path], typer.Option("--benchmark", "-b", help="File of items; repeatable.", show_default=False)
-    ],
+        list[Path] | None, typer.Option("--benchmark", "-b", help="File of items; repeatable.", show_default=False)
+    ] = None,
     require: Annotated[
         str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)
     ] = "point",
@@ -57,12 +58,27 @@ def check(
             help="What the items stand for (a population for point and position, else fixed).", rich_help_panel=ASKED
         ),
     ] = None,
+    brought: Brought,
     asked: Asked,
     work: Work,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is spelled differently, too.")] = False,
 ) -> None:
     """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
+    if output is not None:
+        refuse_unwritable_folder(output)
+    required = names(require)
+    if brought.given:
+        models = {"CHECKPOINT": checkpoint, "--base": base, "--benchmark": benchmark, "--measurement": measurement,
+                  "--sigma": sigma, "--subspace": subspace, "--also": also}  # fmt: skip
+        if (mixed := [name for name, value in models.items() if value]) or required != ["point"]:
+            what = ", ".join(mixed) or f"--require {require}"
+            raise InvalidPlan(f"{what}: scores made elsewhere give point evidence, without models")
+        _finish(judge_scores(brought, asked.requirement, asked.alpha, items), asked.alpha, output)
+    if checkpoint is None or base is None or not benchmark:
+        missing = [name for name, value in (("CHECKPOINT", checkpoint), ("--base", base), ("--benchmark", benchmark))
+                   if not value]  # fmt: skip
+        raise InvalidPlan(f"missing: {', '.join(missing)} (or --scores and --scores-of, for scores made elsewhere)")
     from certify.benchmarks import open_benchmark
     from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
@@ -72,9 +88,6 @@ def check(
     from certify.measuring.candidate import Candidate
     from certify.noise import open_subspace
 
-    if output is not None:
-        refuse_unwritable_folder(output)
-    required = names(require)
     informational = [kind for kind in names(also) if kind not in required]
     with carried_out(work, filed=output) as run:
         opened = Base.open(base, benchmark[0], work.device)
@@ -101,17 +114,31 @@ def check(
                 run=run,
             )
         ]
-    decisive = [c for c in certificates if not c.informational]
-    if run.world.rank == 0:
-        say_verdicts(certificates)
-        if verbose:
-            spelled = spelling_differences(opened.checkpoint, judged) or ["nothing"]
-            say(*(f"spelled differently beside the weights: {line}" for line in spelled))
-        if len(decisive) > 1:
-            say(_holm_line(decisive, asked.alpha))
-        if output is not None:
-            say_written(c.file_in(output) for c in certificates)
-    raise typer.Exit(worst(of_verdict(c.judgement.verdict) for c in decisive))
+    if run.world.rank:
+        raise typer.Exit(_exit_code(certificates))
+    spelled = (spelling_differences(opened.checkpoint, judged) or ["nothing"]) if verbose else []
+    _finish(certificates, asked.alpha, output, [f"spelled differently beside the weights: {line}" for line in spelled])
+
+
+def _finish(
+    records: Sequence[Certificate | ScoresRecord], alpha: float, output: Path | None, more: Sequence[str] = ()
+) -> NoReturn:
+    """Print what was found, write it, and leave with its code."""
+    say_verdicts(records)
+    say(*more)
+    if len(decisive := _decisive(records)) > 1:
+        say(_holm_line(decisive, alpha))
+    if output is not None:
+        say_written(record.file_in(output) for record in records)
+    raise typer.Exit(_exit_code(records))
+
+
+def _decisive(records: Sequence[Certificate | ScoresRecord]) -> list[Certificate | ScoresRecord]:
+    return [record for record in records if not getattr(record, "informational", False)]
+
+
+def _exit_code(records: Sequence[Certificate | ScoresRecord]) -> int:
+    return worst(of_verdict(record.judgement.verdict) for record in _decisive(records))
 
 
 def _of_benchmarks(measurements: list[Measurement], bases: Sequence[Base]) -> list[Measurement | None]:
@@ -133,7 +160,7 @@ def _of_benchmarks(measurements: list[Measurement], bases: Sequence[Base]) -> li
     return found
 
 
-def say_verdicts(certificates: Sequence[Certificate]) -> None:
+def say_verdicts(certificates: Sequence[Certificate | ScoresRecord]) -> None:
     """Print the table of verdicts, then one sentence for each, and its notes."""
     from certify.report.rows import row_of
     from certify.report.table import verdict_table
@@ -144,7 +171,7 @@ def say_verdicts(certificates: Sequence[Certificate]) -> None:
         say(f"{row.checkpoint}, {row.evidence}: {row.claim}", *(f"    {note}" for note in row.notes))
 
 
-def _holm_line(certificates: Sequence[Certificate], alpha: float) -> str:
+def _holm_line(certificates: Sequence[Certificate | ScoresRecord], alpha: float) -> str:
     """Say which of several gates hold jointly, by Holm's procedure."""
     from certify.joint import holm_certified
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +12,10 @@ import typer
 from certify.cli.exits import Exit, of_error, worst
 from certify.cli.options import SubspaceOption, spread
 from certify.cli.output import say
-from certify.errors import ActivationRefused, CertificateMismatch, InvalidPlan
+from certify.errors import ActivationRefused, CertificateMismatch, InvalidInput, InvalidPlan
 
 if TYPE_CHECKING:
-    from certify.certificate import AnyDocument
+    from certify.certificate import AnyDocument, ScoresRecord
     from certify.measuring import Base
 
 ONLY_WEIGHTS = (
@@ -81,8 +82,10 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
     Raises:
         InvalidPlan: they were not named.
     """
-    from certify.certificate import GateRecord
+    from certify.certificate import GateRecord, ScoresRecord
 
+    if isinstance(document, ScoresRecord):
+        raise InvalidPlan("nothing can be replayed: the scores were brought, and no model was run here")
     part, weights = ("checkpoint", beside.checkpoint) if isinstance(document, GateRecord) else ("base", beside.base)
     if weights is None or beside.benchmark is None:
         option = "--replay" if beside.replay else "--audit"
@@ -141,9 +144,11 @@ def _repeated(document: AnyDocument, draws: int) -> str:
 
 def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
     """Hash the files that were named and compare them with the identities in the record."""
-    from certify.certificate import Certificate, GateRecord
+    from certify.certificate import Certificate, GateRecord, ScoresRecord
     from certify.records import same_model
 
+    if isinstance(document, ScoresRecord):
+        return _logs(document, beside)
     lines = []
     recorded = {"base": document.base}
     if isinstance(document, Certificate | GateRecord):
@@ -165,4 +170,22 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
         found = open_benchmark(beside.benchmark).digest
         if found != document.benchmark.digest:
             lines.append(f"benchmark: {beside.benchmark} has digest {found}, recorded {document.benchmark.digest}")
+    return lines
+
+
+def _logs(document: ScoresRecord, beside: Beside) -> list[str]:
+    """Hash the logs that were named in the place of models."""
+    from certify.parsing import read_bytes
+
+    if beside.benchmark is not None:
+        raise InvalidPlan("--benchmark: the items are in the logs; name those with --base and --checkpoint")
+    lines = []
+    for part, path, recorded in (
+        ("base", beside.base, document.base),
+        ("checkpoint", beside.checkpoint, document.checkpoint),
+    ):
+        if path is None:
+            continue
+        if recorded.digest != f"sha256:{hashlib.sha256(read_bytes(path, InvalidInput)).hexdigest()}":
+            lines.append(f"{part}: {path} is not the log that was read (recorded {recorded.digest})")
     return lines

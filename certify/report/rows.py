@@ -227,10 +227,10 @@ def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
         "seeds": {run.where: _seed(run.seed) for run in document.runs},
         "digests": {
             document.schema_name.rpartition("/")[2]: document.digest,
-            "base": document.base.weights,
-            **({"checkpoint": checkpoint.weights} if checkpoint else {}),
+            "base": document.base.fingerprint,
+            **({"checkpoint": checkpoint.fingerprint} if checkpoint else {}),
             "benchmark": benchmark.digest,
-            "tokens": benchmark.tokens,
+            **({"tokens": benchmark.tokens} if benchmark.tokens else {}),
         },
         "certificate": file,
         "replay": f"certify verify {file}" if file else "",

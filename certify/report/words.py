@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecord, Judged, Measurement
+from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecord, Judged, Measurement, ScoresRecord
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.paired_items import kept
+from certify.records import BroughtScores
 from certify.report.basin_table import detail_lines, place_lines
 from certify.report.rows import Row, row_of
 
@@ -23,16 +24,17 @@ def document_lines(document: AnyDocument) -> Iterator[str]:
     yield from _numbers(document, row)
     for note in row.notes:
         yield f"note: {note}"
-    if isinstance(document, Certificate):
+    if isinstance(document, Certificate | ScoresRecord):
         for name, value in row.quantities.items():
             yield f"{name.replace('_', ' ')}: {'none' if value is None else format(value, '.6g')}"
     if isinstance(document, BasinRecord):
         yield from detail_lines(document)
     for limit in row.limits:
         yield f"not covered: {limit}"
-    yield f"base: {document.base.name} {document.base.weights}"
-    if document.about:
-        yield f"checkpoint: {document.about.name} {document.about.weights}"
+    for part, model in (("base", document.base), ("checkpoint", document.about)):
+        if model:
+            log = f", {model.file} of {model.tool} {model.version}".rstrip() if isinstance(model, BroughtScores) else ""
+            yield f"{part}: {model.name} {model.fingerprint}{log}"
     yield f"benchmark: {b.name}, {b.items} items, {b.scoring}, chance {b.chance:g}, {b.digest}"
 
 

@@ -32,7 +32,14 @@ from certify.demo import DATA
 SECONDS, MEMORY, LONGEST = 20, 1 << 30, 620
 ACCEPTED, REFUSED = "accepted", "clear error"
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
-RECORDS = ("point", "position", "distance", "measurement", "gate", "basin")
+RECORDS = ("point", "position", "distance", "measurement", "gate", "basin", "scores")
+LOGS = {
+    "samples": "tuned/samples_b_2026-01-01T00-00-00.000000.jsonl",
+    "results": "tuned/results_2026-01-01T00-00-00.000000.json",
+    "inspect": "tuned.json",
+    "table": "tuned.csv",
+}
+"""Scores that another tool made: what is damaged, in the folder ``logs``."""
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 3.5, -0.0, 1e-320, 1e308, 10**12, -(10**12), 2**63, "", " ", "x", "x" * 70_000,
     "\x00", "\x1b[31mred", "a\nb", "::error::x", "\ud800", "../../etc/passwd", "/dev/zero", [], {}, [[]], [None],
@@ -75,6 +82,13 @@ class World:
         return ["check", *named, "--require", "point", "--max-drop", "0.5", "-o", str(self.folder / "out")]
 
 
+    def brought(self, log: str) -> list[str]:
+        """The command that reads scores made elsewhere."""
+        tuned = LOGS[log].partition("/")[0]
+        named = [str(self.folder / "logs" / name) for name in (tuned.replace("tuned", "base"), tuned)]
+        more = ["--metric", "score" if log == "table" else "acc", "--max-drop", "0.5", "-o", str(self.folder / "out")]
+        return ["check", "--scores", named[0], "--scores-of", named[1], *more]
+
     def drawn(self, basis: Path | None = None) -> list[str]:
         """The command that reads finished draws, or a subspace."""
         more = ["--require", "smoothed", "--sigma", "0.003", "-n", "20", "--draws-dir", str(self.folder / "draws")]
@@ -103,12 +117,36 @@ def make_world(folder: Path) -> World:
          *drawn],
     ]  # fmt: skip
     shutil.copy(DATA / "subspace" / "basis.safetensors", folder / "basis.safetensors")
+    for who, right in (("base", 20), ("tuned", 18)):
+        write_logs(folder / "logs", who, right)
+    commands += [[*world.brought(log)[:-1], str(folder / "brought")] for log in LOGS]
     for command in [*commands, world.drawn()]:
         code, _, error = run(command)
         assert code in (0, 1, 3), (command, code, error)
     for path in sorted(made.glob("*.json")):
         world.records[path.stem.split(".")[-1]] = path
+    world.records["scores"] = min((folder / "brought").glob("*.json"))
     return world
+
+
+def write_logs(folder: Path, who: str, right: int) -> None:
+    """Write twenty items as lm-eval, as Inspect and as a table, the first ``right`` of them answered right."""
+    (folder / who).mkdir(parents=True)
+    marks = [float(i < right) for i in range(20)]
+    samples = [{"doc_id": i, "doc": {"q": str(i)}, "target": "1", "arguments": {"gen_args_0": {"arg_0": str(i)}},
+                "resps": [["1"]], "filtered_resps": ["1"], "filter": "none", "metrics": ["acc"], "doc_hash": "x",
+                "acc": mark} for i, mark in enumerate(marks)]  # fmt: skip
+    text = "".join(json.dumps(sample) + "\n" for sample in samples)
+    (folder / who / Path(LOGS["samples"]).name).write_text(text)
+    results = {"results": {"b": {"acc,none": 0.9}}, "n-shot": {"b": 0}, "versions": {"b": 1}, "lm_eval_version": "0.4",
+               "n-samples": {"b": {"original": 20, "effective": 20}}, "model_name": who}  # fmt: skip
+    (folder / who / Path(LOGS["results"]).name).write_text(json.dumps(results))
+    inspected: dict[str, Any] = {"version": 2, "status": "success", "samples": [
+        {"id": i, "epoch": 1, "target": "1", "scores": {"acc": {"value": "C" if mark else "I"}}}
+        for i, mark in enumerate(marks)]}  # fmt: skip
+    inspected["eval"] = {"task": "b", "model": who, "dataset": {"samples": 20}, "task_args": {"x": 1}}
+    (folder / f"{who}.json").write_text(json.dumps(inspected))
+    (folder / f"{who}.csv").write_text("id,score\n" + "".join(f"{i},{mark}\n" for i, mark in enumerate(marks)))
 
 
 def run(arguments: list[str]) -> tuple[int, str, str]:
@@ -284,6 +322,8 @@ def command_for(rng: random.Random, world: World, target: str, path: Path) -> li
     """Return a command that reads what was damaged."""
     if target in ("draws", "basis"):
         return world.drawn(path if target == "basis" else None)
+    if target in LOGS:
+        return world.brought(target)
     if target in RECORDS:
         if target == "measurement" and rng.randrange(4) == 0:
             return [*world.point(), "--also", "position", "--measurement", str(path)]
@@ -335,7 +375,7 @@ def damage_settings(rng: random.Random, world: World, target: str) -> list[str]:
     return ["pytest", "-p", "no:cacheprovider", "--rootdir", str(world.folder), str(world.folder)]
 
 
-TARGETS = (*MODEL, "b.jsonl", "b.toml", *RECORDS, "draws", "basis", "command line", "ini", "marker")
+TARGETS = (*MODEL, "b.jsonl", "b.toml", *RECORDS, *LOGS, "draws", "basis", "command line", "ini", "marker")
 
 
 def one(world: World, target: str, seed: int) -> tuple[str, str]:
@@ -369,6 +409,8 @@ def file_of(rng: random.Random, case: World, target: str) -> Path:
                                  and path.is_file()))  # fmt: skip
     if target in MODEL:
         return rng.choice((case.base, case.checkpoint)) / target
+    if target in LOGS:
+        return case.folder / "logs" / LOGS[target]
     return case.records.get(target) or case.folder / {"basis": "basis.safetensors"}.get(target, target)
 
 

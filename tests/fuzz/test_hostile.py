@@ -24,6 +24,8 @@ FOUND = [
     ("command line", 107557),  # a seed that is a byte and no text
     ("generation_config.json", 104645),  # an end of text that is a list of lists
     ("position", 108450),  # an item that is nearly wrong
+    ("inspect", 1058),  # an epoch that is a list
+    ("results", 1257),  # half a character in the name of a model
     ("config.json", 103060),  # no tokens at all: a library warned first
 ]
 """What the job found, by the number that makes it again."""

@@ -1,0 +1,70 @@
+"""``certify check --scores BASE --scores-of CHECKPOINT``: judged by scores that another tool made. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from certify.errors import InvalidPlan
+
+if TYPE_CHECKING:
+    from certify.certificate import ScoresRecord
+    from certify.evidence import Requirement
+    from certify.evidence.paired_items import Items
+
+BROUGHT = "Scores made elsewhere"
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Logs of other tools, in the place of models."""
+
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="The base's scores, instead of models: a log of lm-eval, Inspect or LightEval, a folder of them, or a "
+            "table with the columns id and score.",
+            rich_help_panel=BROUGHT,
+        ),
+    ] = None
+    scores_of: Annotated[
+        Path | None, typer.Option(help="The checkpoint's scores of the same items.", rich_help_panel=BROUGHT)
+    ] = None
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric of the logs, where they hold several; one for each task.", rich_help_panel=BROUGHT),
+    ] = None
+    chance: Annotated[
+        float | None,
+        typer.Option(
+            help="Score of a model that knows nothing (from the number of choices if absent).",
+            rich_help_panel=BROUGHT,
+        ),
+    ] = None  # fmt: skip
+
+    @property
+    def given(self) -> bool:
+        """Whether any of them was given."""
+        return any(value is not None for value in (self.scores, self.scores_of, self.metric, self.chance))
+
+
+def judge_scores(brought: Brought, requirement: Requirement, alpha: float, items: Items | None) -> list[ScoresRecord]:
+    """Return one record for each task of the logs.
+
+    Raises:
+        InvalidPlan: only one of the two was named, or so few items could certify nothing.
+        InvalidInput: the logs cannot be read or do not pair.
+    """
+    from certify.logs import pair, read_logs, together
+
+    if brought.scores is None or brought.scores_of is None:
+        raise InvalidPlan("scores made elsewhere come in pairs: name the base's with --scores, the checkpoint's with "
+                          "--scores-of")  # fmt: skip
+    pairs = [
+        pair(base, checkpoint, brought.metric or (), brought.chance)
+        for base, checkpoint in together(read_logs(brought.scores), read_logs(brought.scores_of))
+    ]
+    return [each.judge(requirement, alpha, items or "population") for each in pairs]

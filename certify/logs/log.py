@@ -1,0 +1,131 @@
+"""What one log says: one task of one model, each item with what every metric gave it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from certify.errors import InvalidInput
+from certify.text import shortened
+
+ANY = ""
+"""The filter of a tool that has none."""
+
+
+@dataclass(frozen=True)
+class ScoredItem:
+    """One item as a tool logged it.
+
+    ``content`` and ``prompt`` tell whether two logs hold the same question, and asked it alike; empty where the log
+    does not say. ``metrics`` maps each metric to its value, None where the answer is missing. ``choices``: number of
+    answers to choose from, 0 where the model writes its own.
+    """
+
+    where: str
+    content: str = ""
+    prompt: str = ""
+    choices: int = 0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Log:
+    """One task of one model, as ``tool`` scored it. What a tool does not write stays empty or None."""
+
+    file: Path
+    digest: str
+    tool: str
+    task: str
+    items: Mapping[str, ScoredItem]
+    version: str = ""
+    model: str = ""
+    task_version: str = ""
+    shots: int | None = None
+    asked: Mapping[str, str] = field(default_factory=dict)
+    """What beside the items decides how they were asked, in words."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that some item has, in order of appearance."""
+        return list(dict.fromkeys(name for item in self.items.values() for name in item.metrics))
+
+    def metric(self, asked: Sequence[str]) -> str:
+        """Return the full name of the one metric that was asked for, or of the only one there is.
+
+        What stands before a comma is enough where only one filter was used.
+
+        Raises:
+            InvalidInput: none fits, or several do.
+        """
+        fits = [name for name in self.metrics if not asked or {name, name.partition(",")[0]} & {*asked}]
+        if len(fits) == 1:
+            return fits[0]
+        found = ", ".join(map(shortened, self.metrics)) or "none that is a number"
+        named = ", ".join(shortened(name, 60) for name in asked)
+        why = f"{named} {'fits several' if fits else 'is none'} of its metrics" if asked else "name the metric"
+        raise InvalidInput(f"{self.file}: {why} (metric); there are {found}")
+
+    def score(self, name: str, metric: str) -> float | None:
+        """Return one item's value of a metric as a score, None without an answer.
+
+        Raises:
+            InvalidInput: it is no number from 0 to 1.
+        """
+        item = self.items[name]
+        value = item.metrics.get(metric)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return None
+        if 0.0 <= value <= 1.0:
+            return float(value)
+        raise InvalidInput(f"{item.where}: {metric} is {value:g}; a score lies from 0 to 1, so name another metric")
+
+
+def text(value: Any) -> str:
+    """Return what a log says of itself as text; half a character, which JSON can hold, becomes a question mark."""
+    return "" if value is None else str(value).encode(errors="replace").decode()
+
+
+def hash_of(value: Any) -> str:
+    """Return a digest of any JSON value, half characters included."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that can be scores: numbers, truth values, and nothing (an answer that is missing)."""
+    return {name: value for name, value in values.items() if value is None or isinstance(value, bool | int | float)}
+
+
+def once(pairs: Iterable[tuple[str, ScoredItem]], file: Path) -> dict[str, ScoredItem]:
+    """Return the items by their ids.
+
+    Raises:
+        InvalidInput: an id is there twice, or there is no item.
+    """
+    found: dict[str, ScoredItem] = {}
+    twice: dict[str, None] = {}
+    for name, item in pairs:
+        if name in found:
+            twice[name] = None
+        found[name] = item
+    if twice:
+        raise InvalidInput(f"{file}: {count_of(twice, 'id')} stand there twice: {listed(list(twice))}")
+    if not found:
+        raise InvalidInput(f"{file}: holds no items")
+    return found
+
+
+def count_of(things: Sequence[Any] | Mapping[str, Any], word: str) -> str:
+    """Return a number and its noun."""
+    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return at most ten names, and how many more there are."""
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(shortened(name, 60) for name in names[:10]) + more

@@ -1,0 +1,100 @@
+"""From a path to logs: a file or a folder says itself which tool wrote it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from certify.benchmarks.rows import EXPECTED as OF_ITEMS
+from certify.benchmarks.rows import LARGEST, Row, read_rows
+from certify.errors import BenchmarkError, InvalidInput
+from certify.logs import inspect_logs, lighteval_details, lm_eval_samples, score_table
+from certify.logs.log import Log, listed
+from certify.parsing import plain_json, read_bytes, read_text
+from certify.text import shortened
+
+EXPECTED = (
+    "samples_*.jsonl of lm-eval, *.eval or *.json of Inspect, details_*.parquet of LightEval, or a table with the "
+    "columns id and score"
+)
+ARCHIVE = ".eval"
+
+
+def read_logs(path: Path) -> dict[str, Log]:
+    """Return the logs in a file, or in a folder and those inside it, by task.
+
+    Raises:
+        InvalidInput: there is none, or two are of one task.
+        CertifyError: one is not readable.
+    """
+    found: dict[str, Log] = {}
+    for file in _files(path):
+        log = _read(file)
+        if log.task in found:
+            first = found[log.task].file
+            raise InvalidInput(f"two logs of the task {shortened(log.task)}: {first} and {file}; name one")
+        found[log.task] = log
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    for patterns in ((lm_eval_samples.PATTERN,), (lighteval_details.PATTERN,), (f"*{ARCHIVE}", "*.json")):
+        found = sorted(file for pattern in patterns for file in path.rglob(pattern) if file.is_file())
+        if len(patterns) > 1:
+            found = [file for file in found if file.suffix == ARCHIVE or inspect_logs.is_inspect(_json(file))]
+        if found:
+            return found
+    raise InvalidInput(f"{path}: holds no log: {EXPECTED} (a table is named itself)")
+
+
+def _read(file: Path) -> Log:
+    digest = "sha256:" + hashlib.sha256(read_bytes(file, InvalidInput)).hexdigest()
+    if file.suffix == ARCHIVE:
+        return inspect_logs.read_inspect(file, digest)
+    if file.suffix == ".json" and isinstance(value := _json(file), dict):
+        if inspect_logs.is_inspect(value):
+            return inspect_logs.read_inspect(file, digest, value)
+        if "results" in value:
+            raise InvalidInput(
+                f"{file}: is a summary without items; name samples_*.jsonl, which lm-eval writes with --log_samples"
+            )
+    rows = _rows(file)
+    if lm_eval_samples.is_samples(rows):
+        return lm_eval_samples.read_samples(file, digest, rows)
+    if lighteval_details.is_details(rows):
+        return lighteval_details.read_details(file, digest, rows)
+    return score_table.read_table(file, digest, rows)
+
+
+def _rows(file: Path) -> list[Row]:
+    try:
+        return read_rows(file)
+    except BenchmarkError as error:
+        raise InvalidInput(str(error).replace(OF_ITEMS, f"expected {EXPECTED}")) from None
+
+
+def _json(file: Path) -> Any:
+    """Return what a file of JSON holds, None where it holds none."""
+    try:
+        return plain_json(read_text(file, InvalidInput, LARGEST))
+    except ValueError:
+        return None
+
+
+def together(bases: Mapping[str, Log], checkpoints: Mapping[str, Log]) -> Iterator[tuple[Log, Log]]:
+    """Yield the two logs of each task; a single one on either side fits the other, whatever it is called.
+
+    Raises:
+        InvalidInput: a task is on one side only.
+    """
+    if len(bases) == len(checkpoints) == 1:
+        yield from zip(bases.values(), checkpoints.values(), strict=True)
+        return
+    if alone := sorted(bases.keys() ^ checkpoints.keys()):
+        raise InvalidInput(f"tasks that only one of the two has: {listed(alone)}")
+    for task, base in bases.items():
+        yield base, checkpoints[task]
