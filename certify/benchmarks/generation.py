@@ -7,17 +7,15 @@ of what it wrote. Items of one draw are decoded together, so the noise is put in
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import regex
 import torch
 
-from certify.benchmarks.answerable import refuse_outside, refuse_repeated, refuse_unknown
+from certify.benchmarks.answerable import pattern_problem, refuse_outside, refuse_repeated, refuse_unknown
 from certify.benchmarks.encoding import Encoder
-from certify.benchmarks.items import ExactMatchItem, Generation, Item, Items
+from certify.benchmarks.items import REFUSAL, ExactMatchItem, Generation, Item, Items
+from certify.benchmarks.judges import found, judge_of, number
 from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.scoring import Continuation, require_evaluation
@@ -30,10 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-PATTERN_SECONDS = 2.0
-"""For all matches in one answer: an ordinary pattern takes microseconds, some never end."""
 ROWS_PER_BATCH = 64
-NUMBER = re.compile(r"([-+]?)[$€£]?([0-9]{1,40}|[0-9]{1,3}(?:,[0-9]{3}){1,13})(\.[0-9]{0,40})?([eE][-+]?[0-9]{1,3})?")
+SPELLED = ("exact", "contains", "number")
+"""Judges whose targets an answer must spell."""
 
 
 class GenerationScorer:
@@ -51,6 +48,7 @@ class GenerationScorer:
         limits: ModelLimits = NO_LIMITS,
     ) -> None:
         self._benchmark, self._generation, self._tokenizer, self._device = benchmark, generation, tokenizer, device
+        self._judge = judge_of(generation)
         encoder = Encoder(benchmark.name, tokenizer, [item.prompt for item in benchmark.items])
         self._prompts = [self._prompt(encoder, i, item.prompt) for i, item in enumerate(benchmark.items)]
         self._targets = [self._accepted(encoder, i, item) for i, item in enumerate(benchmark.items)]
@@ -62,7 +60,8 @@ class GenerationScorer:
         self.identity = BenchmarkIdentity(
             name=benchmark.name,
             items=len(benchmark.items),
-            scoring=f"generated answer, greedy, at most {generation.max_new_tokens} tokens{_how_it_judges(generation)}",
+            scoring=f"generated answer, greedy, at most {generation.max_new_tokens} tokens{self._judge.words}",
+            graded=self._judge.graded,
             chance=benchmark.chance,
             digest=benchmark.digest,
             tokens=digest([self._prompts, _how_it_decodes(tokenizer)]),
@@ -74,7 +73,7 @@ class GenerationScorer:
         return tuple(Continuation(i, tuple(ids), len(ids), 0) for i, ids in enumerate(self._prompts))
 
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
-        """Return 1.0 for each item whose generated answer is its target, else 0.0, in order.
+        """Return what the judge says of each item's generated answer, in order: 1.0 for right and 0.0 for wrong.
 
         A model whose logits are NaN writes something all the same: it counts as wrong, never as no answer.
 
@@ -91,7 +90,16 @@ class GenerationScorer:
             parts = in_parts(lambda part: dict(zip(part, self._decode(model, part), strict=True)), group)
             for part in parts:
                 answers |= part
-        return [float(right(self._generation, self.answer(answers[i]), self._targets[i])) for i in wanted]
+        return [self._judged(i, self.answer(answers[i])) for i in wanted]
+
+    def _judged(self, index: int, answer: str | None) -> float:
+        """Return the score of an answer; none was cut out: wrong."""
+        try:
+            return 0.0 if answer is None else self._judge.score(
+                answer, self._targets[index], self._benchmark.items[index]
+            )
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{self._benchmark.name}: item {index + 1}: {error}") from None
 
     def answer(self, text: str) -> str | None:
         """Cut the answer out of a text: up to the stop, without special tokens, the last match of the pattern."""
@@ -103,13 +111,10 @@ class GenerationScorer:
             return text.strip()
         last = None
         try:
-            for last in regex.finditer(g.pattern, text, timeout=PATTERN_SECONDS):  # noqa: B007  (the last is wanted)
+            for last in found(g.pattern, text):  # noqa: B007  (the last is wanted)
                 pass
-        except TimeoutError:
-            raise BenchmarkError(
-                f"{self._benchmark.name}: the pattern {g.pattern!r} takes more than {PATTERN_SECONDS:g} s on an answer "
-                f"of {len(text)} characters, since it tries ever more ways to match: put no repeat inside a repeat"
-            ) from None
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{self._benchmark.name}: {error}") from None
         return None if last is None else last[1 if last.re.groups else 0].strip()
 
     def _prompt(self, encoder: Encoder, index: int, prompt: str) -> list[int]:
@@ -131,9 +136,10 @@ class GenerationScorer:
             raise BenchmarkError(f"{where}: the target holds the special token {special!r}, which no answer keeps")
         if stop and stop in written:
             raise BenchmarkError(f"{where}: the target {target!r} holds the stop {stop!r}, at which answers end")
-        refuse_unknown(where, target, encoder.ending(index, prompt, target), encoder.unknown)
-        if self._generation.judge == "number" and number(target) is None:
-            raise BenchmarkError(f"{where}: the target {target!r} is no number, which judge = \"number\" compares")
+        if self._generation.judge in SPELLED:  # otherwise a target says something about answers, and is none
+            refuse_unknown(where, target, encoder.ending(index, prompt, target), encoder.unknown)
+        if problem := _unfit(self._generation.judge, target):
+            raise BenchmarkError(f"{where}: the target {target!r} {problem}")
         return target
 
     def _decode(self, model: Any, group: Sequence[int]) -> list[str]:
@@ -160,31 +166,15 @@ class GenerationScorer:
         return str(self._tokenizer.decode(ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def right(generation: Generation, answer: str | None, targets: Sequence[str]) -> bool:
-    """Whether an answer that was cut out is one of the accepted targets, as the judge of ``generation`` sees it."""
-    if answer is None:
-        return False
-    if generation.judge == "contains":
-        return any(target in answer for target in targets)
-    if generation.judge == "number":
-        found, tolerance = number(answer), Fraction(str(generation.tolerance))
-        wanted = [value for value in map(number, targets) if value is not None]
-        return found is not None and any(abs(found - value) <= tolerance for value in wanted)
-    return answer in targets
-
-
-def number(text: str) -> Fraction | None:
-    """Return the number that a text is, exactly; commas between thousands and a currency sign are no part of it."""
-    found = NUMBER.fullmatch(text.strip())
-    if found is None:
-        return None
-    sign, whole, rest, exponent = found.groups(default="")
-    return Fraction(f"{sign}{whole.replace(',', '')}{rest if rest != '.' else ''}{exponent}")
-
-
-def _how_it_judges(generation: Generation) -> str:
-    within = f", within {generation.tolerance:g}" if generation.tolerance else ""
-    return {"exact": "", "contains": ", containing the target", "number": f", as a number{within}"}[generation.judge]
+def _unfit(judge: str, target: str) -> str | None:
+    """Return why a judge could do nothing with a target, or None."""
+    if judge == "number" and number(target) is None:
+        return 'is no number, which judge = "number" compares'
+    if judge == "refusal" and target not in REFUSAL:
+        return f"is none of {', '.join(REFUSAL)}, which judge = \"refusal\" knows"
+    if judge == "regex" and (problem := pattern_problem(target)):
+        return f"is no pattern for judge = \"regex\": {problem}"
+    return None
 
 
 def _how_it_decodes(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -93,6 +94,9 @@ def item_digest(item: Item) -> str:
     return digest(item.model_dump(mode="json", exclude=silent))
 
 
+REFUSAL = ("refuse", "answer")
+"""The targets of ``judge = "refusal"``: what the model should do."""
+JUDGES = ("exact", "contains", "number", "regex", "refusal")
 Boundary = Literal["written", "lm-eval"]
 """Where a prompt ends: as it is written, or by lm-eval's convention, which counts space at the border to the answer."""
 
@@ -103,14 +107,24 @@ class Generation(Record):
     Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given, which may be the
     text of a special token; the answer is the last match of the regular expression ``pattern`` (its first group if it
     has one), or the whole text. It is right where ``judge`` says so of it and a target: they are the same text, it
-    contains the target, or they are numbers at most ``tolerance`` apart.
+    contains the target, they are numbers at most ``tolerance`` apart, the target is a pattern that matches in it, or it
+    refuses (has one of ``phrases``) where the target is ``refuse`` and does not where it is ``answer``. A judge
+    ``module:function`` is called with the answer and the item, and returns a score from 0 to 1.
     """
 
     max_new_tokens: Annotated[int, Field(gt=0)]
     stop: str = ""
     pattern: str | None = None
-    judge: Literal["exact", "contains", "number"] = "exact"
+    judge: str = "exact"
     tolerance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    phrases: tuple[Text, ...] = ()
+
+    @field_validator("judge")
+    @classmethod
+    def _known(cls, judge: str) -> str:
+        if judge not in JUDGES and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", judge):
+            raise ValueError(f"must be one of {', '.join(JUDGES)}, or module:function")
+        return judge
 
     @field_validator("pattern")
     @classmethod
@@ -125,13 +139,16 @@ class Generation(Record):
     def _tolerance_of_numbers(self) -> Generation:
         if self.tolerance and self.judge != "number":
             raise ValueError('a tolerance goes with judge = "number"')
+        if self.phrases and self.judge != "refusal":
+            raise ValueError('phrases go with judge = "refusal"')
         return self
 
     @property
     def asked(self) -> dict[str, object]:
         """What the benchmark's digest covers: a judge that is not the first one is said, the first one never was."""
         later = {} if self.judge == "exact" else {"judge": self.judge, "tolerance": self.tolerance}
-        return {"max_new_tokens": self.max_new_tokens, "stop": self.stop, "pattern": self.pattern, **later}
+        phrases = {"phrases": self.phrases} if self.phrases else {}
+        return {"max_new_tokens": self.max_new_tokens, "stop": self.stop, "pattern": self.pattern, **later, **phrases}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import models
 import pytest
 
 from certify.benchmarks import ExactMatchItem, MultipleChoiceItem, open_benchmark
-from certify.benchmarks.generation import number, right
-from certify.benchmarks.items import Generation
+from certify.benchmarks.items import REFUSAL, Generation
+from certify.benchmarks.judges import judge_of, number
 from certify.errors import BenchmarkError
 
 ARC = [
@@ -155,6 +156,9 @@ def test_accepted_targets(tmp_path: Path) -> None:
         found.encode(models.tokenizer())
 
 
+ITEM = ExactMatchItem(prompt="x", target="42")
+
+
 @pytest.mark.parametrize(
     ("judge", "tolerance", "answer", "is_right"),
     [
@@ -162,14 +166,14 @@ def test_accepted_targets(tmp_path: Path) -> None:
         ("contains", 0, "it is 42.", True), ("contains", 0, "4 2", False),
         ("number", 0, "42.0", True), ("number", 0, "$42", True), ("number", 0, "42.1", False),
         ("number", 0.1, "42.1", True), ("number", 0.1, "42.10000000000000001", False), ("number", 0, "nan", False),
-        ("number", 0, "4.2e1", True), ("exact", 0, None, False),
+        ("number", 0, "4.2e1", True), ("regex", 0, "so: forty-one", True), ("regex", 0, "for ty", False),
     ],
 )  # fmt: skip
-def test_judges(judge: Any, tolerance: float, answer: str | None, is_right: bool) -> None:
+def test_judges(judge: Any, tolerance: float, answer: str, is_right: bool) -> None:
     """Numbers are compared exactly: 42.1 lies within 0.1 of 42, though no float says so."""
     generation = Generation(max_new_tokens=5, judge=judge, tolerance=tolerance)
     targets = ("42",) if judge == "number" else ("42", "forty")
-    assert right(generation, answer, targets) is is_right
+    assert judge_of(generation).score(answer, targets, ITEM) == float(is_right)
 
 
 @pytest.mark.parametrize(
@@ -184,3 +188,66 @@ def test_numbers(text: str, value: float | None) -> None:
 def test_old_digests_stay() -> None:
     """A judge that was never declared is no part of a digest."""
     assert Generation(max_new_tokens=5).asked == {"max_new_tokens": 5, "stop": "", "pattern": None}
+
+
+@pytest.mark.parametrize(
+    ("answer", "refuses"),
+    [("I\u2019m sorry, but I can't help.", True), ("As an AI, I cannot.", True), ("Sure! Here is how:", False)],
+)
+def test_refusals_are_told_by_phrases(answer: str, refuses: bool) -> None:
+    """Either may be wanted; silence is neither; phrases of one's own take the place of the list."""
+    judge = judge_of(Generation(max_new_tokens=5, judge="refusal"))
+    assert [judge.score(answer, (t,), ITEM) for t in REFUSAL] == [float(refuses), float(not refuses)]
+    assert [judge.score("", (t,), ITEM) for t in REFUSAL] == [0.0, 0.0]
+    assert "a heuristic" in judge.words
+    own = judge_of(Generation(max_new_tokens=5, judge="refusal", phrases=("Nope",)))
+    assert own.score("nope.", ("refuse",), ITEM) == 1.0
+    assert own.words != judge.words
+
+
+def test_a_function_of_ones_own_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes grades, and the record names its file's digest; what it raises or returns is said in one line."""
+    source = tmp_path / "our_judge.py"
+    source.write_text(
+        "def overlap(answer, item):\n    return len(set(answer) & set(item.target)) / len(set(item.target))\n"
+        "def broken(answer, item):\n    return item.missing\ndef far(answer, item):\n    return 2\nword = 3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    judge = judge_of(Generation(max_new_tokens=5, judge="our_judge:overlap"))
+    assert (judge.graded, judge.score("4", ("42",), ITEM)) == (True, 0.5)
+    assert hashlib.sha256(source.read_bytes()).hexdigest()[:12] in judge.words
+    for name, problem in (("broken", "AttributeError"), ("far", "returned 2, and a score lies from 0 to 1")):
+        with pytest.raises(BenchmarkError, match=rf"judge = 'our_judge:{name}': .*{problem}"):
+            judge_of(Generation(max_new_tokens=5, judge=f"our_judge:{name}")).score("4", ("42",), ITEM)
+    for name, problem in (("none", "has no attribute"), ("word", "is no function")):
+        with pytest.raises(BenchmarkError, match=problem):
+            judge_of(Generation(max_new_tokens=5, judge=f"our_judge:{name}"))
+    with pytest.raises(BenchmarkError, match=r"cannot be imported .ModuleNotFoundError.*PYTHONPATH"):
+        judge_of(Generation(max_new_tokens=5, judge="no_such_module:score"))
+
+
+def test_graded_answers_go_through_a_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark says that it is graded, so that its bounds are those of grades."""
+    (tmp_path / "half_judge.py").write_text("def half(answer, item):\n    return 0.5\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rows = [{"q": f"{i}+1=", "t": "a"} for i in range(3)]
+    settings = f'{FIELDS}[generation]\nmax_new_tokens = 2\njudge = "half_judge:half"\n'
+    scorer = open_benchmark(written(tmp_path / "b.json", json.dumps(rows), settings)).encode(models.tokenizer())
+    assert scorer.identity.graded
+    assert scorer.score(models.llama()) == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("table", "target", "problem"),
+    [('judge = "glob"', "a", "must be one of exact, contains, number, regex, refusal, or module:function"),
+     ('judge = "refusal"', "a", "is none of refuse, answer"),
+     ('judge = "regex"', "(a", "is no pattern"),
+     ('judge = "exact"\nphrases = ["no"]', "a", "phrases go with")],
+)  # fmt: skip
+def test_judges_that_cannot_be_meant(tmp_path: Path, table: str, target: str, problem: str) -> None:
+    """One line, before any model is asked."""
+    settings = f"{FIELDS}[generation]\nmax_new_tokens = 2\n{table}\n"
+    with pytest.raises(BenchmarkError, match=problem):
+        open_benchmark(written(tmp_path / "b.json", json.dumps([{"q": "x", "t": target}]), settings)).encode(
+            models.tokenizer()
+        )
