@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from certify.certificate import Certificate, ScoresRecord, charged_alpha
-from certify.evidence import Evidence, Requirement, SmoothedEvidence, Verdict
+from certify.evidence import AuditEvidence, Evidence, Requirement, SmoothedEvidence, Verdict
 from certify.records import BenchmarkIdentity
 from certify.statistics import holm
 
@@ -31,7 +31,7 @@ def p_value(evidence: Evidence, benchmark: BenchmarkIdentity, requirement: Requi
     its share of alpha.
     """
 
-    attempt = evidence.seed.attempt if isinstance(evidence, SmoothedEvidence) else 0
+    attempt = evidence.seed.attempt if isinstance(evidence, SmoothedEvidence | AuditEvidence) else 0
 
     def certified(alpha: float) -> bool:
         return evidence.judge(benchmark, requirement, charged_alpha(alpha, attempt)).verdict is Verdict.CERTIFIED

@@ -247,9 +247,13 @@ class Seed(Record):
         return int(self.value, 16)
 
 
+class DrawnSeed(int):
+    """A user seed that was drawn at random when the run began, so that no checkpoint can have been made for it."""
+
+
 def derive_seed(
     kind: str,
-    law: WeightNoise | SubspaceNoise,
+    law: WeightNoise | SubspaceNoise | None,
     benchmark: BenchmarkIdentity,
     base: ModelIdentity,
     *,
@@ -259,11 +263,14 @@ def derive_seed(
     attempt: int = 0,
     plan: Mapping[str, Any] | None = None,
 ) -> Seed:
-    """Return the seed of one piece of evidence: SHA-256 of everything that defines it; ``plan``: that of a gate."""
+    """Return the seed of one piece of evidence: SHA-256 of everything that defines it.
+
+    ``plan``: that of a gate. ``law``: None for the order of an audit, which has no noise.
+    """
     parts: Mapping[str, Any] = {
         "user_seed": user_seed,
         "kind": kind,
-        "law": law.model_dump(mode="json"),
+        "law": None if law is None else law.model_dump(mode="json"),
         "benchmark": [benchmark.digest, benchmark.tokens],
         "base": identity_key(base),
         "checkpoint": identity_key(checkpoint) if checkpoint else None,

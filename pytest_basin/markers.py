@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 USED_BY = frozenset({"basin", "basin_bound", "basin_scores"})
-EVIDENCE = ("point", "position", "smoothed", "distance")
+EVIDENCE = ("point", "position", "smoothed", "distance", "audit")
 UNITS: dict[str, Literal["retention", "drop", "absence"]] = {
     "min_retention": "retention",
     "max_drop": "drop",

@@ -112,7 +112,7 @@ OPTIONS = (
         "what the items stand for (else a population for point and position, fixed items for distance)",
         choices=("population", "fixed"),
     ),
-    Option("seed", "seed", "user seed of the noise draws; on the command line also `random`", 0),
+    Option("seed", "seed", "user seed of draws and of the order of an audit; on the command line also `random`", 0),
     Option("device", "text", "torch device that models run on", "cpu"),
     Option("undecided", "text", "what an undecided gate does to its test", "fail", ("fail", "xfail", "warn")),
     Option(

@@ -46,14 +46,17 @@ def lines(session: Session, items: list[pytest.Item]) -> list[str]:
 
 def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
     """Return what one gate asks, has, needs, allows and costs; a dash for what is known only when it runs."""
-    from certify.evidence.feasibility import counted, smallest_n
+    from certify.evidence.feasibility import audited_items, counted, smallest_n
     from certify.evidence.judgement import percent
 
     benchmark = session.sources.file(gate.benchmark)
     items = len(benchmark.items) if benchmark else None
     chance = benchmark.chance if benchmark else 0.0
     design = session.design(gate, benchmark) if benchmark else "table"
-    floor = smallest_n(gate.evidence, gate.requirement, gate.alpha, chance, design=design)
+    if gate.evidence == "audit":
+        floor = audited_items(gate.requirement, gate.alpha, chance, items) if items else None
+    else:
+        floor = smallest_n(gate.evidence, gate.requirement, gate.alpha, chance, design=design)
     n = session.trials(gate, benchmark, items)[0] if benchmark and items else None
     return [
         short_name(item) + (f": {gate.benchmark}" if "basin_bound" not in item.fixturenames else ""),  # type: ignore[attr-defined]
@@ -61,23 +64,34 @@ def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
         gate.requirement.describe(),
         percent(gate.alpha),
         "-" if n is None else f"{n} {counted(gate.evidence)}",
-        "more than a million" if floor is None else f"{floor} {counted(gate.evidence)}",
+        _needed(gate, floor),
         _may_lose(gate, items, chance),
         cost(gate, items),
     ]
 
 
+def _needed(gate: Gate, floor: int | None) -> str:
+    """Return what passes if nothing is lost; an audit's own number depends on how many items there are."""
+    from certify.evidence.feasibility import counted
+
+    if floor is None:
+        return "-" if gate.evidence == "audit" else "more than a million"
+    return f"{floor} {counted(gate.evidence)}"
+
+
 def _may_lose(gate: Gate, items: int | None, chance: float) -> str:
     """Return with how many lost items a gate on items is still certified; position allows it at each of its points."""
-    from certify.evidence.judgement import Verdict, interval_in_unit
+    from certify.evidence.judgement import Verdict
     from certify.evidence.paired_items import PairedScores
 
-    if items is None or gate.evidence not in ("point", "position") or gate.unit == "absence":
+    if items is None or gate.evidence not in ("point", "position", "audit") or gate.unit == "absence":
         return "-"
 
     def certified(lost: int) -> bool:
         scores = PairedScores(base=(1.0,) * items, checkpoint=(0.0,) * lost + (1.0,) * (items - lost))
-        found = interval_in_unit(gate.requirement, scores, gate.alpha, chance)
+        found = scores.interval(
+            gate.requirement, gate.alpha, chance, "fixed" if gate.evidence == "audit" else "population"
+        )
         return found is not None and gate.requirement.decide(found.lower, found.upper) is Verdict.CERTIFIED
 
     if not certified(0):
@@ -99,4 +113,5 @@ def cost(gate: Gate, items: int | None) -> str:
         return "-"
     if gate.evidence == "smoothed":
         return f"2 x {gate.draws} x {items}"
-    return f"{len(FRACTIONS) if gate.evidence == 'position' else 1} x {items}"
+    most = "at most " if gate.evidence == "audit" else ""
+    return f"{most}{len(FRACTIONS) if gate.evidence == 'position' else 1} x {items}"

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
 """Why a test must not pass although its assertions hold: whether that is undecided, and the text."""
+KEPT = ("smoothed", "audit")
+"""Evidence whose draws or scores are kept while they are gathered."""
 UNASKED = (
     "this test would pass whatever it says. Assert on {}, or set basin_unasked = allow in the ini file if that is meant"
 )
@@ -102,7 +104,7 @@ class Session:
 
     def trials(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity, items: int) -> tuple[int | None, str]:
         """Return how many items or draws the gate's evidence counts, None where no measurement says so."""
-        if gate.evidence in ("point", "position"):
+        if gate.evidence in ("point", "position", "audit"):
             return items, "items"
         if gate.evidence == "smoothed":
             return gate.draws, "draws"
@@ -145,7 +147,7 @@ class Session:
             self.bounds.append(bound)
             self._settle(bound)
         except (CertifyError, pytest.UsageError) as error:
-            problem = str(error)
+            problem, self.drawing = str(error), ""
         else:
             return bound
         pytest.fail(f"{name}: {problem}", pytrace=False)  # outside the except clause: nothing is chained to it
@@ -188,8 +190,9 @@ class Session:
             bound = Bound(name, gate, None, base=base, checkpoint=checkpoint, trials=self.trials(gate, opened, items))
             bound.reason = self.problem(gate, opened, items)
             if not bound.reason:
-                self.drawing = name if gate.evidence == "smoothed" else ""
+                self.drawing = name if gate.evidence in KEPT else ""
                 bound.certificate = self._certificate(gate, scored, checkpoint, measurement)
+                bound.trials = self._counted(bound)
                 self.drawing = ""  # still set where Ctrl-C came in between
         bound.seconds = time.perf_counter() - start
         return bound
@@ -201,7 +204,9 @@ class Session:
     def _certificate(self, gate: Gate, base: Base, checkpoint: str, measurement: Measurement | None) -> Certificate:
         from certify.measuring import check
         from certify.noise import open_subspace
+        from certify.records import DrawnSeed
 
+        seed = self.settings.value("seed")
         (certificate,) = check(
             base,
             self.sources.candidate(base, checkpoint),
@@ -213,10 +218,15 @@ class Session:
             draws=gate.draws,
             subspaces=[open_subspace(path) for path in self.settings.value("subspace") or ()],
             items=self.settings.value("items"),
-            user_seed=self.settings.value("seed"),
-            run=store.run(self.settings) if gate.evidence == "smoothed" else None,
+            user_seed=DrawnSeed(seed) if self.config.getoption("basin_seed") == "random" else seed,
+            run=store.run(self.settings) if gate.evidence in KEPT else None,
         )
         return certificate
+
+    def _counted(self, bound: Bound) -> tuple[int | None, str]:
+        """Return what was counted: planned beforehand, but for an audit, which ends where it is decided."""
+        found = bound.certificate
+        return (found.shown().n, "items") if found and found.evidence.kind == "audit" else bound.trials
 
     def _missing_measurement(self, gate: Gate, base: str, benchmark: object) -> str:
         """Say which measurement is needed, and how to make it."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from certify.cli.audit import audit
 from certify.cli.basin import basin
 from certify.cli.check import check
 from certify.cli.compare import compare
@@ -66,6 +67,7 @@ class OnceEach(TyperCommand):
 
 
 for command in (
-    plan, measure, check, gate, basin, tokens, verify, show, show_items, import_task, compare, report, landscape, demo,
+    plan, measure, check, audit, gate, basin, tokens, verify, show, show_items, import_task, compare, report, landscape,
+    demo,
 ):  # fmt: skip
     app.command(cls=OnceEach)(command)

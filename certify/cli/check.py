@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -65,10 +65,10 @@ def check(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is spelled differently, too.")] = False,
 ) -> None:
     """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
-    if output is not None:
-        refuse_unwritable_folder(output)
     required = names(require)
     if brought.given:
+        if output is not None:
+            refuse_unwritable_folder(output)
         models = {"CHECKPOINT": checkpoint, "--base": base, "--benchmark": benchmark, "--measurement": measurement,
                   "--sigma": sigma, "--subspace": subspace, "--also": also}  # fmt: skip
         if (mixed := [name for name, value in models.items() if value]) or required != ["point"]:
@@ -79,6 +79,40 @@ def check(
         missing = [name for name, value in (("CHECKPOINT", checkpoint), ("--base", base), ("--benchmark", benchmark))
                    if not value]  # fmt: skip
         raise InvalidPlan(f"missing: {', '.join(missing)} (or --scores and --scores-of, for scores made elsewhere)")
+    judge_each(
+        checkpoint,
+        base,
+        benchmark,
+        measurement or [],
+        required,
+        [kind for kind in names(also) if kind not in required],
+        asked,
+        work,
+        output,
+        verbose=verbose,
+        sigma=sigma,
+        subspaces=subspace or (),
+        draws=draws,
+        items=items,
+    )
+
+
+def judge_each(
+    checkpoint: Path,
+    base: Path,
+    benchmarks: Sequence[Path],
+    measurements: Sequence[Path],
+    required: Sequence[str],
+    informational: Sequence[str],
+    asked: Asked,
+    work: Work,
+    output: Path | None,
+    *,
+    verbose: bool = False,
+    subspaces: Sequence[Path] = (),
+    **how: Any,
+) -> NoReturn:
+    """Judge a checkpoint on each benchmark, say and file what was found, and exit as it says. ``how``: as `check`'s."""
     from certify.benchmarks import open_benchmark
     from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
@@ -88,13 +122,14 @@ def check(
     from certify.measuring.candidate import Candidate
     from certify.noise import open_subspace
 
-    informational = [kind for kind in names(also) if kind not in required]
+    if output is not None:
+        refuse_unwritable_folder(output)
     with carried_out(work, filed=output) as run:
-        opened = Base.open(base, benchmark[0], work.device)
+        opened = Base.open(base, benchmarks[0], work.device)
         judged = open_checkpoint(checkpoint, opened.checkpoint)
         candidate = Candidate(opened, judged)
-        bases = [opened, *(opened.on(open_benchmark(path)) for path in benchmark[1:])]
-        measured = _of_benchmarks([read_measurement(path) for path in measurement or ()], bases)
+        bases = [opened, *(opened.on(open_benchmark(path)) for path in benchmarks[1:])]
+        measured = _of_benchmarks([read_measurement(path) for path in measurements], bases)
         certificates = [
             certificate
             for each, counted in zip(bases, measured, strict=True)
@@ -106,12 +141,10 @@ def check(
                 requirement=asked.requirement,
                 alpha=asked.alpha,
                 measurement=counted,
-                sigma=sigma,
-                draws=draws,
-                subspaces=[open_subspace(path) for path in subspace or ()],
-                items=items,
+                subspaces=[open_subspace(path) for path in subspaces],
                 user_seed=work.seed,
                 run=run,
+                **how,
             )
         ]
     if run.world.rank:

@@ -82,7 +82,9 @@ def parse_seed(text: str) -> int:
     if text == "random":
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise InvalidInput("--seed random: each process would draw its own; name a number")
-        seed = secrets.randbelow(2**32)
+        from certify.records import DrawnSeed
+
+        seed = DrawnSeed(secrets.randbelow(2**32))
         typer.echo(f"user seed {seed}, drawn at random: --seed {seed} repeats this run")
         return seed
     if not str(text).isascii() or not str(text).isdigit() or len(str(text)) > 18:

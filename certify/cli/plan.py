@@ -34,7 +34,7 @@ def plan(
     ] = None,
     evidence: Annotated[
         str, typer.Option(help="Kinds of evidence to plan for, comma-separated.", rich_help_panel=ASKED)
-    ] = "point,position,smoothed,distance",
+    ] = "point,position,smoothed,distance,audit",
     items: Annotated[int | None, typer.Option(min=1, help="Items at hand (the benchmark's if absent).")] = None,
     draws: Annotated[int | None, typer.Option("--draws", "-n", min=1, help="Draws that can be afforded.")] = None,
     asked: Asked,
@@ -100,7 +100,7 @@ def plan(
     if timed := base or of_base:
         if benchmark is None:
             raise InvalidPlan("timing a base needs the benchmark: give --benchmark FILE.jsonl")
-        for line in time_lines(timed, benchmark, device, kinds, draws, sigma, design):
+        for line in time_lines(goal, timed, benchmark, device, kinds, draws, sigma):
             say(line)  # at once: each took its time
 
 

@@ -14,6 +14,8 @@ from certify.evidence import Requirement
 from certify.evidence.distance import DrawDesign
 from certify.evidence.feasibility import (
     LARGEST_WITH_POWER,
+    ORDERS,
+    audited_items,
     counted,
     infeasible,
     items_for_power,
@@ -30,7 +32,8 @@ from certify.statistics import GatePlan, ceiling, draws_for_power, largest_radiu
 from certify.statistics.laws import mahalanobis
 from certify.statistics.rounding import floor_to
 
-ORDER = ("point", "position", "smoothed", "distance")
+ORDER = ("point", "position", "smoothed", "distance", "audit")
+MANY_ITEMS = 10_000  # of a benchmark that is not named, for an audit
 DRAWS = {"smoothed": 200, "distance": 1000}
 
 
@@ -56,8 +59,14 @@ class Goal:
         """Return why ``n`` items or draws can pass under no outcome, or None if they can."""
         return infeasible(kind, n, self.requirement, self.alpha, self.chance, self.design)
 
-    def floor(self, kind: str) -> int | None:
-        """Return the fewest items or draws that can pass, None if a million cannot."""
+    def audited(self, items: int | None, lost: float = 0.0, power: float = 0.5) -> int | None:
+        """Return how many of so many items an audit scores until it certifies; None: it does not."""
+        return audited_items(self.requirement, self.alpha, self.chance, items or MANY_ITEMS, lost, power)
+
+    def floor(self, kind: str, n: int | None = None) -> int | None:
+        """Return the fewest items or draws that can pass, None if a million cannot; for an audit, of n items."""
+        if kind == "audit":
+            return self.audited(n)
         return smallest_n(kind, self.requirement, self.alpha, self.chance, design=self.design)
 
     def reach(self, n: int) -> float:
@@ -75,18 +84,21 @@ def plan_table(
     if true_lost is not None:
         table.add_column(f"for {100 * power:g} % power if {100 * true_lost:g} % are lost")
     for kind, n in sizes.items():
-        floor = goal.floor(kind)
+        floor = goal.floor(kind, n)
         shown = "more than a million" if floor is None else f"{floor:,}"
         given = ["-", "-"] if n is None else [f"{n:,}", "no" if kind in problems else "yes"]
         row = [kind, f"{shown} {counted(kind)}", *given]
         if true_lost is not None:
-            row.append(_with_power(goal, kind, true_lost, power))
+            row.append(_with_power(goal, kind, n, true_lost, power))
         table.add_row(*row)
     return table
 
 
-def _with_power(goal: Goal, kind: str, true_lost: float, power: float) -> str:
+def _with_power(goal: Goal, kind: str, n: int | None, true_lost: float, power: float) -> str:
     """Return the items at which a gate passes with the wanted power, from there on; position needs all its points."""
+    if kind == "audit":
+        scored = goal.audited(n, true_lost, power)
+        return "none: it refutes" if scored is None else f"{scored:,} items"
     if counted(kind) == "draws":
         return "depends on the scores: pilot"
     each = power if kind == "point" else 1.0 - (1.0 - power) / len(FRACTIONS)
@@ -96,6 +108,10 @@ def _with_power(goal: Goal, kind: str, true_lost: float, power: float) -> str:
 
 def items_lines(goal: Goal, kinds: Sequence[str], true_lost: float | None, power: float) -> Iterator[str]:
     """Say how a size with power is meant."""
+    if "audit" in kinds:
+        yield "audit: items scored until it is decided, of those given" + (
+            "" if true_lost is None else f"; simulated on {ORDERS} orders, exactly that share lost and none gained"
+        )
     if true_lost is None or not {"point", "position"} & set(kinds):
         return
     event = "still answered at the checkpoint" if goal.absence else "lost, none gained"
@@ -242,13 +258,13 @@ def largest_subspace(ratio: float, n: int, alpha: float, largest: int) -> int:
 
 
 def time_lines(
+    goal: Goal,
     base: Path,
     benchmark: Path,
     device: str,
     kinds: Sequence[str],
     draws: int | None,
     sigma: float | None,
-    design: DrawDesign,
 ) -> Iterator[str]:
     """Time a pilot at the base, foresee measure and check, and compare the engines."""
     from certify.measuring import Base, PlannedDraws, choose_engine, sigma_grid
@@ -256,7 +272,8 @@ def time_lines(
     from certify.measuring.pilot import TIMED, faint_sigma, pilot_costs
 
     opened = Base.open(base, benchmark, device)
-    costs, n = pilot_costs(opened), {k: draws or DRAWS.get(k, 0) for k in ORDER}
+    costs, design = pilot_costs(opened), goal.design
+    n = {k: draws or DRAWS.get(k, 0) for k in ORDER} | {"audit": goal.audited(costs.items) or costs.items}
     yield (
         f"pilot, {TIMED} draws at {opened.checkpoint.name} on {device}: {duration(costs.draw)} to write a draw, "
         f"{duration(costs.item)} for one item alone, {duration(costs.benchmark)} for all {costs.items} items"

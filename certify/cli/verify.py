@@ -138,7 +138,8 @@ def _asked_otherwise(document: AnyDocument, base: Base) -> list[str]:
 def _repeated(document: AnyDocument, draws: int) -> str:
     """Say what a replay draws and scores again."""
     parts = [] if document.unnoised is None else ["every item without noise"]
-    parts += [f"{min(draws, len(run.scores))} of {len(run.scores)} draws of {run.where}" for run in document.runs]
+    drawn = [run for run in document.runs if run.trials.law is not None]
+    parts += [f"{min(draws, len(run.scores))} of {len(run.scores)} draws of {run.where}" for run in drawn]
     return ", ".join(parts) or "nothing, since the record holds no run of draws there"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certify.certificate import Certificate
 from certify.errors import InvalidInput
-from certify.evidence import DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
+from certify.evidence import AuditEvidence, DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.change import base_differs
 from certify.evidence.paired_items import PairedScores
 from certify.records import identity_key, items_key
@@ -17,6 +17,12 @@ def refuse_unlike(first: Certificate, second: Certificate) -> None:
             raise InvalidInput(
                 f"distance evidence about {certificate.checkpoint.name} holds no scores of the checkpoint itself: "
                 "compare point, position or smoothed certificates"
+            )
+        if isinstance(certificate.evidence, AuditEvidence):
+            raise InvalidInput(
+                f"the audit of {certificate.checkpoint.name} scored {certificate.evidence.n} of "
+                f"{certificate.evidence.m} items, in an order of its own: compare point, position or smoothed "
+                "certificates"
             )
     own, other = items_key(first.benchmark), items_key(second.benchmark)
     unlike = [f"benchmark {name}: {own[name]} and {other[name]}" for name in own if own[name] != other[name]]

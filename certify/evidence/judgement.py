@@ -177,7 +177,8 @@ class Shown(Record):
 
     ``interval`` and ``need`` are in ``unit``, with the bounds that the verdict rests on. ``bound`` is as the claim says
     it, ``place`` where the checkpoint lies (short), ``facts`` what was counted (a sentence part). ``n`` counts ``of``.
-    ``layers`` are the tensors that moved most, each with its share of the squared distance.
+    ``layers`` are the tensors that moved most, each with its share of the squared distance. ``running``: for evidence
+    that stops when it is decided, (number of items, ln E that it is met, ln E that it is missed); None: known.
     """
 
     unit: Literal["drop", "retention", "absence", "score"]
@@ -193,6 +194,7 @@ class Shown(Record):
     quantities: dict[str, float | None]
     notes: tuple[str, ...]
     layers: tuple[tuple[str, float], ...] = ()
+    running: tuple[tuple[int, float | None, float | None], ...] = ()
 
     @classmethod
     def judged(cls, judgement: Judgement, **rest: Any) -> Shown:

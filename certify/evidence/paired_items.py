@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ from certify.statistics import (
     paired_difference_lower,
 )
 
+T = TypeVar("T")
 Items = Literal["population", "fixed"]
 # None is an item without an answer (crash, NaN): 0 where something must be kept, 1 where it must be absent.
 ItemScores = Annotated[tuple[Unit | None, ...], Field(min_length=1)]
@@ -47,8 +48,8 @@ def present(scores: ItemScores) -> list[float]:
     return [1.0 if s is None else s for s in scores]
 
 
-def in_order(scores: list[float], order: Seed | None) -> list[float]:
-    """Return the scores in the order that a seed draws, uniform over all orders; as they are without one."""
+def in_order(scores: list[T], order: Seed | None) -> list[T]:
+    """Return scores, or places, in the order that a seed draws, uniform over all orders; as they are without one."""
     if order is None:
         return scores
     places = np.random.Generator(np.random.PCG64(order.integer)).permutation(len(scores))

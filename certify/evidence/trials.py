@@ -13,11 +13,12 @@ from typing import Literal
 
 import numpy as np
 
+from certify.evidence.paired_items import in_order
 from certify.records import BenchmarkIdentity, EngineIdentity, ModelIdentity, NoiseLaw, Seed, derive_seed
 from certify.statistics import GatePlan
 
-Purpose = Literal["basin", "pairs", "distance", "smoothed", "sequential", "pilot"]
-OF_A_CHECKPOINT = ("smoothed", "sequential")
+Purpose = Literal["basin", "pairs", "distance", "smoothed", "sequential", "audit", "pilot"]
+OF_A_CHECKPOINT = ("smoothed", "sequential", "audit")
 """Purposes whose draws are fresh for each checkpoint; the others serve all of them."""
 
 
@@ -34,12 +35,12 @@ class Subject:
 class Trials:
     """``n`` draws of one law for one purpose; seed and items follow from these fields and nothing else.
 
-    ``plan``: that of a sequential gate, whose draws are its own.
+    ``plan``: that of a sequential gate, whose draws are its own. An audit has no noise, so no law: it draws an order.
     """
 
     purpose: Purpose
     subject: Subject
-    law: NoiseLaw
+    law: NoiseLaw | None
     n: int
     user_seed: int = 0
     attempt: int = 0
@@ -62,7 +63,12 @@ class Trials:
 
     @cached_property
     def items(self) -> tuple[int, ...] | None:
-        """The only item that each draw asks: every item once in one pass, random ones in pairs; None: all of them."""
+        """The only item that each draw asks, None: all of them.
+
+        Every item once, by one pass in the file's order and by an audit in a random one; random items in pairs.
+        """
+        if self.purpose == "audit":
+            return tuple(in_order(list(range(self.n)), self.seed))
         if self.purpose == "basin":
             return tuple(range(self.n))
         if self.purpose not in ("pairs", "sequential"):
@@ -73,6 +79,8 @@ class Trials:
     @property
     def label(self) -> str:
         """What progress and errors call it."""
+        if self.law is None:
+            return self.purpose
         if self.purpose == "basin":
             sigma = max(self.law.sigma if self.law.kind == "subspace" else self.law.sigma.values())
             return f"basin, sigma {sigma:g}"
@@ -84,13 +92,14 @@ class Trials:
 class RecordedRun:
     """What a record holds of one run: its trials, rebuilt from the record's identities, and what they scored.
 
-    ``where`` is the field. ``unanswered`` is what an item without an answer was recorded as.
+    ``where`` is the field. ``unanswered`` is what an item without an answer was recorded as. ``engine``: None where
+    nothing was drawn into weights, as in an audit.
     """
 
     where: str
     trials: Trials
     seed: Seed
-    engine: EngineIdentity
+    engine: EngineIdentity | None
     scores: Sequence[float | None]
     unanswered: float | None = None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from certify.certificate import DOCUMENTS, Certificate, GateRecord, read_as
 from certify.errors import CertifyError, CertifyWarning, InvalidInput
-from certify.evidence import SmoothedEvidence
+from certify.evidence import AuditEvidence, SmoothedEvidence
 from certify.evidence.sequential import SequentialEvidence
 from certify.evidence.trials import Purpose, Subject
 from certify.locks import held
@@ -89,7 +89,7 @@ def _filed(folder: Path, purpose: Purpose, subject: Subject) -> Iterator[tuple[i
         if not isinstance(document, Certificate | GateRecord):
             continue
         evidence = document.evidence
-        if not isinstance(evidence, SmoothedEvidence | SequentialEvidence) or evidence.kind != purpose:
+        if not isinstance(evidence, SmoothedEvidence | SequentialEvidence | AuditEvidence) or evidence.kind != purpose:
             continue
         if _question(purpose, Subject(document.benchmark, document.base, document.checkpoint)) == question:
             yield evidence.seed.attempt, evidence.seed.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,8 @@ from certify.errors import ActivationRefused, InvalidInput
 from certify.evidence.paired_items import ItemScores
 from certify.evidence.trials import Purpose, Subject, Trials
 from certify.measuring.environment import ONE_ROW, environment
+from certify.measuring.ledger import Entry
+from certify.measuring.run import Run
 from certify.measuring.scores import item_scores
 from certify.noise import weight_noise
 from certify.records import (
@@ -76,6 +78,22 @@ class Base:
     def scores(self) -> ItemScores:
         """The base's own score on every item."""
         return item_scores(self.model, self.scorer)
+
+    def kept_scores(self, run: Run) -> ItemScores:
+        """Return the base's own scores as :attr:`scores`, scored once for all runs that keep them in one folder."""
+        if "scores" not in self.__dict__:
+            items = range(self.scorer.identity.items)
+            identity = {
+                "design": "unnoised", "draws": len(items), "weights": identity_key(self.checkpoint.identity),
+                "benchmark": items_key(self.scorer.identity), "environment": self.environment.model_dump(mode="json"),
+            }  # fmt: skip
+
+            def score(_: Sequence[int]) -> list[Entry]:
+                return [(each, float(each is None)) for each in item_scores(self.model, self.scorer)]
+
+            entries = run.carry_out_batches([items], score, "base without noise", identity)
+            self.__dict__["scores"] = tuple(entries[i][0] for i in items)  # where cached_property keeps it
+        return self.scores
 
     @property
     def sizes(self) -> dict[str, int]:

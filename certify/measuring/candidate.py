@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from certify.checkpoints.difference import companion_differences
 from certify.checkpoints.files import COORDINATES
 from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, InvalidPlan
 from certify.evidence import (
+    AuditEvidence,
     DistanceEvidence,
     PointEvidence,
     PositionEvidence,
@@ -30,13 +31,14 @@ from certify.evidence.sequential import ScoreRequirement
 from certify.evidence.trials import Subject, Trials
 from certify.measuring.base import Base
 from certify.measuring.item_trials import EXPLICIT, EngineChoice
+from certify.measuring.ledger import Entry
 from certify.measuring.run import Run
-from certify.measuring.scores import all_items, item_scores, mean
+from certify.measuring.scores import all_items, checked, item_scores, mean
 from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, shown_trials, written_trials
 from certify.noise import Subspace, noised
 from certify.noise.subspace import displacement_in
 from certify.noise.walk import Span, Walk, towards
-from certify.records import NoiseLaw, Seed, SubspaceNoise, WeightNoise, order_of
+from certify.records import DrawnSeed, NoiseLaw, Seed, SubspaceNoise, WeightNoise, identity_key, items_key, order_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,6 +113,64 @@ class Candidate:
             ),
             differences=self.differences,
         )
+
+    def audit(
+        self,
+        requirement: Requirement,
+        alpha: float,
+        measurement: Measurement | None = None,
+        *,
+        user_seed: int = 0,
+        attempt: int = 0,
+        run: Run | None = None,
+    ) -> AuditEvidence:
+        """Score items in a random order, until it is decided at ``alpha`` whether the requirement holds on all of them.
+
+        Each block of items is as long as a decision takes at least if they lose nothing. The record ends where it was
+        decided; it does not depend on how often the run was killed, or how many processes shared it.
+        """
+        run, identity = run or Run(), self.base.scorer.identity
+        trials = Trials("audit", self.subject, None, identity.items, user_seed, attempt)
+        found = AuditEvidence(
+            graded=identity.graded,
+            seed=trials.seed,
+            seed_drawn=isinstance(user_seed, DrawnSeed),
+            until=requirement,
+            base=measurement.unnoised if measurement else self.base.kept_scores(run),
+            checkpoint=(),
+            differences=self.differences,
+        )
+        order = trials.items or ()
+        key = {
+            "design": "audit",
+            "draws": len(order),
+            "seed": trials.seed.value,
+            "weights": identity_key(self.checkpoint.identity),
+            "benchmark": items_key(self._own_scorer.identity),
+            "environment": self.base.environment.model_dump(mode="json"),
+        }
+        end: int | None = found.decided_after(requirement, alpha, identity.chance)
+
+        def blocks() -> Iterator[range]:
+            nonlocal end
+            while end is None:
+                yield range(found.n, found.n + found.fewest_more(alpha, identity.chance))
+                end = found.decided_after(requirement, alpha, identity.chance)
+
+        def score(places: Sequence[int]) -> list[Entry]:
+            return [(each, float(each is None)) for each in self.scores_of([order[i] for i in places])]
+
+        with closing(run.in_turn(blocks(), score, key)) as entries:
+            for _ in run.track(range(len(order)), trials.label):
+                if (entry := next(entries, None)) is None:
+                    break
+                found = found.model_copy(update={"checkpoint": (*found.checkpoint, entry[0])})
+        return found.model_copy(update={"checkpoint": found.checkpoint[:end]})
+
+    def scores_of(self, items: Sequence[int]) -> tuple[float | None, ...]:
+        """Return the checkpoint's own score on each of these items."""
+        found = self._own_scorer.score(self.model, items) if items else []
+        return checked(found, len(items), self._own_scorer.identity.graded)
 
     def position(self, measurement: Measurement, items: Items = "population") -> PositionEvidence:
         """Score every item at four points of the segment from the base to the checkpoint."""

@@ -166,6 +166,11 @@ def _refuse_smoothed(base: Base, asked: Asked) -> None:
     require_feasible("smoothed", asked.draws, asked.requirement, asked.alpha, base.benchmark.chance)
 
 
+def _refuse_audit(base: Base, asked: Asked) -> None:
+    if asked.items == "population":
+        raise InvalidPlan("audit evidence speaks of exactly these items, not of a population: use point evidence")
+
+
 def _refuse_distance(base: Base, asked: Asked) -> None:
     measurement, unit = _needed(asked.measurement, "distance"), asked.requirement.unit
     if asked.items == "population" and unit != "drop":
@@ -224,14 +229,26 @@ def _smoothed(candidate: Candidate, asked: Asked) -> Evidence:
 
     number = attempt(asked.run or Run(), "smoothed", candidate.subject, seed_of)
     if number:
-        _say_again(candidate, number, charged_alpha(asked.alpha, number))
+        _say_again("smoothed", candidate, number, charged_alpha(asked.alpha, number))
     return candidate.smoothed(law, asked.draws, user_seed=asked.user_seed, attempt=number, run=asked.run)
 
 
-def _say_again(candidate: Candidate, number: int, alpha: float) -> None:
+def _audit(candidate: Candidate, asked: Asked) -> Evidence:
+    planned = Trials("audit", candidate.subject, None, candidate.subject.benchmark.items, asked.user_seed)
+    number = attempt(asked.run or Run(), "audit", candidate.subject, lambda j: replace(planned, attempt=j).seed)
+    alpha = charged_alpha(asked.alpha, number)
+    if number:
+        _say_again("audit", candidate, number, alpha)
+    return candidate.audit(
+        asked.requirement, alpha, asked.measurement, user_seed=asked.user_seed, attempt=number, run=asked.run
+    )
+
+
+def _say_again(kind: str, candidate: Candidate, number: int, alpha: float) -> None:
+    others = {"smoothed": "another sigma, seed or number of draws"}.get(kind, "another seed")
     warnings.warn(
-        f"smoothed evidence on {candidate.checkpoint.identity.name} is attempt {number + 1}: another sigma, seed or "
-        f"number of draws was tried before, so it is judged at alpha = {alpha:.4g}",
+        f"{kind} evidence on {candidate.checkpoint.identity.name} is attempt {number + 1}: {others} was tried before, "
+        f"so it is judged at alpha = {alpha:.4g}",
         CertifyWarning,
         stacklevel=2,
     )
@@ -255,5 +272,6 @@ GATHERING = {
     "position": Gathering(_refuse_position, _position),
     "smoothed": Gathering(_refuse_smoothed, _smoothed),
     "distance": Gathering(_refuse_distance, _distance),
+    "audit": Gathering(_refuse_audit, _audit),
 }
 """How each kind of evidence is gathered from a checkpoint."""

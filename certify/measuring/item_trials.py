@@ -79,6 +79,7 @@ def _explicit_scores(base: Base, trials: Trials, run: Run, subspace: Subspace | 
     """Score each trial under weights that were written for it."""
     assert trials.items is not None
     identity = {**base.run_identity(trials.seed), "design": _design(trials)}
+    assert trials.law is not None  # an audit runs no trials under noise
     with noised(base.model, trials.law, trials.seed, subspace=subspace) as engine:
         return _Tried(base.engine, one_item_each(engine, base.scorer, trials.items, run, trials.label, identity))
 

@@ -57,7 +57,12 @@ class Costs:
         return HALVINGS * DRAWS * (self.draw + self.benchmark)
 
     def check(self, kind: str, n: int, points: int) -> float:
-        """Return the seconds of one kind of evidence about one checkpoint, beside reading its weights."""
+        """Return the seconds of one kind of evidence about one checkpoint, beside reading its weights.
+
+        An audit scores ``n`` items, and the base's once, unless a measurement holds them.
+        """
+        if kind == "audit":
+            return (1 + n / self.items) * self.benchmark
         if kind == "distance":
             return 0.0
         if kind == "smoothed":

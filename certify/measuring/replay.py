@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from certify.certificate import AnyDocument, Certificate
 from certify.checkpoints import open_checkpoint
 from certify.errors import InvalidPlan
-from certify.evidence import PointEvidence, PositionEvidence, SmoothedEvidence
+from certify.evidence import AuditEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.displacement import Displacement
-from certify.evidence.paired_items import ItemScores
+from certify.evidence.paired_items import ItemScores, in_order
 from certify.evidence.trials import RecordedRun
 from certify.measuring.base import Base
 from certify.measuring.candidate import Candidate
@@ -45,6 +45,8 @@ def replay(document: AnyDocument, base: Base, draws: int, subspaces: Sequence[Su
         changed = sum(a != b for a, b in zip(unnoised, fresh, strict=True))
         lines.append(f"replay: {changed} of {len(fresh)} item scores of the base without noise differ")
     for stored in document.runs:
+        if stored.trials.law is None:  # an audit: what it scored lies at the checkpoint, which `repeat` scores again
+            continue
         again = _shown_again if isinstance(stored.engine, ActivationIdentity) else _written_again
         for i, fresh_score in again(stored, base, spread(len(stored.scores), draws), subspaces):
             recorded = stored.scores[i]
@@ -58,12 +60,16 @@ def repeat(
     """Repeat what a certificate says was found at its checkpoint; return what differs, and what was repeated, in words.
 
     Point: every item. Position: every item at every point of the segment, and the displacement. Smoothed: ``draws`` of
-    the paired draws. Distance: the displacement, streamed from both sets of weights.
+    the paired draws. Distance: the displacement, streamed from both sets of weights. Audit: every item that it scored.
     """
     candidate, evidence = Candidate(base, open_checkpoint(checkpoint, base.checkpoint)), certificate.evidence
     if isinstance(evidence, PointEvidence):
         lines = _scored_again("the checkpoint", evidence.scores.checkpoint, candidate.scores)
         return lines, ["the checkpoint on every item"]
+    if isinstance(evidence, AuditEvidence):
+        order = in_order(list(range(evidence.m)), evidence.seed)[: evidence.n]
+        lines = _scored_again("the checkpoint", evidence.checkpoint, candidate.scores_of(order))
+        return lines, [f"the checkpoint on the {evidence.n} items that were scored"]
     if isinstance(evidence, PositionEvidence):
         lines = _moved_again(evidence.displacement, candidate.displacement())
         for recorded, fresh in zip(evidence.points, candidate.segment(), strict=True):
@@ -145,6 +151,7 @@ def _written_again(
     """Yield the draws whose score by the explicit engine is not the recorded one."""
     subspace = None
     law, items = stored.trials.law, stored.trials.items
+    assert law is not None
     if law.kind == "subspace":
         subspace = next((s for s in subspaces if s.digest == law.basis), None)
         if subspace is None:

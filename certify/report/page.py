@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from certify.evidence import KINDS
-from certify.report.intervals import ROOM_FOR_NUMBERS, Axis, Plot, axis_of, plot
+from certify.report.intervals import ROOM_FOR_NUMBERS, Axis, Plot, axis_of, plot, ticks
 from certify.report.rows import (
     AnyContext,
     AnyRow,
@@ -41,6 +42,19 @@ class Gate:
     row: Row
     among: Plot
     alone: Plot
+    trail: _Trail | None
+
+
+@dataclass(frozen=True)
+class _Trail:
+    """Running evidence: points of two lines, x and y in per cent, and how high 1 and 1/alpha lie."""
+
+    met: str
+    missed: str
+    items: Axis
+    start: float
+    needed: float
+    ratio: str
 
 
 @dataclass(frozen=True)
@@ -71,9 +85,24 @@ def render_html(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
 def _gates(rows: list[Row]) -> list[Gate]:
     axes = {unit: axis_of([row for row in rows if row.unit == unit]) for unit in {row.unit for row in rows}}
     return [
-        Gate(i, row, plot(row, axes[row.unit]), plot(row, axis_of([row], ROOM_FOR_NUMBERS)))
+        Gate(i, row, plot(row, axes[row.unit]), plot(row, axis_of([row], ROOM_FOR_NUMBERS)), _trail(row))
         for i, row in enumerate(rows, 1)
     ]
+
+
+def _trail(row: Row) -> _Trail | None:
+    """Place the running evidence of a row; what is known lies at the top, what is hopeless at the bottom."""
+    if not row.running or row.alpha is None:
+        return None
+    goal, last = math.log(1.0 / row.alpha), row.running[-1][0]
+    items, height = Axis(0.0, float(last), ticks(0.0, float(last))), Axis(-goal, 1.25 * goal, ())
+
+    def line(side: int) -> str:
+        points = [(0.0, 0.0), *((n, height.high if (y := each[side]) is None else y) for n, *each in row.running)]
+        return " ".join(f"{items.place(x):g},{100 - height.place(y):g}" for x, y in points)
+
+    ratio = f"{1.0 / row.alpha:.4g}"
+    return _Trail(line(0), line(1), items, 100 - height.place(0.0), 100 - height.place(goal), ratio)
 
 
 def _overviews(gates: list[Gate]) -> list[_Overview]:

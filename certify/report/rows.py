@@ -65,6 +65,7 @@ class Row(BaseModel):
     unit of the requirement; None where there is none. ``bound`` is the one that the verdict rests on, in the words of
     the claim; ``place`` and ``facts`` are what stands under it. ``n`` counts what ``of`` names; 0 when nothing was
     measured. ``p`` is the p-value of the requirement. ``layers`` are (tensor, share of the squared distance).
+    ``running`` are (items, ln E that the requirement is met, ln E that it is missed).
     ``certificate`` is a path and ``replay`` a command; both empty where there is none.
     """
 
@@ -100,6 +101,7 @@ class Row(BaseModel):
     baselines: tuple[Baseline, ...] = ()
     quantities: dict[str, float | None] = {}
     layers: tuple[tuple[str, float], ...] = ()
+    running: tuple[tuple[int, float | None, float | None], ...] = ()
     settings: str = ""
     seeds: dict[str, str] = {}
     digests: dict[str, str] = {}
@@ -178,7 +180,8 @@ class Row(BaseModel):
     @property
     def confidence(self) -> str:
         """How sure each bound is; on fixed items nothing is random and there is none."""
-        if self.items == "fixed" and self.evidence in ("point", "position"):
+        all_known = self.evidence in ("point", "position") or (self.evidence == "audit" and self.value is not None)
+        if self.items == "fixed" and all_known:
             return f"exactly these {self.of}"
         return "" if self.alpha is None else f"{percent(self.alpha)} one-sided each"
 

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from certify.certificate import Certificate, Measurement
 from certify.evidence import (
     KINDS,
+    AuditEvidence,
     DistanceEvidence,
     Evidence,
     PointEvidence,
     PositionEvidence,
+    Requirement,
     SegmentPoint,
     SmoothedEvidence,
 )
@@ -21,6 +23,7 @@ from certify.evidence.distance import BaseDraws
 from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
 from certify.evidence.position import FRACTIONS, Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
+from certify.evidence.trials import Subject, Trials
 from certify.records import (
     BenchmarkIdentity,
     Environment,
@@ -70,12 +73,13 @@ def certificates(
     base, checkpoint = draw(MODEL), draw(MODEL)
     checkpoint = checkpoint.model_copy(update={"companions": base.companions, "dtypes": base.dtypes})
     benchmark = draw(benchmark_identities(min_items=min_items, max_items=max_items))
-    alpha = draw(ALPHA)
+    alpha, requirement = draw(ALPHA), draw(REQUIREMENT)
     make: dict[str, Callable[[], Evidence]] = {
         "point": lambda: _point(draw, benchmark),
         "position": lambda: _position(draw, base, benchmark),
         "smoothed": lambda: _smoothed(draw, base, checkpoint, benchmark, max_draws),
         "distance": lambda: _distance(draw, base, benchmark, alpha, max_draws),
+        "audit": lambda: _audit(draw, base, checkpoint, benchmark, requirement, alpha),
     }
     evidence = make[draw(st.sampled_from(list(kinds)))]()
     base, checkpoint = _apart(base, checkpoint, evidence)
@@ -83,7 +87,7 @@ def certificates(
         base=base,
         checkpoint=checkpoint,
         benchmark=benchmark,
-        requirement=draw(REQUIREMENT),
+        requirement=requirement,
         alpha=alpha,
         evidence=evidence,
         environment=ENVIRONMENT,
@@ -107,7 +111,7 @@ def _apart(
     base: ModelIdentity, checkpoint: ModelIdentity, evidence: Evidence
 ) -> tuple[ModelIdentity, ModelIdentity]:
     """Return both models with the size that the evidence speaks of, and other weights only where it says so."""
-    if isinstance(evidence, PointEvidence):
+    if isinstance(evidence, PointEvidence | AuditEvidence):
         return base, checkpoint
     if isinstance(evidence, SmoothedEvidence):
         sizes = evidence.law.sizes.values() if isinstance(evidence.law, WeightNoise) else ()
@@ -156,6 +160,28 @@ def _point(draw: st.DrawFn, benchmark: BenchmarkIdentity) -> PointEvidence:
         checkpoint=_scores(draw, benchmark),
     )
     return PointEvidence(items=_items(draw), scores=pair)
+
+
+def _audit(
+    draw: st.DrawFn,
+    base: ModelIdentity,
+    checkpoint: ModelIdentity,
+    benchmark: BenchmarkIdentity,
+    requirement: Requirement,
+    alpha: float,
+) -> AuditEvidence:
+    """Return an audit of all items, cut where it was decided."""
+    seed = Trials("audit", Subject(benchmark, base, checkpoint), None, benchmark.items).seed
+    whole = AuditEvidence(
+        graded=benchmark.graded,
+        seed=seed,
+        seed_drawn=draw(OFTEN),
+        until=requirement,
+        base=_scores(draw, benchmark, good=draw(OFTEN)),
+        checkpoint=_scores(draw, benchmark, good=draw(OFTEN)),
+    )
+    end = whole.decided_after(requirement, alpha, benchmark.chance)
+    return whole.model_copy(update={"checkpoint": whole.checkpoint[:end]})
 
 
 def _basin(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, *, good: bool = False) -> Basin:

@@ -76,6 +76,16 @@ FORGERIES = {
         (("evidence", "displacement", "norms", "model.norm.weight"), 0.0, "judgement.quantities.r"),
         (("base", "weights"), "sha256:" + "1" * 64, "evidence.draws.seed"),
     ],
+    "audit": [
+        (("evidence", "checkpoint", 3), 0.0, "items were scored, but drop at most 0.1"),
+        (("evidence", "base", 3), 0.0, "judgement."),
+        (("evidence", "seed", "value"), "0" * 64, "evidence.seed: recorded 0000000000000000..."),
+        (("evidence", "until", "limit"), 0.02, "items were scored, but drop at most 0.02 is not decided yet"),
+        (("evidence", "seed_drawn"), True, "judgement.claim"),
+        (("checkpoint", "weights"), "sha256:" + "1" * 64, "evidence.seed"),
+        (("benchmark", "items"), 99, "100 item scores, the benchmark has 99 items"),
+        (("alpha",), 0.01, "is not decided yet"),
+    ],
     "position": [
         (("evidence", "displacement", "delta_norm"), 0.0, "judgement.quantities.alpha_star"),
         (("evidence", "basin", "levels", 0, "seed", "value"), "0" * 64, "evidence.basin.levels.0.seed"),

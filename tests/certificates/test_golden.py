@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from certify.certificate import Certificate, GateRecord, Measurement, read_document
-from certify.evidence import DistanceEvidence, PositionEvidence
+from certify.evidence import KINDS, DistanceEvidence, PositionEvidence
 from certify.records import digest
 from certify.verify import differences
 
@@ -25,7 +25,7 @@ def test_every_kind_is_kept() -> None:
     """A certificate of each kind of evidence, each verdict, a vacuous one, and a measurement."""
     documents = [read_document(path) for path in GOLDEN]
     certificates = [d for d in documents if isinstance(d, Certificate)]
-    assert {c.evidence.kind for c in certificates} == {"distance", "position", "point", "smoothed"}
+    assert {c.evidence.kind for c in certificates} == set(KINDS)
     assert {c.verdict for c in certificates} == {"certified", "refuted", "undecided"}
     assert any(c.judgement.vacuous for c in certificates)
     assert any(isinstance(d, Measurement) for d in documents)

@@ -15,8 +15,8 @@ from certify.cli.app import app
 from certify.cli.options import Asked, Work, spread
 
 COMMANDS = (
-    "plan", "measure", "check", "gate", "basin", "tokens", "verify", "show", "show-items", "import-task", "compare",
-    "report", "landscape", "demo",
+    "plan", "measure", "check", "audit", "gate", "basin", "tokens", "verify", "show", "show-items", "import-task",
+    "compare", "report", "landscape", "demo",
 )  # fmt: skip
 
 

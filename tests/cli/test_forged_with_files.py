@@ -12,6 +12,7 @@ from world import World, make_world
 
 from certify.__main__ import main
 from certify.certificate import Certificate, read_document
+from certify.evidence import AuditEvidence, Requirement
 from certify.verify import differences
 
 Forge = Callable[[dict[str, Any]], None]
@@ -63,6 +64,14 @@ def shift_norms(value: dict[str, Any]) -> None:
     moved["delta_norm"] /= 100
 
 
+def flip_audited(value: dict[str, Any]) -> None:
+    """The audit's first item lost, and as many more scored as it then takes."""
+    scores = value["evidence"]["checkpoint"]
+    scores[0] = 0.0
+    while AuditEvidence.model_validate(value["evidence"]).decided_after(Requirement(limit=0.1), 0.05, 0.0) is None:
+        scores.append(1.0)
+
+
 def better_draws(value: dict[str, Any]) -> None:
     """The checkpoint's draws another than they were."""
     scores = value["evidence"]["checkpoint"]["scores"]
@@ -74,6 +83,7 @@ FORGERIES: list[tuple[str, Forge, str]] = [
     ("position", move_point, "1 of 100 item scores of the point 0.5 differ"),
     ("position", shift_norms, "evidence.displacement.delta_norm: recorded"),
     ("distance", shift_norms, "evidence.displacement.delta_norm: recorded"),
+    ("audit", flip_audited, "item scores of the checkpoint differ"),
     ("smoothed", better_draws, "at the checkpoint: recorded"),
 ]
 
@@ -89,7 +99,7 @@ def test_what_the_files_contradict_is_caught(
     assert said in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["point", "position", "smoothed", "distance"])
+@pytest.mark.parametrize("kind", ["point", "position", "smoothed", "distance", "audit"])
 def test_what_was_repeated_and_what_rests_on_trust_is_said(
     world: World, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

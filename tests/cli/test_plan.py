@@ -15,7 +15,9 @@ from certify.cli import output
 from certify.cli.plan_lines import down_to_digits, largest_subspace
 from certify.statistics import tolerated_ratio
 
-FLOORS = {"point": "72 items", "position": "72 items", "smoothed": "68 draws", "distance": "101 draws"}
+FLOORS = {
+    "point": "72 items", "position": "72 items", "smoothed": "68 draws", "distance": "101 draws", "audit": "65 items",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +70,14 @@ def test_only_the_named_kinds_are_planned(plan) -> None:  # type: ignore[no-unty
     assert list(rows(plan("--evidence", "smoothed,point")[1])) == ["smoothed", "point"]
     code, _, err = plan("--evidence", "vibes")
     assert code == 2
-    assert "unknown evidence vibes; choose from point, position, smoothed, distance" in err
+    assert "unknown evidence vibes; choose from point, position, smoothed, distance, audit" in err
 
 
 def test_numbers_that_suffice_are_said_to(plan) -> None:  # type: ignore[no-untyped-def]
-    """Items for point and position, draws for the others."""
+    """Items for point, position and audit, draws for the others."""
     code, out, _ = plan("--items", "72", "--draws", "101")
     assert code == 0
-    assert [row[1:] for row in rows(out).values()] == [["72", "yes"]] * 2 + [["101", "yes"]] * 2
+    assert [row[1:] for row in rows(out).values()] == [["72", "yes"]] * 2 + [["101", "yes"]] * 2 + [["72", "yes"]]
 
 
 def test_numbers_that_can_never_pass_are_refused_with_those_that_would(plan) -> None:  # type: ignore[no-untyped-def]
@@ -170,7 +172,8 @@ def test_minutes_are_foreseen_from_a_pilot(plan) -> None:  # type: ignore[no-unt
     assert code == 0
     assert "to write a draw" in out
     assert re.search(r"measure: [a-z ]*[\d.]+ minutes \(basin at 5 sigmas, 1,000 draws\)", out)
-    assert re.search(r"point [a-z ]*[\d.]+ minutes, position .* minutes, smoothed .* minutes, distance no time", out)
+    assert re.search(r"point [a-z ]*[\d.]+ minutes, position .* minutes, smoothed .* minutes, distance no time, ", out)
+    assert re.search(r"audit [a-z ]*[\d.]+ minutes", out)
     code, _, err = plan("base")
     assert code == 2
     assert "give --benchmark" in err
@@ -216,4 +219,4 @@ def test_the_page_shows_what_is_printed(  # type: ignore[no-untyped-def]
 
 def test_the_page_has_its_examples() -> None:
     """The check above looks at something."""
-    assert len(PRINTED) == 5
+    assert len(PRINTED) == 6

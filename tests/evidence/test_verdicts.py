@@ -1,4 +1,4 @@
-"""The rules of the four kinds of evidence, each verdict and each way to have none."""
+"""The rules of the kinds of evidence on items and draws, each verdict and each way to have none."""
 
 from __future__ import annotations
 

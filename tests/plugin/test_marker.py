@@ -47,7 +47,7 @@ def test_named_benchmarks_only(project):
         ),
         ("benchmarks=['mmlu']", "no benchmark is called 'mmlu'; configured: digits"),
         ("benchmarks='digits'", "benchmarks must be a list of different benchmark names, got 'digits'"),
-        ("evidence='hope'", "evidence must be one of point, position, smoothed, distance, got 'hope'"),
+        ("evidence='hope'", "evidence must be one of point, position, smoothed, distance, audit, got 'hope'"),
         ("max_drop=5", "max_drop must be a number from 0 to 1, got 5"),
         ("min_retention=True", "min_retention must be a number from 0 to 1, got True"),
         ("confidence=1", "confidence must be a number strictly between 0 and 1, got 1"),

@@ -122,7 +122,7 @@ def test_text_of_a_failing_gate_of_every_kind_and_unit(project, snapshot, checkp
     project.configure(measurement=[str(project.files.measurement)], sigma=1e-4, resume="off")
     gates, limits = "import pytest\n", {"drop": "max_drop=0.05", "retention": "min_retention=0.9",
                                         "absence": "max_score=0.05"}  # fmt: skip
-    for kind in ("point", "position", "smoothed", "distance"):
+    for kind in ("point", "position", "smoothed", "distance", "audit"):
         more = ", draws=100" if kind == "smoothed" else ""
         for unit, limit in limits.items():
             side = ">=" if unit == "retention" else "<="

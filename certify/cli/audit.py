@@ -1,0 +1,32 @@
+"""``certify audit``: one checkpoint on fixed benchmarks, item by item in a random order, until it is decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certify.cli.check import judge_each
+from certify.cli.options import Asked, BaseOption, CheckpointArgument, Work, spread
+
+
+@spread()
+def audit(
+    checkpoint: CheckpointArgument,
+    *,
+    base: BaseOption,
+    benchmark: Annotated[
+        list[Path],
+        typer.Option("--benchmark", "-b", help="File of items, a gate of its own; repeatable.", show_default=False),
+    ],
+    measurement: Annotated[
+        list[Path] | None,
+        typer.Option(help="The base's measurement file, which holds its scores; one for each benchmark, in any order."),
+    ] = None,
+    asked: Asked,
+    work: Work,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
+) -> None:
+    """Decide on exactly these items, scoring as few as that takes. Exit 0, 1, 2, 3 as `check`."""
+    judge_each(checkpoint, base, benchmark, measurement or [], ["audit"], [], asked, work, output)
