@@ -24,7 +24,7 @@ def p_value(evidence: Evidence, benchmark: BenchmarkIdentity, requirement: Requi
     Guarantee: if the requirement does not hold, the value is at most a, for each a <= 1/4, with probability at
     most a over the evidence's randomness (draws, items), as far as certification is monotone in alpha: what is
     certified at some alpha is so at every larger one. Binomial bounds and the band are monotone; so is betting
-    while none of its stakes is capped (docs/theory.md, "Several gates").
+    while none of its stakes is capped; the trinomial rule is nearly so (docs/theory.md, "Several gates").
 
     The judge itself is asked, at alphas between 1e-9 and 1/4 by bisection of ln alpha; certified at alpha if and
     only if the value is at most alpha, up to a relative 1e-4 on the safe side. An attempt after the first is asked at

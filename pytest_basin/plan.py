@@ -88,7 +88,9 @@ def _may_lose(gate: Gate, items: int | None, chance: float) -> str:
         return "-"
 
     def certified(lost: int) -> bool:
-        scores = PairedScores(base=(1.0,) * items, checkpoint=(0.0,) * lost + (1.0,) * (items - lost))
+        scores = PairedScores(
+            rule="trinomial", base=(1.0,) * items, checkpoint=(0.0,) * lost + (1.0,) * (items - lost)
+        )
         found = scores.interval(
             gate.requirement, gate.alpha, chance, "fixed" if gate.evidence == "audit" else "population"
         )

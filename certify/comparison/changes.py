@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certify.evidence.judgement import Interval, finite
-from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
+from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept, rule_for
 from certify.statistics.rounding import round_down, round_up
 
 
@@ -15,7 +15,8 @@ def change_in_score(first: PairedScores, second: PairedScores, items: Items, alp
     Guarantee: each bound fails with probability at most ``alpha`` over the items; fixed items are known.
     Source: theory, "Paired items", with the first checkpoint in place of the base.
     """
-    before, after, own = first.checkpoint, second.checkpoint, {"graded": first.graded, "order": first.order}
+    before, after = first.checkpoint, second.checkpoint
+    own = {"graded": first.graded, "order": first.order, "rule": rule_for(first.graded)}
     worst = PairedScores(base=_filled(before, 1.0), checkpoint=_filled(after, 0.0), **own)
     best = PairedScores(base=_filled(before, 0.0), checkpoint=_filled(after, 1.0), **own)
     value = (sum(kept(after)) - sum(kept(before))) / first.m

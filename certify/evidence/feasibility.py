@@ -16,7 +16,7 @@ from certify.evidence.audit import goal
 from certify.evidence.distance import DrawDesign, best_mean
 from certify.evidence.judgement import Requirement, Verdict, percent
 from certify.evidence.width import WidthEvidence
-from certify.statistics import PowerPlan, certified_radius, draws_for_power, one_pass_lower, ranges
+from certify.statistics import PowerPlan, certified_radius, draws_for_power, one_pass_lower, pairs_for_power, ranges
 from certify.statistics.audits import running_evidence
 from certify.statistics.sizes import smallest
 
@@ -111,22 +111,23 @@ def items_for_power(
 
     The base is right on every item, each item is lost with probability ``lost`` (for absence: still answered)
     independently, none is gained. ``n_hold``: from there on every number up to LARGEST_WITH_POWER has the
-    power. None if there is no such number. Exact: the judge certifies iff U(lost items) at its share of alpha
-    stays within what the requirement allows, which is an exact binomial test.
+    power. None if there is no such number. Exact for drops up to 1/2: where none is gained, the
+    judge then certifies iff the lost items pass an exact binomial test.
 
     Raises:
         InvalidInput: ``lost`` outside [0, 1) or not below what the requirement allows, ``power`` outside (0, 1).
     """
     n = np.arange(1.0, LARGEST_WITH_POWER)
-    piece = {"drop": alpha / 2, "retention": alpha / 3, "absence": alpha}[requirement.unit]
+    allowed = np.full_like(n, requirement.limit)
     if requirement.unit == "retention":
-        keep = 1.0 - (1.0 - requirement.limit) * (one_pass_lower(n, n, piece) - chance)
-    else:
-        keep = np.full_like(n, 1.0 - requirement.limit)
-    least, found = float(keep[-1]), 1.0 - ranges.unit("lost", lost)
-    ranges.require(found > least, "lost", lost, f"must be below what the requirement allows, {1.0 - least:.4g}")
+        allowed = np.clip((1.0 - requirement.limit) * (one_pass_lower(n, n, alpha / 3) - chance), 0.0, 1.0)
+    most, share = float(allowed[-1]), ranges.unit("lost", lost)
+    ranges.require(share < most, "lost", lost, f"must be below what the requirement allows, {most:.4g}")
     try:
-        return draws_for_power(np.clip(keep, 0.0, 1.0), found, piece, power, limit=LARGEST_WITH_POWER)
+        if requirement.unit == "absence":
+            return draws_for_power(1.0 - allowed, 1.0 - share, alpha, power, limit=LARGEST_WITH_POWER)
+        of_drop = alpha if requirement.unit == "drop" else 2 * alpha / 3
+        return pairs_for_power(allowed, share, of_drop, power, limit=LARGEST_WITH_POWER)
     except InvalidPlan:
         return None
 

@@ -18,10 +18,13 @@ from certify.statistics import (
     one_pass_lower,
     one_pass_upper,
     paired_difference_lower,
+    trinomial_drop_bounds,
 )
 
 T = TypeVar("T")
 Items = Literal["population", "fixed"]
+Rule = Literal["split", "trinomial"]
+"""How the drop of 0/1 scores is bounded: lost and gained items apart, or their difference as one."""
 # None is an item without an answer (crash, NaN): 0 where something must be kept, 1 where it must be absent.
 ItemScores = Annotated[tuple[Unit | None, ...], Field(min_length=1)]
 
@@ -61,9 +64,15 @@ def order_words(graded: bool, order: Seed | None) -> str:
     return ", taken in an order drawn from a seed" if graded and order is not None else ""
 
 
-def paired_method(graded: bool) -> str:
+def rule_for(graded: bool) -> Rule:
+    """Return the rule of new records; it is written into them, and those without one were split."""
+    return "split" if graded else "trinomial"
+
+
+def paired_method(graded: bool, rule: Rule) -> str:
     """Return how paired items are bounded, in words."""
-    return f"items paired with the base, {'betting' if graded else 'exact one-pass'} bounds"
+    exact = {"split": "exact one-pass", "trinomial": "exact trinomial"}[rule]
+    return f"items paired with the base, {'betting' if graded else exact} bounds"
 
 
 def unlike_benchmark(benchmark: BenchmarkIdentity, counts: Iterable[int], graded: bool) -> list[str]:
@@ -108,12 +117,14 @@ class PairedScores(Record):
 
     ``graded`` is a property of the benchmark, not of the scores that happened to come out: it decides the bound.
     ``order`` is the seed of the order in which graded items enter a betting bound (None: the file's own, as in version
-    1 of the files). ``eta`` is the total variation between the noise under which the other weights were scored and the
+    1 of the files). ``rule`` is how the drop of scores that are not graded is bounded, in files without it "split".
+    ``eta`` is the total variation between the noise under which the other weights were scored and the
     ideal Gaussian (0 without noise); it widens what is said of them.
     """
 
     graded: bool = False
     order: Seed | None = None
+    rule: Rule = "split"
     eta: NonNegative = 0.0
     base: ItemScores
     checkpoint: ItemScores
@@ -133,7 +144,7 @@ class PairedScores(Record):
     @property
     def method(self) -> str:
         """How the scores are bounded, in words."""
-        return paired_method(self.graded)
+        return paired_method(self.graded, self.rule)
 
     @property
     def losses(self) -> list[float]:
@@ -162,18 +173,20 @@ class PairedScores(Record):
         An item without an answer counts for the upper bound as lost, for the lower one the other way: as wrong at the
         base and right at the checkpoint.
 
-        Guarantee: each bound fails with probability at most ``alpha`` over the items (population), for 0/1
-        scores also when items are stratified; other scores need an independent sample of items, taken in ``order``,
-        which knows nothing of their scores.
-        Source: theory, "Paired items" (lost and gained at alpha/2 each by the one-pass rule; betting for scores).
+        Guarantee: each bound fails with probability at most ``alpha`` over an independent sample of items; where 0/1
+        scores are split, also over a stratified one, and over draws on fixed items. Graded items are taken in
+        ``order``, which knows nothing of their scores.
+        Source: theory, "Paired items" (split: lost and gained at alpha/2 each by the one-pass rule; trinomial: their
+        difference at alpha; betting for graded scores).
         """
         most, least = self.losses, self.least_losses
         if self.graded:
             lower = paired_difference_lower(in_order(least, self.order), alpha)
             upper = -paired_difference_lower(in_order([-loss for loss in most], self.order), alpha)
         else:
-            lower = drop_bounds(_lost(least), _gained(least), self.m, alpha).lower
-            upper = drop_bounds(_lost(most), _gained(most), self.m, alpha).upper
+            bounds = drop_bounds if self.rule == "split" else trinomial_drop_bounds
+            lower = bounds(_lost(least), _gained(least), self.m, alpha).lower
+            upper = bounds(_lost(most), _gained(most), self.m, alpha).upper
         return Interval(value=sum(most) / self.m, lower=lower - self.eta, upper=upper + self.eta)
 
     def base_score(self, alpha: float) -> Interval:
@@ -233,7 +246,7 @@ class _PerfectItems:
     perfect: float
 
     def drop(self, alpha: float) -> Interval:
-        lower, upper = drop_bounds(0, 0, self.n, alpha)
+        lower, upper = trinomial_drop_bounds(0, 0, self.n, alpha)
         return Interval(value=0.0, lower=lower, upper=upper)
 
     def base_score(self, alpha: float) -> Interval:

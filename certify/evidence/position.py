@@ -30,6 +30,7 @@ from certify.evidence.paired_items import (
     Items,
     ItemScores,
     PairedScores,
+    Rule,
     kept,
     order_words,
     paired_method,
@@ -107,12 +108,13 @@ class OpenScores(PairedScores):
 class Basin(Record):
     """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels.
 
-    ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them. ``order`` is that
-    of :class:`PairedScores`.
+    ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them. ``order`` and
+    ``rule`` are those of :class:`PairedScores`.
     """
 
     graded: bool = False
     order: Seed | None = None
+    rule: Rule = "split"
     grid: GridOrigin = "given"
     base: ItemScores
     levels: Annotated[tuple[BasinLevel, ...], Field(min_length=1)]
@@ -133,15 +135,20 @@ class Basin(Record):
             raise ValueError("the activation engine decides right or wrong; it cannot score a graded benchmark")
         return self
 
-    def drop_at(self, level: BasinLevel) -> PairedScores:
-        """Return the level's item scores paired with the base's."""
+    def drop_at(self, level: BasinLevel, items: Items = "population") -> PairedScores:
+        """Return the level's item scores paired with the base's.
+
+        Draws on fixed items are trials of unequal laws, which only the split rule bounds.
+        """
         kind = OpenScores if isinstance(level.engine, ActivationIdentity) else PairedScores
         eta = level.engine.eta(level.law)
-        return kind(graded=self.graded, order=self.order, eta=eta, base=self.base, checkpoint=level.scores)
+        own = {"graded": self.graded, "order": self.order, "rule": self.rule if items == "population" else "split"}
+        return kind(**own, eta=eta, base=self.base, checkpoint=level.scores)
 
     def paired(self, scores: ItemScores) -> PairedScores:
         """Return the scores of other weights without noise, paired with the base's."""
-        return PairedScores(graded=self.graded, order=self.order, base=self.base, checkpoint=scores)
+        own = {"graded": self.graded, "order": self.order, "rule": self.rule}
+        return PairedScores(**own, base=self.base, checkpoint=scores)
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -178,7 +185,9 @@ class Basin(Record):
         """Whether a model that knows nothing would meet the requirement, so that no width says anything."""
         return requirement.met_by_chance(self.base_score, chance)
 
-    def width(self, requirement: Requirement, alpha: float, chance: float) -> float | None:
+    def width(
+        self, requirement: Requirement, alpha: float, chance: float, items: Items = "population"
+    ) -> float | None:
         """Return sigma*: the last sigma such that it and all smaller ones are certified; None if none is.
 
         None as well if the requirement is vacuous; so is :meth:`refuted_from` then.
@@ -190,7 +199,7 @@ class Basin(Record):
         """
         width = None
         for level in () if self.vacuous(requirement, chance) else self.levels:
-            if self._verdict_at(level, requirement, alpha, chance) is not Verdict.CERTIFIED:
+            if self._verdict_at(level, requirement, alpha, chance, items) is not Verdict.CERTIFIED:
                 break
             width = level.sigma
         return width
@@ -206,13 +215,15 @@ class Basin(Record):
         """
         refuted = None
         for level in () if self.vacuous(requirement, chance) else reversed(self.levels):
-            if self._verdict_at(level, requirement, alpha, chance) is not Verdict.REFUTED:
+            if self._verdict_at(level, requirement, alpha, chance, "population") is not Verdict.REFUTED:
                 break
             refuted = level.sigma
         return refuted
 
-    def _verdict_at(self, level: BasinLevel, requirement: Requirement, alpha: float, chance: float) -> Verdict:
-        interval = self.drop_at(level).interval(requirement, alpha, chance, "population") or NO_INTERVAL
+    def _verdict_at(
+        self, level: BasinLevel, requirement: Requirement, alpha: float, chance: float, items: Items
+    ) -> Verdict:
+        interval = self.drop_at(level, items).interval(requirement, alpha, chance, "population") or NO_INTERVAL
         return requirement.decide(interval.lower, interval.upper)
 
 
@@ -285,7 +296,7 @@ class PositionEvidence(Record):
         and a refuted one fails at some listed point. A requirement that a model at chance would meet is vacuous and
         certifies nothing.
         """
-        width = None if self._width_unknown else self.basin.width(requirement, alpha, benchmark.chance)
+        width = None if self._width_unknown else self.basin.width(requirement, alpha, benchmark.chance, self.items)
         inside = width is not None and self.alpha_star <= width
         each = [self._point(p, requirement, alpha, benchmark.chance) for p in self.points]
         joint = [self._point(p, requirement, alpha / len(self.points), benchmark.chance) for p in self.points]
@@ -410,7 +421,7 @@ class PositionEvidence(Record):
             n=len(self.basin.base),
             of="items",
             items=self.items,
-            method=f"{paired_method(self.basin.graded)}, at {len(self.points)} points of the segment",
+            method=f"{paired_method(self.basin.graded, self.basin.rule)}, at {len(self.points)} points of the segment",
             layers=self.displacement.largest(),
         )
 

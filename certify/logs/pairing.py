@@ -11,7 +11,7 @@ from certify.certificate import ScoresRecord
 from certify.errors import InvalidInput
 from certify.evidence import PointEvidence, Requirement
 from certify.evidence.feasibility import require_feasible
-from certify.evidence.paired_items import Items, PairedScores
+from certify.evidence.paired_items import Items, PairedScores, rule_for
 from certify.logs.log import Log, count_of, listed
 from certify.records import BenchmarkIdentity, BroughtScores, Environment, digest, order_of
 from certify.text import shortened
@@ -85,7 +85,9 @@ def pair(base: Log, checkpoint: Log, metrics: Sequence[str] = (), chance: float 
         base=_brought(base),
         checkpoint=_brought(checkpoint),
         benchmark=benchmark,
-        scores=PairedScores(graded=graded, order=order_of(benchmark), base=ours, checkpoint=theirs),
+        scores=PairedScores(
+            graded=graded, order=order_of(benchmark), rule=rule_for(graded), base=ours, checkpoint=theirs
+        ),
         differences=tuple(_differences(base, checkpoint)),
     )
 

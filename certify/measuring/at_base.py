@@ -11,7 +11,7 @@ from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws, DrawDesign
 from certify.evidence.feasibility import require_feasible
-from certify.evidence.paired_items import ItemScores, kept
+from certify.evidence.paired_items import ItemScores, kept, rule_for
 from certify.evidence.position import Basin, BasinLevel, GridOrigin
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.trials import Trials
@@ -136,7 +136,8 @@ def measure_basin(
         for sigma, t, f in zip(grid, trials, found, strict=True)
     )
     identity = base.scorer.identity
-    return Basin(graded=identity.graded, order=order_of(identity), grid=origin, base=base.scores, levels=levels)
+    own = {"graded": identity.graded, "order": order_of(identity), "rule": rule_for(identity.graded)}
+    return Basin(**own, grid=origin, base=base.scores, levels=levels)
 
 
 def check_grid(grid: Sequence[float]) -> None:

@@ -25,7 +25,7 @@ from certify.evidence import (
 )
 from certify.evidence.displacement import Displacement
 from certify.evidence.distance import best_rung
-from certify.evidence.paired_items import Items, ItemScores, PairedScores
+from certify.evidence.paired_items import Items, ItemScores, PairedScores, rule_for
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement
 from certify.evidence.trials import Subject, Trials
@@ -108,6 +108,7 @@ class Candidate:
             scores=PairedScores(
                 graded=self.base.scorer.identity.graded,
                 order=order_of(self.base.scorer.identity),
+                rule=rule_for(self.base.scorer.identity.graded),
                 base=self.base.scores,
                 checkpoint=self.scores,
             ),

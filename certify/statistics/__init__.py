@@ -2,7 +2,8 @@
 
 Choose a bound by the design of the measurement: `clopper_pearson_*` for independent 0/1 trials, `one_pass_*` for one
 trial per item, `score_band` for one score per draw over all items (the default), `betting_*` for the mean alone,
-`drop_bounds` for paired items, `population_band` and its kin for unseen items.
+`trinomial_drop_bounds` for paired items (`drop_bounds` where their laws are unequal), `population_band` and its kin for
+unseen items.
 
 A gate tests the null hypothesis "the mean is at most p0" with draws that no other decision has used. It may pass at any
 draw; futility ends it as undecided, without error control; refutation needs its own process and its own alpha. The
@@ -52,6 +53,7 @@ from certify.statistics.sizes import (
     tolerated_ratio,
 )
 from certify.statistics.stepwise_gates import BernoulliGate, ScoreGate
+from certify.statistics.trinomial import pairs_for_power, trinomial_drop_bounds
 
 __all__ = [
     "BernoulliGate",
@@ -103,6 +105,7 @@ __all__ = [
     "one_pass_upper",
     "paired_difference_lower",
     "paired_difference_upper",
+    "pairs_for_power",
     "population_band",
     "quantile_rank",
     "ratio_test_target",
@@ -118,6 +121,7 @@ __all__ = [
     "strong_upper",
     "tail_floor_truncated",
     "tolerated_ratio",
+    "trinomial_drop_bounds",
     "two_level_lower",
     "weak_lower",
     "weak_upper",

@@ -91,7 +91,7 @@ def draws_for_power(p0: ArrayLike, p1: float, alpha: float, power: float = 0.9, 
     ranges.require(largest_null < alternative, "p1", p1, f"must be above p0 = {largest_null!r}")
     level, wanted = ranges.failure_probability("alpha", alpha), ranges.open_unit("power", power)
     n = np.arange(1.0, ranges.count("limit", limit, smallest=2))
-    k = _critical_count(n, null, level)
+    k = critical_counts(n, null, level)
     enough = (k <= n) & (_at_least(np.minimum(k, n), n, alternative) >= wanted)
     if not enough[-1]:
         raise InvalidPlan(f"p0 = {largest_null!r}, p1 = {p1!r}: power {power} needs more than {limit} draws")
@@ -151,8 +151,8 @@ def _at_least(k: FloatArray, n: FloatArray, p: float | FloatArray) -> FloatArray
     return np.asarray(betainc(k, n - k + 1.0, p), dtype=np.float64)
 
 
-def _critical_count(n: FloatArray, p0: FloatArray, alpha: float) -> FloatArray:
-    """The smallest k with P(Bin(n, p0) >= k) <= alpha, n + 1 if even k = n is too likely."""
+def critical_counts(n: FloatArray, p0: FloatArray, alpha: float) -> FloatArray:
+    """Return for each n the smallest k with P(Bin(n, p0) >= k) <= alpha, n + 1 if even k = n is too likely."""
     low, high = np.zeros_like(n), n + 1.0  # low is too likely, high is not
     while np.any(high - low > 1.0):
         middle = np.floor((low + high) / 2)

@@ -20,7 +20,7 @@ from certify.evidence import (
 )
 from certify.evidence.displacement import Displacement
 from certify.evidence.distance import BaseDraws
-from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept
+from certify.evidence.paired_items import Items, ItemScores, PairedScores, Rule, kept
 from certify.evidence.position import FRACTIONS, Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.trials import Subject, Trials
@@ -53,6 +53,7 @@ LOW, HIGH = st.floats(0.0, 0.5), st.floats(0.5, 1.0)
 NORM = st.just(0.0) | st.floats(1e-6, 100.0)
 FACTORS = st.lists(st.integers(1, 100), min_size=1, max_size=3, unique=True)
 DIFFERENCES = st.sampled_from(((), (), (), ("tokenizer differs",)))
+RULE: st.SearchStrategy[Rule] = st.sampled_from(("split", "trinomial"))
 MODEL, REQUIREMENT, ALPHA = model_identities(), requirements(), alphas()
 LAW, WEIGHT_LAW = noise_laws(), weight_noise()
 
@@ -156,6 +157,7 @@ def _point(draw: st.DrawFn, benchmark: BenchmarkIdentity) -> PointEvidence:
     pair = PairedScores(
         graded=benchmark.graded,
         order=order_of(benchmark),
+        rule="split" if benchmark.graded else draw(RULE),
         base=_scores(draw, benchmark),
         checkpoint=_scores(draw, benchmark),
     )
@@ -201,6 +203,7 @@ def _basin(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, *
     return Basin(
         graded=benchmark.graded,
         order=order_of(benchmark),
+        rule="split" if benchmark.graded else draw(RULE),
         base=_scores(draw, benchmark, good=good),
         levels=levels,
     )

@@ -168,7 +168,7 @@ BAD = {
     ),
     "kind": (("check", "same", *ON_OWN, "--require", "vibes"), "unknown evidence vibes; choose from distance"),
     "no measurement": (("check", "same", *ON_OWN, "--require", "distance"), "run `certify measure`"),
-    "too few items": (("check", "same", "--base", "base", "-b", "few.jsonl"), "with 20 items: 72 are needed"),
+    "too few items": (("check", "same", "--base", "base", "-b", "few.jsonl"), "with 20 items: 59 are needed"),
     "too few draws": (
         ("measure", "base", "-b", "own.jsonl", "-o", "x.json", "--sigma", "1e-4", "-n", "20"),
         "with 20 draws: 101 are needed",

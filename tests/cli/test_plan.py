@@ -16,7 +16,7 @@ from certify.cli.plan_lines import down_to_digits, largest_subspace
 from certify.statistics import tolerated_ratio
 
 FLOORS = {
-    "point": "72 items", "position": "72 items", "smoothed": "68 draws", "distance": "101 draws", "audit": "65 items",
+    "point": "59 items", "position": "59 items", "smoothed": "68 draws", "distance": "101 draws", "audit": "65 items",
 }  # fmt: skip
 
 
@@ -75,18 +75,18 @@ def test_only_the_named_kinds_are_planned(plan) -> None:  # type: ignore[no-unty
 
 def test_numbers_that_suffice_are_said_to(plan) -> None:  # type: ignore[no-untyped-def]
     """Items for point, position and audit, draws for the others."""
-    code, out, _ = plan("--items", "72", "--draws", "101")
+    code, out, _ = plan("--items", "65", "--draws", "101")
     assert code == 0
-    assert [row[1:] for row in rows(out).values()] == [["72", "yes"]] * 2 + [["101", "yes"]] * 2 + [["72", "yes"]]
+    assert [row[1:] for row in rows(out).values()] == [["65", "yes"]] * 2 + [["101", "yes"]] * 2 + [["65", "yes"]]
 
 
 def test_numbers_that_can_never_pass_are_refused_with_those_that_would(plan) -> None:  # type: ignore[no-untyped-def]
     """Exit 2 after the table, one line, the n that would do."""
-    code, out, err = plan("--items", "71", "--draws", "101", "--evidence", "point,distance")
+    code, out, err = plan("--items", "58", "--draws", "101", "--evidence", "point,distance")
     assert code == 2
     assert rows(out)["point"][2] == "no"
     assert rows(out)["distance"][2] == "yes"
-    assert err.startswith("certify: error: point: this gate cannot pass with 71 items: 72 are needed")
+    assert err.startswith("certify: error: point: this gate cannot pass with 58 items: 59 are needed")
     assert err.count("\n") == 1
 
 
@@ -96,10 +96,10 @@ def test_a_requirement_out_of_reach_has_no_floor(plan) -> None:  # type: ignore[
 
 
 def test_power_for_an_expected_loss(plan) -> None:  # type: ignore[no-untyped-def]
-    """90 % power at 1 % lost: 202 items for point; position pays for four points; draws depend on the scores."""
+    """90 % power at 1 % lost: 181 items for point; position pays for four points; draws depend on the scores."""
     code, out, _ = plan("--true-lost", "0.01")
     assert code == 0
-    assert [row[-1] for row in rows(out).values()][:3] == ["202 items", "285 items", "depends on the scores: pilot"]
+    assert [row[-1] for row in rows(out).values()][:3] == ["181 items", "234 items", "depends on the scores: pilot"]
     assert "for 90 % power if 1 % are lost" in out
     assert "exact binomial, each item lost, none gained with probability 0.01" in out
     code, _, err = plan("--true-lost", "0.06")

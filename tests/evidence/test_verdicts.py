@@ -435,7 +435,7 @@ class TestFeasibility:
     """What no outcome can certify is known before the first draw."""
 
     @pytest.mark.parametrize(
-        ("kind", "n"), [("point", 72), ("position", 72), ("distance", 101), ("smoothed", 68)], ids=str
+        ("kind", "n"), [("point", 59), ("position", 59), ("distance", 101), ("smoothed", 68)], ids=str
     )
     def test_the_smallest_n_is_named_and_is_the_smallest(self, kind: str, n: int) -> None:
         """One trial less cannot pass whatever it shows; n can."""

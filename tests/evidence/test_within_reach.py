@@ -33,7 +33,7 @@ def certified(requirement: Requirement, bad: int, m: int, alpha: float, chance: 
     absence = requirement.unit == "absence"
     base = (0.0 if absence else 1.0,) * m
     wrong, right = (1.0, 0.0) if absence else (0.0, 1.0)
-    scores = PairedScores(base=base, checkpoint=(wrong,) * bad + (right,) * (m - bad))
+    scores = PairedScores(rule="trinomial", base=base, checkpoint=(wrong,) * bad + (right,) * (m - bad))
     found = scores.interval(requirement, alpha, chance, "population")
     return found is not None and requirement.decide(found.lower, found.upper) is Verdict.CERTIFIED
 
@@ -47,7 +47,10 @@ def test_power_is_that_of_the_judge(requirement: Requirement, lost: float, alpha
     assert plan is not None
 
     def power(m: int) -> float:
-        most = next(bad for bad in range(m + 1) if not certified(requirement, bad, m, alpha, chance)) - 1
+        most, least = -1, m + 1  # certified at the one, not at the other
+        while least - most > 1:
+            middle = (most + least) // 2
+            most, least = (middle, least) if certified(requirement, middle, m, alpha, chance) else (most, middle)
         return float(binom.cdf(most, m, lost))
 
     assert power(plan.n_first) >= 0.9
