@@ -40,13 +40,19 @@ class Basin:
     def bounds(self, checkpoint: object) -> list[Bound]:
         """Return what position evidence says on each benchmark; measured once in each run of a test."""
         __tracebackhide__ = True
-        if not isinstance(checkpoint, str | Path):
-            raise TypeError(f"a basin holds checkpoints, each named by a str or Path; got {type(checkpoint).__name__}")
+        from certify.checkpoints import Checkpoint
+
+        if not isinstance(checkpoint, str | Path | Checkpoint):
+            raise TypeError(
+                "a basin holds checkpoints, each named by a str or Path, or opened by certify.open_checkpoint; got "
+                f"{type(checkpoint).__name__}"
+            )
         if not self._benchmarks:
             pytest.fail("no benchmark to gate on: " + how_to_give("benchmark", "FILE.jsonl"), pytrace=False)
-        key = (self._session.runs, str(checkpoint))
+        place = self._session.sources.named(checkpoint)
+        key = (self._session.runs, place)
         if key not in self._found:
-            self._found = {key: [self._bound(name, str(checkpoint)) for name in self._benchmarks]}
+            self._found = {key: [self._bound(name, place) for name in self._benchmarks]}
         return self._found[key]
 
     def _bound(self, benchmark: str, checkpoint: str) -> Bound:

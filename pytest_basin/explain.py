@@ -31,8 +31,12 @@ def explain(session: Session, operator: str, left: object, right: object) -> lis
         return _of_bound(session, left, f"{left.name} {operator} {right:g}", float(right))
     if isinstance(right, Bound) and isinstance(left, int | float):
         return _of_bound(session, right, f"{left:g} {operator} {right.name}", float(left))
-    if isinstance(right, Basin) and operator in ("in", "not in") and isinstance(left, str | Path):
-        return _of_basin(session, right, f"{Path(left).name} {operator} basin of {Path(right.base).name}", left)
+    if isinstance(right, Basin) and operator in ("in", "not in"):
+        from certify.checkpoints import Checkpoint
+
+        if isinstance(left, str | Path | Checkpoint):
+            name = Path(session.sources.named(left)).name
+            return _of_basin(session, right, f"{name} {operator} basin of {Path(right.base).name}", left)
     return None
 
 

@@ -10,6 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
+    from certify.checkpoints import Checkpoint
     from pytest_basin.basin import Basin
     from pytest_basin.bound import Bound
 
@@ -45,8 +46,8 @@ def basin_device(pytestconfig: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def basin(
     pytestconfig: pytest.Config,
-    basin_base: str | Path,
-    basin_checkpoint: str | Path,
+    basin_base: str | Path | Checkpoint,
+    basin_checkpoint: str | Path | Checkpoint,
     basin_benchmarks: Mapping[str, Path | Benchmark],
     basin_device: str,
 ) -> Basin:
@@ -54,14 +55,16 @@ def basin(
     from pytest_basin.basin import Basin
     from pytest_basin.hooks import activate
 
-    return Basin(activate(pytestconfig), str(basin_base), str(basin_checkpoint), basin_benchmarks, basin_device)
+    session = activate(pytestconfig)
+    named = session.sources.named
+    return Basin(session, named(basin_base), named(basin_checkpoint), basin_benchmarks, basin_device)
 
 
 @pytest.fixture
 def basin_bound(
     request: pytest.FixtureRequest,
-    basin_base: str | Path,
-    basin_checkpoint: str | Path,
+    basin_base: str | Path | Checkpoint,
+    basin_checkpoint: str | Path | Checkpoint,
     basin_benchmarks: Mapping[str, Path | Benchmark],
     basin_device: str,
 ) -> Bound:
@@ -77,7 +80,8 @@ def basin_bound(
         names = ", ".join(known) or "none"
         pytest.fail(f"{gate.benchmark!r} is none of the basin_benchmarks: {names}", pytrace=False)
     benchmark = known[gate.benchmark]
-    return session.measure(session.item_name, gate, str(basin_base), str(basin_checkpoint), benchmark, basin_device)
+    base, checkpoint = session.sources.named(basin_base), session.sources.named(basin_checkpoint)
+    return session.measure(session.item_name, gate, base, checkpoint, benchmark, basin_device)
 
 
 @pytest.fixture

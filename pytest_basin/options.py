@@ -93,6 +93,7 @@ PARSED: dict[Kind, Callable[[str], Any]] = {"float": float, "int": int, "seed": 
 OPTIONS = (
     Option("base", "model", "base model: a folder, a .safetensors file, or hf://org/name@revision"),
     Option("checkpoint", "model", "fine-tuned checkpoint to gate, named like the base"),
+    Option("config", "path", "folder of config and tokenizer, for a checkpoint without its own"),
     Option("benchmark", "paths", "benchmark, a JSONL file (repeatable)"),
     Option("measurement", "paths", "measurement of the base on one benchmark, by `certify measure` (repeatable)"),
     Option("subspace", "paths", "basis file that a measurement's subspace noise used (repeatable)"),

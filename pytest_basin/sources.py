@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -33,6 +34,7 @@ class Sources:
         self.provided: dict[str, Path | Benchmark] = {}
         self._read: dict[Path, JsonlBenchmark] = {}
         self._places: dict[str, str] = {}
+        self._given: dict[str, Checkpoint] = {}
         self._opened: dict[tuple[Any, ...], Checkpoint] = {}
         self._bases: dict[tuple[str, str, str], Base] = {}
         self._candidate: Candidate | None = None
@@ -123,6 +125,13 @@ class Sources:
                 )
         return {digest: measurement for digest, (_, measurement) in found.items()}
 
+    def named(self, given: str | Path | Checkpoint) -> str:
+        """Return the name of what a fixture gave: a path, or a checkpoint that is open already and is kept here."""
+        if isinstance(given, str | Path):
+            return str(given)
+        names = (str(given.path) if n == 1 else f"{given.path} {n}" for n in itertools.count(1))
+        return next(name for name in names if self._given.setdefault(name, given) is given)
+
     def place(self, source: str, item: pytest.Item | None) -> str:
         """Return where a base or checkpoint lies: what ``pytest_basin_load_checkpoint`` says, else its own name."""
         if source not in self._places:
@@ -134,9 +143,12 @@ class Sources:
         """Return an opened checkpoint, an adapter merged into ``base``; its weights are hashed once for all gates."""
         from certify.checkpoints import open_checkpoint
 
+        if place in self._given:
+            return self._given[place]
         key = (place, _stamp(Path(place)), (str(base.path), _stamp(base.path)) if base else ())
         if key not in self._opened:
-            self._opened[key] = open_checkpoint(place, base)
+            config = self.settings.value("config") if base else None
+            self._opened[key] = open_checkpoint(place, base, config=config)
         return self._opened[key]
 
     def base(self, place: str, benchmark: Benchmark, device: str) -> Base:
@@ -146,7 +158,8 @@ class Sources:
         key = (place, device, benchmark.digest)
         if key not in self._bases:
             same = next((b for (p, d, _), b in self._bases.items() if (p, d) == (place, device)), None)
-            self._bases[key] = same.on(benchmark) if same else Base.open(place, benchmark, device)
+            opened = self._given.get(place, place)
+            self._bases[key] = same.on(benchmark) if same else Base.open(opened, benchmark, device)
         return self._bases[key]
 
     def candidate(self, base: Base, place: str) -> Candidate:
@@ -177,9 +190,18 @@ class Sources:
 
 
 def _stamp(place: Path) -> Stamp:
-    """Return names, times and sizes of the files of a checkpoint: one that was written anew is opened anew."""
+    """Return names, times and sizes of the files of a checkpoint: one that was written anew is opened anew.
+
+    Those of a recipe are its own and its models'.
+    """
+    from certify.checkpoints.recipe import SUFFIXES, read_recipe
+
     files = sorted(place.iterdir()) if os.path.isdir(place) else [place] if os.path.isfile(place) else []
-    return tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in files)
+    stamp = tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in files)
+    if place.suffix not in SUFFIXES or files != [place]:
+        return stamp
+    recipe = read_recipe(place)
+    return sum((_stamp(Path(recipe.place(model.source))) for model in recipe.inputs), stamp)
 
 
 def how_to_give(word: str, value: str) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from certify.checkpoints.checkpoint import TORCH_NAMES, Checkpoint
+from certify.checkpoints.checkpoint import Checkpoint, held_tensors
 from certify.checkpoints.config import explained
 from certify.checkpoints.files import (
     ADAPTER_CONFIG,
     ADAPTER_PICKLE,
     ADAPTER_WEIGHTS,
-    TensorInfo,
     file_tensors,
     read_json,
     refuse_others,
@@ -20,11 +19,6 @@ from certify.checkpoints.files import (
 from certify.checkpoints.model import load_model
 from certify.errors import CertifyWarning, CheckpointError
 from certify.text import shortened
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import torch
 
 
 def named_base(folder: Path) -> Path:
@@ -42,8 +36,10 @@ def named_base(folder: Path) -> Path:
     )
 
 
-def merged(folder: Path, base: Checkpoint) -> Checkpoint:
+def merged(folder: Path, base: Checkpoint, scale: float = 1.0) -> Checkpoint:
     """Return the checkpoint that PEFT's ``merge_and_unload`` makes of ``base`` and the adapter in ``folder``.
+
+    ``scale`` multiplies the scaling of each of its layers beforehand, as ``peft.helpers.rescale_adapter_scale`` does.
 
     PEFT itself merges, on the CPU and in the base's dtype of computation; the weights stay in memory (once the
     model's size, twice while they are made) and nothing is written.
@@ -70,9 +66,10 @@ def merged(folder: Path, base: Checkpoint) -> Checkpoint:
     with explained(failed), warnings.catch_warnings(action="ignore"):  # what it warns of is refused here
         wrapped: Any = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False, torch_device="cpu")
         _refuse_left_over(folder, base, wrapped)
+        _rescale(folder, wrapped, scale)
         made = wrapped.merge_and_unload()
     held = {name: tensor.detach().contiguous() for name, tensor in made.state_dict().items()}
-    return Checkpoint(folder, _infos(folder, held), base.written, held, base)
+    return Checkpoint(folder, held_tensors(held, folder), base.written, held, base.beside, {"merged into": base})
 
 
 def _refuse_unread(folder: Path) -> None:
@@ -113,10 +110,13 @@ def _refuse_left_over(folder: Path, base: Checkpoint, wrapped: Any) -> None:
         )
 
 
-def _infos(folder: Path, held: Mapping[str, torch.Tensor]) -> dict[str, TensorInfo]:
-    file = folder / ADAPTER_WEIGHTS
-    names = {torch_name: name for name, torch_name in TORCH_NAMES.items()}
-    return {
-        name: TensorInfo(file, names[str(tensor.dtype).removeprefix("torch.")], tuple(tensor.shape))
-        for name, tensor in held.items()
-    }
+def _rescale(folder: Path, wrapped: Any, scale: float) -> None:
+    from peft.tuners.lora import LoraLayer
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if scale == 1:
+        return
+    for layer in (module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)):
+        if not isinstance(layer, LoraLayer):
+            raise CheckpointError(f"{folder}: scale is of LoRA adapters, and this one has a {type(layer).__name__}")
+        layer.scaling = {name: scale * own for name, own in layer.scaling.items()}

@@ -38,20 +38,32 @@ TORCH_NAMES = {**DTYPES, "I64": "int64", "I32": "int32", "I16": "int16", "I8": "
 """Likewise of every dtype that a model may hold."""
 
 
+def held_tensors(held: Mapping[str, torch.Tensor], where: Path) -> dict[str, TensorInfo]:
+    """Return what tensors in memory look like, as if they lay in ``where``."""
+    names = {f"torch.{torch_name}": name for name, torch_name in TORCH_NAMES.items()}
+    return {
+        name: TensorInfo(where, names.get(str(tensor.dtype), str(tensor.dtype)), tuple(tensor.shape))
+        for name, tensor in held.items()
+    }
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Weight files on disk, opened but not read.
 
     ``tensors`` maps each stored name to its place; ``parameters``, :meth:`read` and everything that follows speak in
     the model's own names. ``written`` is config.json as it stands; a single file has none. Weights that lie in no file
-    are ``held``: those of an adapter that was merged into ``base``, whose settings are its own.
+    are ``held``: an adapter's once it is merged, those of a model in memory, or those of a merge, each made when asked
+    for. ``settings`` is the folder of config, tokenizer and the like where that is not ``path``; ``parents`` are the
+    checkpoints that the weights were made of, by what each was to the merge.
     """
 
     path: Path
     tensors: dict[str, TensorInfo]
     written: dict[str, Any]
     held: Mapping[str, torch.Tensor] | None = field(default=None, repr=False, compare=False)
-    base: Checkpoint | None = field(default=None, repr=False)
+    settings: Path | None = field(default=None, repr=False)
+    parents: Mapping[str, Checkpoint] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -59,15 +71,22 @@ class Checkpoint:
         return self.path.resolve().name
 
     @property
-    def _settings(self) -> Path:
-        """Where the files beside the weights lie: an adapter, also one upon another, has its base's."""
-        return self.path if self.base is None else self.base._settings
+    def beside(self) -> Path:
+        """The folder of the files beside the weights: config, settings of generation."""
+        return self.settings or self.path
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of its tokenizer: its own, or that of its settings where it brings none."""
+        return self.path if any((self.path / name).is_file() for name in TOKENIZER) else self.beside
 
     @cached_property
     def config(self) -> PretrainedConfig:
         """What config.json means, parsed: what the model is built from."""
         if not self.written:
-            raise CheckpointError(f"{self.path}: a single file has no config.json; name a model folder")
+            raise CheckpointError(
+                f"{self.path}: a single file has no config.json; name a model folder, or that of its config (--config)"
+            )
         try:
             return parse_config(self.written, len(self.tensors))
         except CheckpointError as error:
@@ -130,14 +149,14 @@ class Checkpoint:
     def copy_companions(self, folder: Path) -> None:
         """Copy every file beside the weights into ``folder``, which is made: config, tokenizer, template ..."""
         folder.mkdir(parents=True, exist_ok=True)
-        for file in self._settings.iterdir():
+        for file in self.beside.iterdir():
             if file.is_file() and file.suffix != ".safetensors" and not file.name.endswith(".index.json"):
                 shutil.copyfile(file, folder / file.name)
 
     @property
     def has_tokenizer(self) -> bool:
-        """Whether the folder brings a tokenizer of its own."""
-        return self.path.is_dir() and any((self.path / name).is_file() for name in TOKENIZER)
+        """Whether it brings a tokenizer: in its own folder, or beside its settings."""
+        return any((self.tokenizer / name).is_file() for name in TOKENIZER)
 
     @cached_property
     def positions(self) -> int | None:
@@ -164,7 +183,7 @@ class Checkpoint:
     @cached_property
     def written_generation(self) -> dict[str, Any] | None:
         """generation_config.json as it stands, None where there is none."""
-        file = self._settings / GENERATION
+        file = self.beside / GENERATION
         return read_json(file) if file.is_file() else None
 
     @cached_property
@@ -232,7 +251,10 @@ class Checkpoint:
 
     @cached_property
     def spelling(self) -> dict[str, str]:
-        """A digest of each file beside the weights as it stands: recorded, deciding nothing."""
+        """A digest of each file beside the weights as it stands, and of each parent's: recorded, deciding nothing."""
         names = (CONFIG, GENERATION, ADAPTER_CONFIG, ADAPTER_WEIGHTS, *TOKENIZER, *TEMPLATE) if self.written else ()
-        files = [self.path / name for name in names if (self.path / name).is_file()]
-        return {file.name: "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        files = {name: path for name in names for path in (self.beside / name, self.path / name) if path.is_file()}
+        if self.parents and self.path.is_file():
+            files[self.path.name] = self.path  # the recipe
+        written = {name: "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+        return written | {what: parent.identity.weights for what, parent in self.parents.items()}

@@ -134,10 +134,19 @@ def _shards(folder: Path) -> list[str]:
     return files
 
 
-TORCH = "a distributed checkpoint of torch: `accelerate merge-weights FOLDER OUTPUT` writes it whole"
+TORCH = (
+    "a distributed checkpoint of torch, whose index is pickled: `accelerate merge-weights {folder} OUTPUT` writes its "
+    "weights whole, for OUTPUT with --config FOLDER; where it holds more than weights, `python -m torch.distributed."
+    "checkpoint.format_utils dcp_to_torch {folder} WHOLE.pt` does, to load with your own code and save_pretrained"
+)
 PICKLED = "pickled, and nothing is unpickled here: load the model with your own code and save_pretrained"
 OTHERS = {
-    "zero_to_fp32.py": "DeepSpeed's partitioned state: `python zero_to_fp32.py . OUTPUT --safe_serialization` joins it",
+    "zero_to_fp32.py": "DeepSpeed's partitioned state: `python {folder}/zero_to_fp32.py {folder} OUTPUT "
+    "--safe_serialization` joins it, for OUTPUT with --config FOLDER",
+    "pytorch_model_fsdp_[0-9]*": "FSDP's shards: `accelerate merge-weights {folder}/{name} OUTPUT` joins them, for "
+    "OUTPUT with --config FOLDER",
+    "shard-*-model-*.safetensors": "a part of a distributed checkpoint of torch in safetensors: save it anew with "
+    "HuggingFaceStorageWriter(..., enable_consolidation=True)",
     ".metadata": TORCH,
     "*.distcp": TORCH,
     "*.gguf": "GGUF, for another engine: gate the checkpoint that it was made from",
@@ -153,28 +162,43 @@ OTHERS = {
 STATE = ("training_args.bin", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*")  # of a trainer; no weights
 
 
-def what_it_is(names: Iterable[str]) -> str:
+def what_it_is(folder: Path, names: Iterable[str]) -> str:
     """Say what is there instead of weights; nothing if nothing is known."""
     kept = sorted(name for name in names if not any(fnmatch(name, state) for state in STATE))
     for pattern, what in OTHERS.items():
         if fits := [name for name in kept if fnmatch(name, pattern)]:
-            return f": {fits[0]} is {what}"
+            return f": {fits[0]} is {what.format(folder=folder, name=fits[0])}"
     return ""
 
 
 def _hint(folder: Path, found: set[str]) -> str:
+    if below := checkpoints_below(folder):
+        names = [path.name for path in below]
+        shown = names if len(names) <= 6 else [*names[:3], "...", *names[-2:]]
+        if len(names) == 1:
+            return f" (did you mean {below[0]}, the checkpoint in it?)"
+        return (
+            f"; it holds {len(names)} checkpoints ({', '.join(shown)}): name one of them, or check them all in this "
+            "order (certify check --all)"
+        )
     shards = sorted(name for name in found if name.endswith(".safetensors"))
-    if shards:
+    if shards and not fnmatch(shards[0], "shard-*-model-*"):
         return f" (found {', '.join(shards[:3])}: name one file, or write its {INDEX})"
-    below = sorted((name for name in found if (folder / name / CONFIG).is_file()), key=_by_number)
-    if below:
-        more = f", the last of {len(below)} checkpoints in it" if len(below) > 1 else ""
-        return f" (did you mean {folder / below[-1]}{more}?)"
-    return what_it_is(found)
+    return what_it_is(folder, found)
+
+
+def checkpoints_below(folder: Path) -> list[Path]:
+    """Return the checkpoints that a trainer left in ``folder``, by their steps: 500 comes before 1000."""
+    below = (path for path in folder.iterdir() if path.is_dir())
+    found = [
+        path
+        for path in below
+        if re.fullmatch(r"checkpoint-\d+", path.name) or any((path / n).is_file() for n in (CONFIG, ADAPTER_CONFIG))
+    ]
+    return sorted(found, key=lambda path: _by_number(path.name))
 
 
 def _by_number(name: str) -> tuple[int, str]:
-    """Sort checkpoint-500 before checkpoint-1000."""
     digits = re.search(r"\d+$", name)
     return int(digits[0]) if digits else -1, name
 

@@ -83,11 +83,11 @@ def check_loaded(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """Load the folder's own tokenizer, without remote code and without the network."""
+    """Load a checkpoint's own tokenizer, without remote code and without the network."""
     from transformers import AutoTokenizer
 
     with explained(f"{checkpoint.path}: cannot load its tokenizer"):
-        return AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True, trust_remote_code=False)
 
 
 def _slices(checkpoint: Checkpoint, files: ExitStack) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from certify.cli.check_scores import Brought, judge_scores
-from certify.cli.exits import of_verdict, worst
+from certify.cli.exits import Exit, of_verdict, worst
 from certify.cli.options import (
     ASKED,
     Asked,
+    ConfigOption,
     SubspaceOption,
     Work,
     names,
@@ -20,7 +21,7 @@ from certify.cli.options import (
 )
 from certify.cli.output import out, say, say_written
 from certify.cli.progress import carried_out
-from certify.errors import InvalidPlan
+from certify.errors import CheckpointError, InvalidPlan
 from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
@@ -59,18 +60,23 @@ def check(
         ),
     ] = None,
     brought: Brought,
+    config: ConfigOption = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Check all checkpoints in a trainer's output folder, in the order of steps.")
+    ] = False,
     asked: Asked,
     work: Work,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is spelled differently, too.")] = False,
 ) -> None:
-    """Judge one checkpoint. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
+    """Judge one checkpoint, or all of a run. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
     required = names(require)
     if brought.given:
         if output is not None:
             refuse_unwritable_folder(output)
         models = {"CHECKPOINT": checkpoint, "--base": base, "--benchmark": benchmark, "--measurement": measurement,
-                  "--sigma": sigma, "--subspace": subspace, "--also": also}  # fmt: skip
+                  "--sigma": sigma, "--subspace": subspace, "--also": also, "--config": config,
+                  "--all": every}  # fmt: skip
         if (mixed := [name for name, value in models.items() if value]) or required != ["point"]:
             what = ", ".join(mixed) or f"--require {require}"
             raise InvalidPlan(f"{what}: scores made elsewhere give point evidence, without models")
@@ -89,6 +95,8 @@ def check(
         asked,
         work,
         output,
+        config=config,
+        every=every,
         verbose=verbose,
         sigma=sigma,
         subspaces=subspace or (),
@@ -108,11 +116,13 @@ def judge_each(
     work: Work,
     output: Path | None,
     *,
+    config: Path | None = None,
+    every: bool = False,
     verbose: bool = False,
     subspaces: Sequence[Path] = (),
     **how: Any,
 ) -> NoReturn:
-    """Judge a checkpoint on each benchmark, say and file what was found, and exit as it says. ``how``: as `check`'s."""
+    """Judge a checkpoint (``every``: all of a run) on each benchmark; say and file what was found, exit as it says."""
     from certify.benchmarks import open_benchmark
     from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
@@ -126,52 +136,99 @@ def judge_each(
         refuse_unwritable_folder(output)
     with carried_out(work, filed=output) as run:
         opened = Base.open(base, benchmarks[0], work.device)
-        judged = open_checkpoint(checkpoint, opened.checkpoint)
-        candidate = Candidate(opened, judged)
         bases = [opened, *(opened.on(open_benchmark(path)) for path in benchmarks[1:])]
         measured = _of_benchmarks([read_measurement(path) for path in measurements], bases)
-        certificates = [
-            certificate
-            for each, counted in zip(bases, measured, strict=True)
-            for certificate in check_checkpoint(
-                each,
-                candidate,
-                kinds=required,
-                informational=informational,
-                requirement=asked.requirement,
-                alpha=asked.alpha,
-                measurement=counted,
-                subspaces=[open_subspace(path) for path in subspaces],
-                user_seed=work.seed,
-                run=run,
-                **how,
-            )
-        ]
+        bases_of = [open_subspace(path) for path in subspaces]
+
+        def judged(place: Path) -> tuple[list[Certificate], list[str]]:
+            """Return the certificates of one checkpoint, and what is spelled differently beside its weights."""
+            candidate = Candidate(opened, open_checkpoint(place, opened.checkpoint, config=config))
+            certificates = [
+                certificate
+                for each, counted in zip(bases, measured, strict=True)
+                for certificate in check_checkpoint(
+                    each,
+                    candidate,
+                    kinds=required,
+                    informational=informational,
+                    requirement=asked.requirement,
+                    alpha=asked.alpha,
+                    measurement=counted,
+                    subspaces=bases_of,
+                    user_seed=work.seed,
+                    run=run,
+                    **how,
+                )
+            ]
+            return certificates, spelling_differences(opened.checkpoint, candidate.checkpoint) or ["nothing"]
+
+        filed = output if run.world.rank == 0 else None
+        found, refused = _of_each(_below(checkpoint), judged, filed) if every else ([judged(checkpoint)], [])
+    certificates = [certificate for each, _ in found for certificate in each]
     if run.world.rank:
-        raise typer.Exit(_exit_code(certificates))
-    spelled = (spelling_differences(opened.checkpoint, judged) or ["nothing"]) if verbose else []
-    _finish(certificates, asked.alpha, output, [f"spelled differently beside the weights: {line}" for line in spelled])
+        raise typer.Exit(_exit_code(certificates, refused))
+    lines = [f"{of[0].checkpoint.name}, " * every + line for of, spelled in found for line in spelled]
+    more = [f"spelled differently beside the weights: {line}" for line in lines] if verbose else []
+    _finish(certificates, asked.alpha, output, more, refused)
 
 
 def _finish(
-    records: Sequence[Certificate | ScoresRecord], alpha: float, output: Path | None, more: Sequence[str] = ()
+    records: Sequence[Certificate | ScoresRecord],
+    alpha: float,
+    output: Path | None,
+    more: Sequence[str] = (),
+    refused: Sequence[str] = (),
 ) -> NoReturn:
-    """Print what was found, write it, and leave with its code."""
+    """Print what was found, write it, and leave with its code; ``refused``: a line for each that was not judged."""
     say_verdicts(records)
     say(*more)
     if len(decisive := _decisive(records)) > 1:
         say(_holm_line(decisive, alpha))
     if output is not None:
         say_written(record.file_in(output) for record in records)
-    raise typer.Exit(_exit_code(records))
+    say(*refused)
+    raise typer.Exit(_exit_code(records, refused))
 
 
 def _decisive(records: Sequence[Certificate | ScoresRecord]) -> list[Certificate | ScoresRecord]:
     return [record for record in records if not getattr(record, "informational", False)]
 
 
-def _exit_code(records: Sequence[Certificate | ScoresRecord]) -> int:
-    return worst(of_verdict(record.judgement.verdict) for record in _decisive(records))
+def _exit_code(records: Sequence[Certificate | ScoresRecord], refused: Sequence[str]) -> int:
+    verdicts = (of_verdict(record.judgement.verdict) for record in _decisive(records))
+    return worst([*verdicts, *[Exit.BAD_INPUT] * len(refused)])
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return the checkpoints in a trainer's output folder, by their steps.
+
+    Raises:
+        InvalidPlan: there are none.
+    """
+    from certify.checkpoints.files import checkpoints_below
+
+    found = checkpoints_below(folder) if folder.is_dir() else []
+    if not found:
+        raise InvalidPlan(f"{folder}: --all takes a folder of checkpoints (checkpoint-100, ...), and finds none")
+    return found
+
+
+def _of_each(
+    places: Sequence[Path], judged: Callable[[Path], tuple[list[Certificate], list[str]]], filed: Path | None
+) -> tuple[list[tuple[list[Certificate], list[str]]], list[str]]:
+    """Return what was found of each checkpoint, and a line for each that cannot be judged: the others still are.
+
+    Certificates are filed as they are found, so that a run that is killed has lost none of them.
+    """
+    found, refused = [], []
+    for place in places:
+        try:
+            found.append(judged(place))
+        except CheckpointError as error:
+            refused.append(f"not judged: {error}")
+        else:
+            _ = [certificate.file_in(filed) for certificate in found[-1][0] if filed is not None]
+    return found, refused
 
 
 def _of_benchmarks(measurements: list[Measurement], bases: Sequence[Base]) -> list[Measurement | None]:
@@ -210,6 +267,9 @@ def _holm_line(certificates: Sequence[Certificate | ScoresRecord], alpha: float)
 
     holds = holm_certified(certificates, alpha)
     several = len({c.benchmark.digest for c in certificates}) > 1
-    named = [f"{c.evidence.kind}[{c.benchmark.name}]" if several else c.evidence.kind for c in certificates]
+    many = len({c.checkpoint.name for c in certificates}) > 1
+    named = [
+        f"{c.checkpoint.name}, " * many + c.evidence.kind + f"[{c.benchmark.name}]" * several for c in certificates
+    ]
     held = ", ".join(name for name, yes in zip(named, holds, strict=True) if yes)
     return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"

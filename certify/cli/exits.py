@@ -23,11 +23,11 @@ class Exit(IntEnum):
     ITSELF = 5
 
 
-WORST_FIRST = (Exit.CONTRADICTION, Exit.REFUTED, Exit.UNDECIDED, Exit.CERTIFIED)
+WORST_FIRST = (Exit.CONTRADICTION, Exit.BAD_INPUT, Exit.REFUTED, Exit.UNDECIDED, Exit.CERTIFIED)
 
 
 def worst(codes: Iterable[Exit]) -> Exit:
-    """Return the worst of several codes in the order 4, 1, 3, 0."""
+    """Return the worst of several codes in the order 4, 2, 1, 3, 0."""
     found = set(codes)
     return next(code for code in WORST_FIRST if code in found)
 

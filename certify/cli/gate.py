@@ -15,6 +15,7 @@ from certify.cli.options import (
     BenchmarkOption,
     CheckpointArgument,
     ConfidenceOption,
+    ConfigOption,
     EngineName,
     OverwriteOption,
     Work,
@@ -66,6 +67,7 @@ def gate(
         EngineName,
         typer.Option(help="auto: in activation space, many draws a batch, where that is exact.", rich_help_panel=WORK),
     ] = "auto",
+    config: ConfigOption = None,
     work: Work,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the record.")] = None,
     overwrite: OverwriteOption = False,
@@ -89,7 +91,7 @@ def gate(
     stated = parse_sigma(sigma)
     assert stated is not None  # --sigma is required
     opened = Base.open(base, benchmark, work.device)
-    candidate = Candidate(opened, open_checkpoint(checkpoint, opened.checkpoint))
+    candidate = Candidate(opened, open_checkpoint(checkpoint, opened.checkpoint, config=config))
     law, requirement = opened.weight_law(stated), _requirement(opened, at_least, min_retention)
     identity = opened.scorer.identity
     alpha, level = alpha_of(confidence), requirement.level(identity.chance)

@@ -30,7 +30,13 @@ DesignName = Literal["table", "pairs"]
 
 BaseArgument = Annotated[Path, typer.Argument(help="Folder (or hf://...) of the base.", show_default=False)]
 BaseOption = Annotated[Path, typer.Option("--base", help="Folder (or hf://...) of the base.", show_default=False)]
-CheckpointArgument = Annotated[Path, typer.Argument(help="Folder (or hf://...) of the checkpoint.", show_default=False)]
+CheckpointArgument = Annotated[
+    Path,
+    typer.Argument(help="Folder (or hf://...) of the checkpoint, or the recipe of a merge.", show_default=False),
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Folder of config and tokenizer, for a checkpoint without its own.")
+]
 BenchmarkOption = Annotated[Path, typer.Option("--benchmark", "-b", help="File of items.", show_default=False)]
 SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="Basis file of a subspace; repeatable.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace the output file if it exists.")]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from certify.cli.exits import Exit, of_error, worst
-from certify.cli.options import SubspaceOption, spread
+from certify.cli.options import ConfigOption, SubspaceOption, spread
 from certify.cli.output import say
 from certify.errors import ActivationRefused, CertificateMismatch, InvalidInput, InvalidPlan
 
 if TYPE_CHECKING:
-    from certify.certificate import AnyDocument, ScoresRecord
+    from certify.certificate import AnyDocument, Certificate, ScoresRecord
+    from certify.checkpoints import Checkpoint
     from certify.measuring import Base
 
 ONLY_WEIGHTS = (
@@ -34,6 +35,14 @@ class Beside:
     replay: Annotated[int, typer.Option(min=0, help="Draw this many stored draws at the base again.")] = 0
     audit: Annotated[int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")] = 0
     subspace: SubspaceOption = None
+    config: ConfigOption = None
+
+    def opened(self, base: Checkpoint | None) -> Checkpoint:
+        """Open the named checkpoint, an adapter merged into ``base``."""
+        from certify.checkpoints import open_checkpoint
+
+        assert self.checkpoint is not None
+        return open_checkpoint(self.checkpoint, base, config=self.config)
 
     @property
     def draws(self) -> bool:
@@ -95,25 +104,28 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
 
 def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: Beside) -> tuple[list[str], list[str]]:
     """Return what a replay and an audit contradict, and what to say if they contradict nothing."""
-    from certify.certificate import Certificate
+    from certify.certificate import Certificate, GateRecord
+    from certify.checkpoints import open_checkpoint
     from certify.measuring import Base
     from certify.measuring.replay import audit, audit_lines, repeat, replay
     from certify.noise import open_subspace
 
-    base, lines, said = Base.open(weights, benchmark), list[str](), list[str]()
+    at_checkpoint = isinstance(document, GateRecord)
+    opened = beside.opened(open_checkpoint(beside.base) if beside.base else None) if at_checkpoint else weights
+    base, lines, said = Base.open(opened, benchmark), list[str](), list[str]()
     subspaces = [open_subspace(path) for path in beside.subspace or ()]
     lines += _asked_otherwise(document, base)
     try:
         if beside.replay and not lines:
-            where = "the checkpoint" if weights == beside.checkpoint else "the base"
+            where = "the checkpoint" if at_checkpoint else "the base"
             lines += replay(document, base, beside.replay, subspaces)
             said.append(f"Repeated at {where}, with the same scores: {_repeated(document, beside.replay)}.")
             if isinstance(document, Certificate) and beside.checkpoint is not None:
-                differing, words = repeat(document, base, beside.checkpoint, beside.replay, subspaces)
+                differing, words = repeat(document, base, beside.opened(base.checkpoint), beside.replay, subspaces)
                 lines += differing
                 said.append(f"Repeated at the checkpoint, with the same result: {', '.join(words)}.")
             elif isinstance(document, Certificate):
-                said.append("On trust: everything at the checkpoint; name it with --checkpoint to repeat that, too.")
+                said.append(_left_out(document))
             said.append("On trust: all other draws, and who ran this when and with which versions.")
         if beside.audit:
             found = list(audit_lines(audit(document, base, beside.audit), beside.audit))
@@ -122,6 +134,18 @@ def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: 
     except ActivationRefused as refusal:
         lines.append(f"the recorded engine cannot have drawn this: {refusal}")
     return lines, said
+
+
+def _left_out(certificate: Certificate) -> str:
+    """Say that the checkpoint was not named, and how it is."""
+    from certify.checkpoints.in_memory import MARK
+
+    if MARK in certificate.checkpoint.name:
+        return (
+            "On trust: everything at the checkpoint, a model in memory: save_pretrained it, with its tokenizer, and "
+            "name the folder with --checkpoint to repeat that, too."
+        )
+    return "On trust: everything at the checkpoint; name it with --checkpoint to repeat that, too."
 
 
 def _asked_otherwise(document: AnyDocument, base: Base) -> list[str]:
@@ -162,15 +186,16 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
             continue
         from certify.checkpoints import open_checkpoint
 
-        changed = open_checkpoint(beside.base) if beside.base and part == "checkpoint" else None
-        if not same_model(open_checkpoint(path, changed).identity, recorded[part]):
+        base = open_checkpoint(beside.base) if beside.base else None
+        found = beside.opened(base) if part == "checkpoint" else open_checkpoint(path)
+        if not same_model(found.identity, recorded[part]):
             lines.append(f"{part}: {path} is not what was measured (recorded {recorded[part].weights})")
     if beside.benchmark is not None:
         from certify.benchmarks import open_benchmark
 
-        found = open_benchmark(beside.benchmark).digest
-        if found != document.benchmark.digest:
-            lines.append(f"benchmark: {beside.benchmark} has digest {found}, recorded {document.benchmark.digest}")
+        items = open_benchmark(beside.benchmark).digest
+        if items != document.benchmark.digest:
+            lines.append(f"benchmark: {beside.benchmark} has digest {items}, recorded {document.benchmark.digest}")
     return lines
 
 

@@ -47,10 +47,11 @@ class Base:
     device: str = "cpu"
 
     @classmethod
-    def open(cls, base: str | Path, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
-        """Open a base folder and a benchmark (a JSONL file, or an object of your own)."""
+    def open(cls, base: str | Path | Checkpoint, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
+        """Open a base and a benchmark (a JSONL file, or an object of your own)."""
         items: Benchmark = open_benchmark(benchmark) if isinstance(benchmark, str | Path) else benchmark
-        return cls(open_checkpoint(base), items, _checked_device(device))
+        opened = base if isinstance(base, Checkpoint) else open_checkpoint(base)
+        return cls(opened, items, _checked_device(device))
 
     def on(self, benchmark: Benchmark) -> Base:
         """Return the same base, loaded once for both, with another benchmark."""

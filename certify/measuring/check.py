@@ -96,8 +96,8 @@ def check(
 
 
 def certify(
-    base: str | Path,
-    checkpoint: str | Path,
+    base: str | Path | Checkpoint,
+    checkpoint: str | Path | Checkpoint,
     benchmark: str | Path,
     *,
     evidence: str = "point",

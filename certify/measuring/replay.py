@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certify.certificate import AnyDocument, Certificate
-from certify.checkpoints import open_checkpoint
+from certify.checkpoints import Checkpoint
 from certify.errors import InvalidPlan
 from certify.evidence import AuditEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.displacement import Displacement
@@ -55,14 +54,14 @@ def replay(document: AnyDocument, base: Base, draws: int, subspaces: Sequence[Su
 
 
 def repeat(
-    certificate: Certificate, base: Base, checkpoint: Path, draws: int, subspaces: Sequence[Subspace] = ()
+    certificate: Certificate, base: Base, checkpoint: Checkpoint, draws: int, subspaces: Sequence[Subspace] = ()
 ) -> tuple[list[str], list[str]]:
     """Repeat what a certificate says was found at its checkpoint; return what differs, and what was repeated, in words.
 
     Point: every item. Position: every item at every point of the segment, and the displacement. Smoothed: ``draws`` of
     the paired draws. Distance: the displacement, streamed from both sets of weights. Audit: every item that it scored.
     """
-    candidate, evidence = Candidate(base, open_checkpoint(checkpoint, base.checkpoint)), certificate.evidence
+    candidate, evidence = Candidate(base, checkpoint), certificate.evidence
     if isinstance(evidence, PointEvidence):
         lines = _scored_again("the checkpoint", evidence.scores.checkpoint, candidate.scores)
         return lines, ["the checkpoint on every item"]

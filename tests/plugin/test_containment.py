@@ -84,7 +84,7 @@ import pathlib, pytest
 def test_other(basin):
     assert pathlib.Path({str(measured.files.broken)!r}) not in basin
     assert {str(measured.files.same)!r} in basin
-    with pytest.raises(TypeError, match="named by a str or Path; got int"):
+    with pytest.raises(TypeError, match="named by a str or Path, or opened by certify.open_checkpoint; got int"):
         3 in basin
 """
     measured.run("same", test=test).assert_outcomes(passed=1)

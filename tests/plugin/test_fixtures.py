@@ -31,6 +31,55 @@ def test_models_from_fixtures(project):
     project.run(None).assert_outcomes(failed=1)
 
 
+OPENED = """
+@pytest.fixture(scope='session')
+def basin_{which}():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import certify
+    model = AutoModelForCausalLM.from_pretrained({folder!r})
+    return certify.open_checkpoint(model, tokenizer=AutoTokenizer.from_pretrained({folder!r}))
+"""
+
+
+@pytest.mark.parametrize(("name", "passed"), [("same", 1), ("broken", 0)])
+def test_a_model_in_memory_from_a_fixture(project, name, passed):
+    """A model that training has just left is gated without a folder, as is a base; gates and `in` take it alike."""
+    project.configure(base=None, measurement=[str(project.files.measurement)])
+    made = (OPENED.format(which=which, folder=str(getattr(project.files, folder)))
+            for which, folder in (("base", "base"), ("checkpoint", name)))  # fmt: skip
+    conftest(project, *made)
+    both = KEPT.replace('benchmarks=["mine"], ', "") + "\ndef test_in(basin):\n    assert basin.checkpoint in basin\n"
+    result = project.run(None, test=both)
+    result.assert_outcomes(passed=2 * passed, failed=2 - 2 * passed)
+    assert passed or "LlamaForCausalLM (in memory) 2 in basin of LlamaForCausalLM (in memory)" in result.stdout.str()
+
+
+def test_weights_alone_with_the_config_of_a_folder(project):
+    """`--basin-config` names where config and tokenizer lie."""
+    weights = project.pytester.path / "weights.safetensors"
+    weights.write_bytes((project.files.same / "model.safetensors").read_bytes())
+    project.configure(checkpoint=str(weights))
+    result = project.run(None)
+    result.assert_outcomes(errors=1)
+    assert "--config" in result.stdout.str()
+    project.run(None, f"--basin-config={project.files.base}").assert_outcomes(passed=1)
+
+
+def test_a_recipe_is_opened_anew_when_a_model_of_it_is_written_anew(tmp_path, project):
+    """Its own file does not change."""
+    from pytest_basin.sources import _stamp
+
+    recipe = tmp_path / "merge.toml"
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"1")
+    recipe.write_text('merge_method = "linear"\nmodels = [{model = "model", parameters = {weight = 1.0}}]')
+    before = _stamp(recipe)
+    assert _stamp(recipe) == before
+    (model / "model.safetensors").write_bytes(b"22")
+    assert _stamp(recipe) != before
+
+
 def test_benchmarks_from_a_fixture(project):
     """A project may bring its benchmarks, files or objects, and names them in the marker."""
     project.configure(benchmark=None)
