@@ -174,14 +174,28 @@ class SubspaceNoise(Record):
 NoiseLaw = Annotated[WeightNoise | SubspaceNoise, Field(discriminator="kind")]
 
 
+Way = Literal["prefix tree", "distinct rows", ""]
+WAYS: tuple[Way, ...] = ("prefix tree", "distinct rows", "")
+"""How continuations become rows of a batch, from the cheapest: rows that branch where continuations part; rows that do
+not, each distinct one once; one row for every continuation.
+
+The last has no name: it is how draws were scored before the others came, which their records do not say.
+"""
+
+
 class ExplicitIdentity(Record):
-    """Draws are written into the weights: the certified function is f(round(base + lattice noise))."""
+    """Draws are written into the weights: the certified function is f(round(base + lattice noise)).
+
+    ``batching`` and ``tokens_per_batch`` say how rows were scored: each plan rounds in its own way, and draws of two
+    are not mixed.
+    """
 
     name: Literal["explicit"] = "explicit"
     sampler: Literal["strict"] = "strict"
     lattice_bits: Literal[8, 12] = 12
     device: str
     tokens_per_batch: Annotated[int, Field(gt=0)]
+    batching: Way = ""
 
     def eta(self, law: WeightNoise | SubspaceNoise) -> float:
         """Return the total variation between one implemented draw and the ideal Gaussian (theory S8)."""
@@ -220,7 +234,8 @@ EngineIdentity = Annotated[ExplicitIdentity | ActivationIdentity, Field(discrimi
 class Environment(Record):
     """What scores may depend on beside the weights: versions, platform, and whose kernels ran (empty: not recorded).
 
-    ``batching`` says how rows were scored where that is not the usual way, many at once.
+    ``batching`` says how rows were scored, and why where that is not the cheapest way; empty: every continuation in a
+    row of its own, many rows at once.
     """
 
     python: str

@@ -163,7 +163,11 @@ def _machine_differences(old: Certificate, new: Certificate) -> list[str]:
         "device": (then.device, now.device), "platform": (then.platform, now.platform),
         "python": (then.python, now.python), **versions,
     }  # fmt: skip
-    return [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a and a != b]
+    lines = [f"{name} was {a}, is {b}" for name, (a, b) in pairs.items() if a and a != b]
+    rows = "one row for each continuation"
+    if then.batching != now.batching:
+        lines.append(f"batching was {then.batching or rows}, is {now.batching or rows}")
+    return lines
 
 
 def objection(found: dict[str, Any], bound: Bound, shown: str) -> tuple[bool, list[str]] | None:

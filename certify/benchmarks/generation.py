@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from certify.benchmarks.answerable import pattern_problem, refuse_outside, refuse_repeated, refuse_unknown
+from certify.benchmarks.batches import Continuation
 from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import REFUSAL, ExactMatchItem, Generation, Item, Items
 from certify.benchmarks.judges import found, judge_of, number
 from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
-from certify.benchmarks.scoring import Continuation, require_evaluation
+from certify.benchmarks.scoring import require_evaluation
 from certify.checkpoints.probes import rows_independent
 from certify.errors import BenchmarkError
 from certify.records import BenchmarkIdentity, digest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from certify.records import BenchmarkIdentity
+from certify.records import WAYS, BenchmarkIdentity, Way
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelLimits:
-    """What a model can take: rows of its embedding and the longest sequence it has positions for; None: no limit."""
+    """What a model can take: rows of its embedding and the longest sequence it has positions for; None: no limit.
+
+    ``batching`` is the cheapest way of batching that a scorer may try: that of a record, where its draws are repeated.
+    """
 
     positions: int | None = None
     vocabulary: int | None = None
+    batching: Way = WAYS[0]
 
 
 NO_LIMITS = ModelLimits()

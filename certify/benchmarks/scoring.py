@@ -1,4 +1,4 @@
-"""Score items by likelihood: batched by length, right-padded, deterministic.
+"""Score items by likelihood: in batches that compute once what items share, deterministic.
 
 Both kinds of items need one teacher-forced pass. Greedy decoding yields a fixed target exactly when every
 target token is strictly the most likely one given the true tokens before it.
@@ -6,62 +6,33 @@ target token is strictly the most likely one given the true tokens before it.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 
 from certify.benchmarks.answerable import refuse_alike, refuse_outside, refuse_repeated, refuse_unknown
+from certify.benchmarks.batches import TOKENS_PER_BATCH, Batch, Batching, Continuation, node_logits
 from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import ExactMatchItem, Items, MultipleChoiceItem
 from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
-from certify.checkpoints.probes import rows_independent
 from certify.errors import BenchmarkError, InvalidInput
-from certify.records import BenchmarkIdentity, digest
+from certify.records import BenchmarkIdentity, Way, digest
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
 
-TOKENS_PER_BATCH = 8192
-
-
-@dataclass(frozen=True)
-class Continuation:
-    """Token ids of one prompt followed by one continuation; ``start`` is the continuation's first token."""
-
-    item: int
-    ids: tuple[int, ...]
-    start: int
-    characters: int
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Right-padded rows and the places whose next-token logits are scored.
-
-    ``row``, ``column`` and ``target`` list the scored places; ``columns`` are the distinct columns among them and
-    ``at`` each place's index therein; ``owner`` is each row's index among all continuations.
-    """
-
-    ids: torch.Tensor
-    row: torch.Tensor
-    column: torch.Tensor
-    columns: torch.Tensor
-    at: torch.Tensor
-    target: torch.Tensor
-    owner: torch.Tensor
-
-
 class LikelihoodScorer:
     """A JSONL benchmark encoded by one tokenizer. Scores depend on the weights alone.
 
-    A model whose rows depend on their batch is scored one row at a time.
+    Guarantee: each way of batching gives the log-likelihoods of one row for each continuation, up to rounding. Which
+    one a model allows is tried on the model (:meth:`batching`); none cheaper than ``limits.batching`` is. A model whose
+    rows depend on their batch is scored one row at a time.
 
     ``continuations`` lists what is scored: prompt and ending of each item, for multiple choice of each of its options.
     """
@@ -82,7 +53,9 @@ class LikelihoodScorer:
         self._of_item: list[list[int]] = [[] for _ in benchmark.items]
         for index, continuation in enumerate(self.continuations):
             self._of_item[continuation.item].append(index)
-        self._batches = self._plan(range(len(benchmark.items)), TOKENS_PER_BATCH)
+        self._limits = limits
+        self._found: WeakKeyDictionary[nn.Module, Batching] = WeakKeyDictionary()
+        self._whole: dict[Batching, list[Batch]] = {}
         self.identity = BenchmarkIdentity(
             name=benchmark.name,
             items=len(benchmark.items),
@@ -92,6 +65,18 @@ class LikelihoodScorer:
             tokens=digest([[c.item, c.start, list(c.ids)] for c in self.continuations]),
         )
 
+    def batching(self, model: nn.Module) -> Batching:
+        """Return how this model is scored: the cheapest way that gives it the logits of continuations on their own.
+
+        Asked once for each model, of the longest rows that the way would make of these items; weights that noise moves
+        later do not change the answer's architecture.
+        """
+        if model not in self._found:
+            asked = list(enumerate(self.continuations))
+            limits = self._limits
+            self._found[model] = Batching.of(model, asked, self.device, limits.vocabulary, limits.batching)
+        return self._found[model]
+
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
         """Return 1.0 or 0.0 for each item (or each of ``items``), in order; NaN where the model gave no answer.
 
@@ -99,71 +84,48 @@ class LikelihoodScorer:
             InvalidInput: the model is in training mode, or autocast is on.
         """
         require_evaluation(model, self.device)
-        together = rows_independent(model)
-        whole = items is None and together
-        batches = (
-            self._batches
-            if whole
-            else self._plan(
-                range(len(self.benchmark.items)) if items is None else items, TOKENS_PER_BATCH if together else 1
-            )
-        )
         wanted = range(len(self.benchmark.items)) if items is None else items
         totals = torch.zeros(len(self.continuations), dtype=torch.float64)
+        batching = self.batching(model)
         with torch.inference_mode():
-            for batch in batches:
-                self._run_in_parts(model, batch, totals)
+            for batch in self._batches(batching, items):
+                self._run_in_parts(model, batch, batching, totals)
         return [self._right(item, totals) for item in wanted]
 
-    def _plan(self, items: Sequence[int], budget: int) -> list[_Batch]:
-        """Group continuations of similar length under a budget of tokens; the order is fixed by the items."""
-        chosen = [i for item in items for i in self._of_item[item]]
-        chosen.sort(key=lambda i: (len(self.continuations[i].ids), i))
-        batches, group = [], list[int]()
-        for i in chosen:
-            width = len(self.continuations[i].ids) - 1
-            if group and (len(group) + 1) * width > budget:
-                batches.append(self._batch(group))
-                group = []
-            group.append(i)
-        return [*batches, self._batch(group)] if group else batches
+    def _batches(self, batching: Batching, items: Sequence[int] | None = None) -> list[Batch]:
+        if items is not None:
+            return self._planned(batching, [i for item in dict.fromkeys(items) for i in self._of_item[item]])
+        if batching not in self._whole:
+            self._whole[batching] = self._planned(batching, range(len(self.continuations)))
+        return self._whole[batching]
 
-    def _batch(self, group: Sequence[int]) -> _Batch:
-        width = max(len(self.continuations[i].ids) for i in group) - 1  # the last token is never an input
-        rows, places = [], []
-        for r, i in enumerate(group):
-            c = self.continuations[i]
-            # Causal models never look right, so any token may pad; repeating one needs no pad token.
-            rows.append([*c.ids[:-1], *[c.ids[-1]] * (width - len(c.ids) + 1)])
-            places += [(r, p - 1, c.ids[p]) for p in range(c.start, len(c.ids))]
-        row, column, target = torch.tensor(places, device=self.device).unbind(1)
-        columns, at = torch.unique(column, return_inverse=True)
-        owner = torch.tensor(group, device=self.device)
-        return _Batch(torch.tensor(rows, device=self.device), row, column, columns, at, target, owner)
+    def _planned(self, batching: Batching, group: Sequence[int]) -> list[Batch]:
+        return batching.batches([(i, self.continuations[i]) for i in group], self.device)
 
-    def _run_in_parts(self, model: nn.Module, batch: _Batch, totals: torch.Tensor) -> None:
-        whole = batch.owner.tolist()
+    def _run_in_parts(self, model: nn.Module, batch: Batch, batching: Batching, totals: torch.Tensor) -> None:
+        whole = batch.continuations
 
         def run(group: Sequence[int]) -> None:
-            self._run(model, batch if len(group) == len(whole) else self._batch(group), totals)
+            for part in [batch] if len(group) == len(whole) else self._planned(batching, group):
+                self._run(model, part, batching.way, totals)
 
         for _ in in_parts(run, whole):
             pass
 
-    def _run(self, model: nn.Module, batch: _Batch, totals: torch.Tensor) -> None:
+    def _run(self, model: nn.Module, batch: Batch, way: Way, totals: torch.Tensor) -> None:
         """Add up each continuation's log-likelihood (multiple choice) or its greedily right tokens (exact match).
 
         One float64 sum per continuation, token by token in order, whatever the batch; NaN stays NaN.
         """
-        logits = _scored_logits(model, batch).float()
-        target = batch.target.to(logits.device)
-        own = logits.gather(1, target[:, None]).squeeze(1)
+        logits = node_logits(model, batch, way).float()
+        at, target = batch.at.to(logits.device), batch.target.to(logits.device)
+        own = logits[at, target]
         if isinstance(self.benchmark.items[0], MultipleChoiceItem):
-            value = (own - logits.logsumexp(1)).double()
+            value = (own - logits.logsumexp(1)[at]).double()
         else:
-            others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
+            others = logits[at].scatter(1, target[:, None], -torch.inf).amax(1)
             value = torch.where((own + others).isnan(), torch.nan, (own > others).double()).double()  # a tie is wrong
-        totals.index_add_(0, batch.owner[batch.row].cpu(), value.cpu())
+        totals.index_add_(0, batch.owner.cpu(), value.cpu())
 
     def _right(self, item: int, totals: torch.Tensor) -> float:
         entry, own = self.benchmark.items[item], self._of_item[item]
@@ -191,17 +153,6 @@ def require_evaluation(model: nn.Module, device: str) -> None:
     kind = torch.device(device).type
     if torch.is_autocast_enabled(kind):
         raise InvalidInput(f"autocast is on for {kind}, so layers would compute in a dtype of their own: leave it")
-
-
-def _scored_logits(model: nn.Module, batch: _Batch) -> torch.Tensor:
-    """Return next-token logits at the scored places only, shape (places, vocabulary)."""
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        logits = model(input_ids=batch.ids, logits_to_keep=batch.columns, use_cache=False).logits
-        column = batch.at
-    else:
-        logits, column = model(input_ids=batch.ids, use_cache=False).logits, batch.column
-    scored: torch.Tensor = logits[batch.row.to(logits.device), column.to(logits.device)]
-    return scored
 
 
 def _encode(

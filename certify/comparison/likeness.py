@@ -104,6 +104,7 @@ def remarks(first: Certificate, second: Certificate) -> tuple[str, ...]:
     own, other = first.environment, second.environment
     pairs = {name: (own.packages.get(name), other.packages.get(name)) for name in {**own.packages, **other.packages}}
     pairs |= {"device": (own.device, other.device), "dtype": (_dtype(first), _dtype(second))}
+    pairs |= {"batching": (own.batching, other.batching)}
     unlike = [name for name, (one, two) in pairs.items() if one != two]
     if unlike:
         notes.append(f"what ran them differs in {', '.join(unlike)}")

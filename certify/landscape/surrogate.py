@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from certify.benchmarks import JsonlBenchmark, MultipleChoiceItem
-from certify.benchmarks.scoring import Continuation, LikelihoodScorer
+from certify.benchmarks.batches import Continuation
+from certify.benchmarks.scoring import LikelihoodScorer
 
 if TYPE_CHECKING:
     from torch import nn

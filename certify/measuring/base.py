@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,20 +21,24 @@ from certify.measuring.run import Run
 from certify.measuring.scores import item_scores
 from certify.noise import weight_noise
 from certify.records import (
+    WAYS,
     EngineIdentity,
     Environment,
     ExplicitIdentity,
     ModelIdentity,
     NoiseLaw,
     Seed,
+    Way,
     WeightNoise,
     identity_key,
     items_key,
 )
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
+    from certify.benchmarks.batches import Batching
     from certify.noise.activation import Question
 
 
@@ -45,6 +49,7 @@ class Base:
     checkpoint: Checkpoint
     benchmark: Benchmark
     device: str = "cpu"
+    cheapest: Way = WAYS[0]
 
     @classmethod
     def open(cls, base: str | Path | Checkpoint, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
@@ -55,14 +60,32 @@ class Base:
 
     def on(self, benchmark: Benchmark) -> Base:
         """Return the same base, loaded once for both, with another benchmark."""
-        other = Base(self.checkpoint, benchmark, self.device)
-        other.__dict__["model"] = self.model  # where cached_property keeps it
+        return self._sharing(replace(self, benchmark=benchmark))
+
+    def scored_as(self, recorded: str) -> Base:
+        """Return the same base with the scorer of a record, whose environment or engine says ``recorded``."""
+        way = next(each for each in WAYS if recorded.startswith(each))
+        return self if way == self.cheapest else self._sharing(replace(self, cheapest=way))
+
+    def _sharing(self, other: Base) -> Base:
+        other.__dict__["_loader"] = self  # a frozen record keeps it where cached_property keeps its values
         return other
+
+    @property
+    def _origin(self) -> Base:
+        """The one that loads the model for all that were made of it."""
+        loader: Base | None = self.__dict__.get("_loader")
+        return self if loader is None else loader._origin
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The base model, loaded once."""
-        return load_model(self.checkpoint, self.device)
+        """The base model, loaded once for all benchmarks and ways of scoring."""
+        return load_model(self.checkpoint, self.device) if self._origin is self else self._origin.model
+
+    @property
+    def loaded(self) -> PreTrainedModel | None:
+        """The base model if anything has asked for it."""
+        return self._origin.__dict__.get("model")
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -72,7 +95,7 @@ class Base:
     def encode(self, checkpoint: Checkpoint) -> Scorer:
         """Return the benchmark as ``checkpoint``'s own tokenizer encodes it, where the model takes its input."""
         inputs = str(self.model.device) if self.device == AUTO else self.device
-        limits = ModelLimits(positions=checkpoint.positions, vocabulary=checkpoint.vocabulary)
+        limits = ModelLimits(positions=checkpoint.positions, vocabulary=checkpoint.vocabulary, batching=self.cheapest)
         return self.benchmark.encode(load_tokenizer(checkpoint), inputs, limits)
 
     @cached_property
@@ -104,15 +127,30 @@ class Base:
     @property
     def engine(self) -> ExplicitIdentity:
         """The engine that will put draws into this base; with a budget of one token each row is a batch of its own."""
+        if batching := self.batching(self.model):
+            return ExplicitIdentity(device=self.device, tokens_per_batch=batching.tokens, batching=batching.way)
         budget = self.scorer.tokens_per_batch if rows_independent(self.model) else 1
         return ExplicitIdentity(device=self.device, tokens_per_batch=budget)
 
+    def batching(self, model: nn.Module) -> Batching | None:
+        """Return how a scorer that knows several ways scores a model; None for scorers that know one."""
+        tried: Callable[[nn.Module], Batching] | None = getattr(self.scorer, "batching", None)
+        return tried(model) if tried else None
+
     @property
     def environment(self) -> Environment:
-        """What scores of this process may depend on beside weights and items; says so where rows are scored alone."""
+        """What scores of this process may depend on beside weights and items; says how rows were batched, and why."""
+        return self.environment_of(self.loaded)
+
+    def environment_of(self, model: nn.Module | None) -> Environment:
+        """Return the same where ``model`` was scored; None: none was."""
         here = environment(self.device)
-        alone = "model" in self.__dict__ and not rows_independent(self.model)
-        return here.model_copy(update={"batching": ONE_ROW}) if alone else here
+        if model is None:
+            return here
+        if not rows_independent(model):
+            return here.model_copy(update={"batching": ONE_ROW})
+        batching = self.batching(model)
+        return here.model_copy(update={"batching": str(batching) if batching else ""})
 
     @cached_property
     def questions(self) -> tuple[Question, ...]:

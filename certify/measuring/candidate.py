@@ -38,7 +38,17 @@ from certify.measuring.sequential import GateTrials, PlannedGate, run_gate, show
 from certify.noise import Subspace, noised
 from certify.noise.subspace import displacement_in
 from certify.noise.walk import Span, Walk, towards
-from certify.records import DrawnSeed, NoiseLaw, Seed, SubspaceNoise, WeightNoise, identity_key, items_key, order_of
+from certify.records import (
+    DrawnSeed,
+    Environment,
+    NoiseLaw,
+    Seed,
+    SubspaceNoise,
+    WeightNoise,
+    identity_key,
+    items_key,
+    order_of,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,6 +83,11 @@ class Candidate:
         return self._loaded[0]
 
     @property
+    def environment(self) -> Environment:
+        """That of its base; where the checkpoint alone was scored, that of its own scores."""
+        return self.base.environment_of(self.base.loaded or next(iter(self._loaded), None))
+
+    @property
     def subject(self) -> Subject:
         """What draws at it are of."""
         return Subject(self.base.scorer.identity, self.base.checkpoint.identity, self.checkpoint.identity)
@@ -86,8 +101,9 @@ class Candidate:
 
     @cached_property
     def _own_scorer(self) -> Scorer:
-        """The items as the checkpoint's own tokenizer encodes them; the base's encoding where it brings none."""
-        return self.base.encode(self.checkpoint) if self.checkpoint.has_tokenizer else self.base.scorer
+        """The items as the checkpoint's own tokenizer encodes them; the base's scorer where that gives the same ids."""
+        own = self.base.encode(self.checkpoint) if self.checkpoint.has_tokenizer else self.base.scorer
+        return self.base.scorer if own.identity.tokens == self.base.scorer.identity.tokens else own
 
     @property
     def _tokenizer_differs(self) -> bool:
@@ -203,6 +219,7 @@ class Candidate:
         """Score all items under ``n`` draws at the base and, with the same seeds, at the checkpoint."""
         self._same_tokenizer("smoothed")
         _ = self._moved  # refuses another architecture or an inexact cast
+        self._same_batching()
         base, scorer = self.base, self.base.scorer
         seed = Trials("smoothed", self.subject, law, n, user_seed, attempt).seed
         runs = []
@@ -240,6 +257,7 @@ class Candidate:
         """
         self._same_tokenizer("sequential")
         _ = self._moved  # refuses another architecture or an inexact cast
+        self._same_batching()
         gate = PlannedGate(self.subject, law, requirement, plan, user_seed, attempt)
         with self._gate_trials(gate, engine, subspace) as trials:
             return run_gate(gate, trials, differences=self.differences, run=run)
@@ -321,4 +339,13 @@ class Candidate:
             raise CheckpointError(
                 f"{self.checkpoint.path}: its tokenizer differs from the base's, so {kind} evidence would feed it "
                 "another model's token ids; use point evidence"
+            )
+
+    def _same_batching(self) -> None:
+        """Refuse draws of two plans: what a model of one architecture allows, another may show to be inexact."""
+        there, here = self.base.batching(self.base.model), self.base.batching(self.model)
+        if there != here:
+            raise CheckpointError(
+                f"{self.checkpoint.path}: its rows would be batched otherwise than the base's ({here or 'row by row'}; "
+                f"the base: {there or 'row by row'}), and draws of two plans are not mixed: use point evidence"
             )

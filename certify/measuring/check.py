@@ -41,10 +41,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Gathering:
-    """One kind of evidence: what is refused before anything is scored, and the counting itself."""
+    """One kind of evidence: what is refused before anything is scored, and the counting itself.
+
+    ``as_measured``: its scores are paired with those of the measurement, so rows are batched as they were there.
+    """
 
     refuse: Callable[[Base, Asked], None]
     gather: Callable[[Candidate, Asked], Evidence]
+    as_measured: bool = False
 
 
 def check(
@@ -83,14 +87,17 @@ def check(
     _refuse_beforehand(base, kinds, informational, asked)
     candidate = _candidate(base, checkpoint)
     for kind in (*kinds, *informational):
+        gathering, own = GATHERING[kind], candidate
+        if gathering.as_measured and measurement is not None:
+            own = candidate.on(base.scored_as(measurement.environment.batching))
         yield Certificate.make(
             base=base.checkpoint.identity,
             checkpoint=candidate.checkpoint.identity,
             benchmark=base.scorer.identity,
             requirement=asked.requirement,
             alpha=alpha,
-            evidence=GATHERING[kind].gather(candidate, asked),
-            environment=base.environment,
+            evidence=gathering.gather(own, asked),
+            environment=own.environment,
             informational=kind in informational,
         )
 
@@ -269,9 +276,9 @@ def _position(candidate: Candidate, asked: Asked) -> Evidence:
 
 GATHERING = {
     "point": Gathering(_refuse_point, _point),
-    "position": Gathering(_refuse_position, _position),
+    "position": Gathering(_refuse_position, _position, as_measured=True),
     "smoothed": Gathering(_refuse_smoothed, _smoothed),
     "distance": Gathering(_refuse_distance, _distance),
-    "audit": Gathering(_refuse_audit, _audit),
+    "audit": Gathering(_refuse_audit, _audit, as_measured=True),
 }
 """How each kind of evidence is gathered from a checkpoint."""

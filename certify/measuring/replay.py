@@ -19,7 +19,7 @@ from certify.measuring.item_trials import open_in_activation_space
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, checked, item_scores, mean
 from certify.noise import Subspace, noised
-from certify.records import ActivationIdentity
+from certify.records import ActivationIdentity, EngineIdentity, ExplicitIdentity
 
 if TYPE_CHECKING:
     from certify.noise.activation import ActivationPairs, Audit
@@ -38,7 +38,7 @@ def replay(document: AnyDocument, base: Base, draws: int, subspaces: Sequence[Su
     Raises:
         InvalidPlan: a run in a subspace whose basis was not given.
     """
-    lines = []
+    lines, base = [], base.scored_as(document.environment.batching)
     unnoised = document.unnoised
     if unnoised is not None and tuple(unnoised) != (fresh := item_scores(base.model, base.scorer)):
         changed = sum(a != b for a, b in zip(unnoised, fresh, strict=True))
@@ -61,7 +61,8 @@ def repeat(
     Point: every item. Position: every item at every point of the segment, and the displacement. Smoothed: ``draws`` of
     the paired draws. Distance: the displacement, streamed from both sets of weights. Audit: every item that it scored.
     """
-    candidate, evidence = Candidate(base, checkpoint), certificate.evidence
+    base, evidence = base.scored_as(certificate.environment.batching), certificate.evidence
+    candidate = Candidate(base, checkpoint)
     if isinstance(evidence, PointEvidence):
         lines = _scored_again("the checkpoint", evidence.scores.checkpoint, candidate.scores)
         return lines, ["the checkpoint on every item"]
@@ -110,9 +111,10 @@ def _moved_again(recorded: Displacement, fresh: Displacement) -> list[str]:
 
 
 def _drawn_there(evidence: SmoothedEvidence, candidate: Candidate, draws: Sequence[int]) -> Iterator[str]:
+    scorer = _as_recorded(candidate.base, evidence.engine).scorer
     with noised(candidate.model, evidence.law, evidence.seed) as engine:
         for i in draws:
-            fresh = all_items(engine, candidate.base.scorer, [i], Run(), "", {}).scores[0]
+            fresh = all_items(engine, scorer, [i], Run(), "", {}).scores[0]
             if fresh != (old := evidence.checkpoint.scores[i]):
                 yield f"replay: draw {i} at the checkpoint: recorded {old}, drawn again {fresh}"
 
@@ -155,6 +157,7 @@ def _written_again(
         subspace = next((s for s in subspaces if s.digest == law.basis), None)
         if subspace is None:
             raise InvalidPlan(f"{stored.where} was drawn in the subspace {law.basis}: name its basis file")
+    base = _as_recorded(base, stored.engine)
     with noised(base.model, law, stored.seed, subspace=subspace) as engine:
         for i in draws:
             fresh: float | None
@@ -166,6 +169,11 @@ def _written_again(
                 fresh = all_items(engine, base.scorer, [i], Run(), "", {}).scores[0]
             if fresh != stored.scores[i]:
                 yield i, fresh
+
+
+def _as_recorded(base: Base, engine: EngineIdentity | None) -> Base:
+    """Return the base with the scorer that the engine's draws had: other batches may turn an item at a tie."""
+    return base.scored_as(engine.batching) if isinstance(engine, ExplicitIdentity) else base
 
 
 def _shown_again(

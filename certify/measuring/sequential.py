@@ -125,6 +125,8 @@ def run_gate(
     """
     run, plan, eta = run or Run(), gate.plan, trials.engine.eta(gate.law)
     here = environment(trials.device)
+    if isinstance(trials.engine, ExplicitIdentity):
+        here = here.model_copy(update={"batching": trials.engine.batching})
     decide_at(plan, eta, 1, 0)  # refuses a p1 that is not above p0 + eta before the first draw
     key: dict[str, Any] = {
         "design": "gate",

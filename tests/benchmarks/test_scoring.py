@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from certify.benchmarks import open_benchmark, scoring
+from certify.benchmarks import batches, open_benchmark
 from certify.errors import BenchmarkError, InvalidInput
 
 TOK = models.tokenizer()
@@ -79,23 +79,8 @@ def test_scores_do_not_depend_on_the_batch_plan(tmp_path: Path, monkeypatch: pyt
     """One item a batch, a few, or all at once: the same scores."""
     model = models.llama(seed=3)
     expected = open_benchmark(choices(tmp_path)).encode(TOK).score(model)
-    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", budget)
+    monkeypatch.setattr(batches, "_tokens", lambda model, device: budget)
     assert open_benchmark(choices(tmp_path)).encode(TOK).score(model) == expected
-
-
-def test_a_batch_stays_within_its_budget_of_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Padding counts, the last token of a row does not; a row longer than the budget is a batch of its own."""
-    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 40)
-    scorer = open_benchmark(choices(tmp_path)).encode(TOK)
-    assert isinstance(scorer, scoring.LikelihoodScorer)
-    sizes = [tuple(batch.ids.shape) for batch in scorer._batches]
-    assert len(sizes) > 1
-    assert all(rows * width <= 40 or rows == 1 for rows, width in sizes)
-    widths = sorted(len(c.ids) - 1 for c in scorer.continuations)
-    assert max(width for _, width in sizes) == widths[-1]
-    assert sum(rows for rows, _ in sizes) == len(widths)
-    fuller = [rows + 1 for rows, _ in sizes[:-1]]
-    assert all(more * following[1] > 40 for more, following in zip(fuller, sizes[1:], strict=True))
 
 
 def test_listed_items_come_in_the_order_of_the_list(tmp_path: Path) -> None:

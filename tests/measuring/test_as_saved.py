@@ -111,7 +111,7 @@ def test_scores_do_not_depend_on_the_other_items(tmp_path: Path, monkeypatch: py
     few = open_benchmark(models.write_jsonl(tmp_path / "few.jsonl", items)).encode(models.tokenizer())
     more = open_benchmark(models.write_jsonl(tmp_path / "more.jsonl", items + long)).encode(models.tokenizer())
     assert few.score(length_dependent()) == more.score(length_dependent())[:12]
-    monkeypatch.setattr("certify.benchmarks.scoring.rows_independent", lambda model: True)
+    monkeypatch.setattr("certify.benchmarks.batches.rows_independent", lambda model: True)
     assert few.score(length_dependent()) != more.score(length_dependent())[:12]
 
 

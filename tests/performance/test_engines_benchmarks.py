@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,27 @@ def test_every_method_takes_its_turn() -> None:
             turn, count = pairs.caller(method, tiny(), tokens=4, rows=3)
             turn()
             assert count == (3 if method in ("plain", "activation") else 1)
+
+
+def test_the_benchmark_of_scoring_finds_the_same_answers_in_every_way(tmp_path: Path) -> None:
+    """All lines of it run, on a model of a moment."""
+    import scoring
+
+    scoring.main(["--tiny", "--items", "6", "--rounds", "1", "--json", str(tmp_path / "scoring.json")])
+    record = json.loads((tmp_path / "scoring.json").read_text())
+    assert [plan[0] for plan in record["plans"].values()] == ["", "distinct rows", "prefix tree"]
+    assert all(record["lines"][name]["answers_that_differ"] == 0 for name in record["plans"])
+    assert record["ratios"]["prefix tree"] == 1.0
+
+
+def test_the_page_has_the_figures_of_the_scoring_record() -> None:
+    """And the record meets the targets that the page names."""
+    root = Path(__file__).parents[2]
+    record = json.loads((root / "benchmarks" / "results" / "scoring.json").read_text())
+    page, ratios = (root / "docs" / "scale.md").read_text(encoding="utf-8"), record["ratios"]
+    for name in ("rows", "distinct rows", "prefix tree"):
+        seconds, differing = record["lines"][name]["seconds"], record["lines"][name]["answers_that_differ"]
+        assert f"| {statistics.median(seconds):.2f} | {ratios[name]:.2f} |" in page
+        assert differing == 0
+    assert 1 / ratios["floor"] <= 1.25 and ratios["lm-eval"] >= 3
+    assert f"({1 / ratios['floor']:.2f} here)" in page and f"({ratios['lm-eval']:.2f})" in page

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from certify.benchmarks.batches import Continuation
 from certify.benchmarks.items import Item, MultipleChoiceItem
-from certify.benchmarks.scoring import Continuation
 from certify.noise.activation.layout import Layout, same_prefix
 
 TOKENS_PER_LIMIT = 25  # a margin over more scored tokens than this adds up their errors, and so does its guard

@@ -11,7 +11,7 @@ import torch
 from architectures import SEED, VOCABULARY, decoder, gpt2, law_of
 
 from certify.benchmarks import open_benchmark
-from certify.benchmarks.scoring import Continuation
+from certify.benchmarks.batches import Continuation
 from certify.errors import ActivationRefused, InvalidInput
 from certify.noise import noised
 from certify.noise.activation import ActivationPairs, Question, questions
