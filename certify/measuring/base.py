@@ -109,7 +109,8 @@ class Base:
             items = range(self.scorer.identity.items)
             identity = {
                 "design": "unnoised", "draws": len(items), "weights": identity_key(self.checkpoint.identity),
-                "benchmark": items_key(self.scorer.identity), "environment": self.environment.model_dump(mode="json"),
+                "benchmark": items_key(self.scorer.identity),
+                "environment": self.environment_of(None).model_dump(mode="json"),  # known before it is loaded
             }  # fmt: skip
 
             def score(_: Sequence[int]) -> list[Entry]:

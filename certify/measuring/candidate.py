@@ -84,8 +84,8 @@ class Candidate:
 
     @property
     def environment(self) -> Environment:
-        """That of its base; where the checkpoint alone was scored, that of its own scores."""
-        return self.base.environment_of(self.base.loaded or next(iter(self._loaded), None))
+        """What its scores may depend on; those of its base alone where it was not scored."""
+        return self.base.environment_of(next(iter(self._loaded), self.base.loaded))
 
     @property
     def subject(self) -> Subject:
@@ -164,7 +164,7 @@ class Candidate:
             "seed": trials.seed.value,
             "weights": identity_key(self.checkpoint.identity),
             "benchmark": items_key(self._own_scorer.identity),
-            "environment": self.base.environment.model_dump(mode="json"),
+            "environment": self.base.environment_of(self.model).model_dump(mode="json"),
         }
         end: int | None = found.decided_after(requirement, alpha, identity.chance)
 

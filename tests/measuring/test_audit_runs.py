@@ -14,6 +14,7 @@ from world import World
 
 from certify.benchmarks.scoring import LikelihoodScorer
 from certify.certificate import Certificate
+from certify.checkpoints import open_checkpoint
 from certify.demo import DATA
 from certify.errors import CertifyWarning, InvalidPlan
 from certify.evidence import AuditEvidence, Requirement, Verdict
@@ -165,8 +166,9 @@ def test_it_is_repeated_item_by_item(where: Path) -> None:
     made, base = audited(where), Base.open(where / "base", where / "own.jsonl")
     assert replay(made, base, 5) == []
     n = evidence(made).n
-    assert repeat(made, base, where / "same", 5) == ([], [f"the checkpoint on the {n} items that were scored"])
-    lines, _ = repeat(made, base, where / "wreck", 5)
+    again = repeat(made, base, open_checkpoint(where / "same"), 5)
+    assert again == ([], [f"the checkpoint on the {n} items that were scored"])
+    lines, _ = repeat(made, base, open_checkpoint(where / "wreck"), 5)
     assert lines and lines[0].endswith("item scores of the checkpoint differ")
 
 
