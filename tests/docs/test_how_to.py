@@ -15,12 +15,14 @@ from certify.demo import DATA
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+NEEDS = re.compile(r"<!-- needs: (\w+) -->")
+"""A library that a page is about; the page is tried where it is installed."""
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def files(page: str) -> dict[str, str]:
     """The files that a page shows: blocks whose first line is a comment with the name."""
-    shown = (text.partition("\n") for kind, text in BLOCK.findall(page) if kind == "toml")
+    shown = (text.partition("\n") for kind, text in BLOCK.findall(page) if kind in ("toml", "python"))
     return {first.removeprefix("# "): rest for first, _, rest in shown if first.startswith("# ")}
 
 
@@ -39,15 +41,18 @@ def commands(page: str) -> list[tuple[str, int, list[str]]]:
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     """In one folder, from top to bottom."""
     text = page.read_text(encoding="utf-8")
+    if needed := NEEDS.match(text):
+        pytest.importorskip(needed[1])
     shutil.copytree(DATA, tmp_path, dirs_exist_ok=True)
     for name, content in files(text).items():
         (tmp_path / name).write_text(content)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     for command, code, lines in commands(text):
         program, *words = command.split()
-        assert program == "certify"
+        words = [str(found) for word in words for found in (sorted(tmp_path.glob(word)) if "*" in word else [word])]
+        module = {"certify": ["-m", "certify"], "python": []}[program]
         done = subprocess.run(
-            [sys.executable, "-m", "certify", *words], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            [sys.executable, *module, *words], cwd=tmp_path, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == code, (command, done.stdout + done.stderr)
         said = " ".join((done.stdout + done.stderr).split())
