@@ -151,6 +151,32 @@ class Generation(Record):
         return {"max_new_tokens": self.max_new_tokens, "stop": self.stop, "pattern": self.pattern, **later, **phrases}
 
 
+class Perplexity(Record):
+    """Grades how well a text is predicted: the TOML table ``[perplexity]``.
+
+    An item's mean surprise per token of its target, -ln p in nats (perplexity is its exponential), becomes a score:
+    1 at ``best`` or below, 0 at ``worst`` or above, on a straight line between them.
+    """
+
+    best: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    worst: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _apart(self) -> Perplexity:
+        if self.best >= self.worst:
+            raise ValueError(f"best {self.best:g} must be below worst {self.worst:g}: both are nats per token")
+        return self
+
+    def score(self, surprise: float) -> float:
+        """Return the score of a mean surprise, in nats per token."""
+        return min(1.0, max(0.0, (self.worst - surprise) / (self.worst - self.best)))
+
+    @property
+    def words(self) -> str:
+        """How it scores."""
+        return f"likelihood of the target, {self.worst!r} nats a token as 0 to {self.best!r} as 1"
+
+
 @dataclass(frozen=True)
 class Items:
     """Items of one kind, and how they are asked."""
@@ -162,6 +188,7 @@ class Items:
     generation: Generation | None = None
     boundary: Boundary = "written"
     chat: Chat | None = None
+    perplexity: Perplexity | None = None
     written: str | None = None
     """The digest of the items as written, where these are what a chat template made of them."""
 
@@ -176,5 +203,6 @@ class Items:
                 **({"generation": self.generation.asked} if self.generation else {}),
                 **({"boundary": self.boundary} if self.boundary != "written" else {}),
                 **({"chat": self.chat.model_dump(mode="json")} if self.chat else {}),
+                **({"perplexity": self.perplexity.model_dump(mode="json")} if self.perplexity else {}),
             }
         )

@@ -21,6 +21,7 @@ from certify.benchmarks.items import (
     Item,
     Items,
     MultipleChoiceItem,
+    Perplexity,
     item_digest,
 )
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
@@ -49,6 +50,7 @@ class Settings(Record):
     generation: Generation | None = None
     fields: Fields | None = None
     chat: Chat | None = None
+    perplexity: Perplexity | None = None
 
 
 class JsonlBenchmark(Items):
@@ -96,6 +98,10 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
     chance = _chance(items) if settings.chance is None else settings.chance
     if settings.generation and isinstance(items[0], MultipleChoiceItem):
         raise BenchmarkError(f"{file.with_suffix('.toml')}: [generation] is for items with a target, not with choices")
+    if settings.perplexity and (settings.generation or isinstance(items[0], MultipleChoiceItem)):
+        what = "[generation]" if settings.generation else "choices"
+        toml = file.with_suffix(".toml")
+        raise BenchmarkError(f"{toml}: [perplexity] grades targets by their likelihood, without {what}")
     return JsonlBenchmark(
         file.stem,
         tuple(items),
@@ -104,6 +110,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         settings.generation,
         settings.boundary,
         settings.chat or (Chat() if chats else None),
+        settings.perplexity,
     )
 
 

@@ -60,6 +60,7 @@ class LikelihoodScorer:
             name=benchmark.name,
             items=len(benchmark.items),
             scoring=_scoring_name(benchmark),
+            graded=benchmark.perplexity is not None,
             chance=benchmark.chance,
             digest=benchmark.digest,
             tokens=digest([[c.item, c.start, list(c.ids)] for c in self.continuations]),
@@ -78,7 +79,9 @@ class LikelihoodScorer:
         return self._found[model]
 
     def score(self, model: nn.Module, items: Sequence[int] | None = None) -> list[float]:
-        """Return 1.0 or 0.0 for each item (or each of ``items``), in order; NaN where the model gave no answer.
+        """Return the score of each item (or each of ``items``), in order; NaN where the model gave no answer.
+
+        1.0 or 0.0 for right and wrong; from 0 to 1 where the benchmark grades by perplexity.
 
         Raises:
             InvalidInput: the model is in training mode, or autocast is on.
@@ -113,14 +116,14 @@ class LikelihoodScorer:
             pass
 
     def _run(self, model: nn.Module, batch: Batch, way: Way, totals: torch.Tensor) -> None:
-        """Add up each continuation's log-likelihood (multiple choice) or its greedily right tokens (exact match).
+        """Add up each continuation's log-likelihood (multiple choice, perplexity) or its greedily right tokens.
 
         One float64 sum per continuation, token by token in order, whatever the batch; NaN stays NaN.
         """
         logits = node_logits(model, batch, way).float()
         at, target = batch.at.to(logits.device), batch.target.to(logits.device)
         own = logits[at, target]
-        if isinstance(self.benchmark.items[0], MultipleChoiceItem):
+        if isinstance(self.benchmark.items[0], MultipleChoiceItem) or self.benchmark.perplexity is not None:
             value = (own - logits.logsumexp(1)[at]).double()
         else:
             others = logits[at].scatter(1, target[:, None], -torch.inf).amax(1)
@@ -132,9 +135,11 @@ class LikelihoodScorer:
         values = [float(totals[i]) for i in own]
         if any(math.isnan(v) for v in values):
             return math.nan
+        lengths = [len(self.continuations[i].ids) - self.continuations[i].start for i in own]
+        if self.benchmark.perplexity is not None:
+            return self.benchmark.perplexity.score(-values[0] / lengths[0])
         if not isinstance(entry, MultipleChoiceItem):
-            only = self.continuations[own[0]]
-            return float(values[0] == len(only.ids) - only.start)
+            return float(any(value == length for value, length in zip(values, lengths, strict=True)))
         if self.benchmark.length_normalised:
             values = [v / self.continuations[i].characters for v, i in zip(values, own, strict=True)]
         best = values[entry.answer]
@@ -163,11 +168,8 @@ def _encode(
     for index, item in enumerate(benchmark.items):
         endings = item.choices if isinstance(item, MultipleChoiceItem) else item.targets
         where, made = encoder.where(index), dict[str, list[int]]()
-        if isinstance(item, ExactMatchItem) and len(endings) > 1:
-            raise BenchmarkError(
-                f"{where}: accepts {len(endings)} targets, which answers that are generated are compared with: declare "
-                "[generation] in the TOML file beside the items, or keep one target"
-            )
+        if benchmark.perplexity is not None and len(endings) > 1:
+            raise BenchmarkError(f"{where}: has {len(endings)} targets; [perplexity] grades one text")
         prompt: list[int] = []
         for ending in endings:
             if benchmark.boundary == "lm-eval":
@@ -185,7 +187,10 @@ def _encode(
 
 def _scoring_name(benchmark: Items) -> str:
     boundary = ", lm-eval boundary" if benchmark.boundary == "lm-eval" else ""
+    if benchmark.perplexity is not None:
+        return f"{benchmark.perplexity.words}{boundary}"
     if not isinstance(benchmark.items[0], MultipleChoiceItem):
-        return f"exact match, greedy, teacher-forced{boundary}"
+        several = any(isinstance(item, ExactMatchItem) and len(item.targets) > 1 for item in benchmark.items)
+        return f"exact match{', any of several targets' * several}, greedy, teacher-forced{boundary}"
     norm = ", per character" if benchmark.length_normalised else ""
     return f"multiple choice, log-likelihood{norm}{boundary}"

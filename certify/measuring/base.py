@@ -170,6 +170,8 @@ class Base:
         if type(scorer) is not LikelihoodScorer:
             raise ActivationRefused(f"{scorer.identity.name} is scored by {type(scorer).__name__}, not by likelihood")
         items = scorer.benchmark
+        if items.perplexity is not None:
+            raise ActivationRefused(f"{scorer.identity.name} is graded by perplexity, and margins know right and wrong")
         return questions(items.items, scorer.continuations, items.length_normalised)
 
     def run_identity(

@@ -9,11 +9,13 @@ from typing import Any
 
 import models
 import pytest
+import torch
 
 from certify.benchmarks import ExactMatchItem, MultipleChoiceItem, open_benchmark
 from certify.benchmarks.items import REFUSAL, Generation
 from certify.benchmarks.judges import judge_of, number
 from certify.errors import BenchmarkError
+from certify.noise.activation.questions import margins, questions, sheet
 
 ARC = [
     {"id": "a", "question": "1+1?", "choices": {"text": ["2", "3"], "label": ["A", "B"]}, "answerKey": "A"},
@@ -152,8 +154,55 @@ def test_accepted_targets(tmp_path: Path) -> None:
     rows = [{"q": "x", "t": ["a", "a"]}, {"q": "y", "t": ["a", "b"]}]
     found = open_benchmark(written(tmp_path / "b.json", json.dumps(rows), FIELDS.replace("{t}", "{t[]}")))
     assert found.items == (ExactMatchItem(prompt="x", target="a"), ExactMatchItem(prompt="y", target=("a", "b")))
-    with pytest.raises(BenchmarkError, match=r"accepts 2 targets.*\[generation\]"):
-        found.encode(models.tokenizer())
+    assert found.encode(models.tokenizer()).identity.scoring.startswith("exact match, any of several targets")
+
+
+def test_any_of_several_targets_is_right(tmp_path: Path) -> None:
+    """Exactly where one of them alone would be; by likelihood, in activation space as in weights."""
+    model, prompts = models.llama(), ["1+1=", "a b", "22+", "c", "0="]
+    own = models.own_answers(model, 5)
+    prompts = [item["prompt"] for item in own]
+    first, second = [item["target"] for item in own], ["b a b"] * 5
+    alone = [{"prompt": p, "target": t} for p, t in zip(prompts, first, strict=True)]
+    both = [{"prompt": p, "target": [s, t]} for p, s, t in zip(prompts, second, first, strict=True)]
+    wrong = [{"prompt": p, "target": [s, "c c c"]} for p, s in zip(prompts, second, strict=True)]
+
+    def scores(rows: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+        benchmark = open_benchmark(models.write_jsonl(tmp_path / "t.jsonl", rows))
+        scorer = benchmark.encode(models.tokenizer())
+        asked = questions(benchmark.items, scorer.continuations)
+        page = sheet(model, [0], [asked], torch.device("cpu"))
+        with torch.inference_mode():
+            found = margins(page, model(**page.inputs).logits)
+        return scorer.score(model), [float(margin > 0) for margin in found]
+
+    assert scores(alone) == scores(both) == ([1.0] * 5, [1.0] * 5)
+    assert scores(wrong) == ([0.0] * 5, [0.0] * 5)
+
+
+def test_perplexity_is_a_grade_on_a_declared_range(tmp_path: Path) -> None:
+    """The mean of -ln p of a target's tokens, by hand, on a straight line; a range of another benchmark is another."""
+    rows = [{"prompt": "1+1=", "target": "2 2"}, {"prompt": "a b", "target": "c"}]
+    path = models.write_jsonl(tmp_path / "p.jsonl", rows)
+    path.with_suffix(".toml").write_text("[perplexity]\nbest = 1.0\nworst = 9.0\n")
+    benchmark, model = open_benchmark(path), models.llama()
+    scorer = benchmark.encode(models.tokenizer())
+    by_hand = []
+    for continuation in scorer.continuations:
+        with torch.inference_mode():
+            logits = model(torch.tensor([continuation.ids])).logits[0].log_softmax(-1)
+        places = range(continuation.start, len(continuation.ids))
+        surprise = -sum(float(logits[i - 1, continuation.ids[i]]) for i in places) / len(places)
+        by_hand.append((9.0 - surprise) / 8.0)
+    assert scorer.score(model) == pytest.approx(by_hand, abs=1e-5)
+    assert 0.0 < min(by_hand) < max(by_hand) < 1.0
+    assert scorer.identity.graded
+    path.with_suffix(".toml").write_text("[perplexity]\nbest = 1.0\nworst = 9.5\n")
+    assert open_benchmark(path).digest != benchmark.digest
+    for table, problem in (("best = 3\nworst = 3", "best 3 must be below worst 3"), ("best = 1", "worst")):
+        path.with_suffix(".toml").write_text(f"[perplexity]\n{table}\n")
+        with pytest.raises(BenchmarkError, match=problem):
+            open_benchmark(path)
 
 
 ITEM = ExactMatchItem(prompt="x", target="42")

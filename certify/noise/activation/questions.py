@@ -105,8 +105,8 @@ def sheet(model: nn.Module, draws: Sequence[int], groups: Sequence[Sequence[Ques
 def margins(asked: Sheet, logits: torch.Tensor) -> list[float]:
     """Return each question's margin, in group order: right where positive, no answer where NaN.
 
-    Exact match: the smallest lead of a target token over all others. Multiple choice: the lead of the right
-    continuation's log-likelihood (per character if so normalised) over the best other one.
+    Exact match: the smallest lead of a target token over all others, of the target that leads best. Multiple choice:
+    the lead of the right continuation's log-likelihood (per character if so normalised) over the best other one.
     """
     assert asked.layout.kept is not None
     places = logits[asked.layout.kept].float()
@@ -125,8 +125,8 @@ def margins(asked: Sheet, logits: torch.Tensor) -> list[float]:
 
 
 def _lead(question: Question, spans: list[slice], lead: list[float]) -> float:
-    values = lead[spans[0]]
-    return float("nan") if any(v != v for v in values) else min(values)
+    values = [lead[span] for span in spans]  # one target for each: any of them is right
+    return float("nan") if any(v != v for each in values for v in each) else max(map(min, values))
 
 
 def _choice(question: Question, spans: list[slice], likelihood: list[float]) -> float:
