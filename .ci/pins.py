@@ -12,10 +12,12 @@ PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 WEIGHTS = {"torch", "transformers", "accelerate", "safetensors"}  # needed from certify/checkpoints up
 
 
-def declared(extra: str = "test") -> list[Requirement]:
-    """Every requirement of the package and of an extra."""
+def declared() -> list[Requirement]:
+    """Every requirement of the package, of models and of tests, which ask for the package itself with models."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"][extra]]
+    extras = project["optional-dependencies"]
+    found = [Requirement(line) for line in [*project["dependencies"], *extras["models"], *extras["test"]]]
+    return [each for each in found if each.name != project["name"]]
 
 
 def oldest() -> list[str]:

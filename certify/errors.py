@@ -52,3 +52,15 @@ class CertifyWarning(UserWarning):
 def panicked(error: BaseException) -> bool:
     """Whether a library in Rust gave up: its PanicException is no Exception, and no module exports it."""
     return type(error).__name__ == "PanicException"
+
+
+MODELS = ("torch", "transformers", "accelerate", "safetensors", "numba", "regex", "matplotlib")
+"""What the extra ``models`` installs, by the names that are imported."""
+
+
+def needs_models(error: ImportError) -> str | None:
+    """Return what to say where a library of the extra ``models`` is missing; None for any other."""
+    name = (error.name or "").partition(".")[0]
+    if name not in MODELS:
+        return None
+    return f"{name} is not installed, and models are not read without it: pip install 'pytest-basin[models]'"

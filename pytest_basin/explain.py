@@ -139,6 +139,8 @@ def _moved(session: Session, bound: Bound) -> str:
     from certify.errors import CertifyError
 
     evidence = bound.certificate.evidence if bound.certificate else None
+    if bound.brought:
+        return "layers: not known, since no model was loaded"
     try:
         if evidence is not None and evidence.kind == "position":
             displacement = evidence.displacement

@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+
+from certify.errors import MODELS
 
 CORE = (
     "certify.statistics",
@@ -55,3 +59,31 @@ def test_core_computes_without_anything_heavy():
 def test_the_check_can_fail(name):
     """A module that does load something heavy is caught."""
     assert name in heavy_modules_after(f"import certify.statistics\nimport {name}")
+
+
+def test_without_models_the_line_names_the_extra(tmp_path):
+    """Every library of the extra is missing: records are verified, and what needs a model says so in one line."""
+    golden = sorted(str(path) for path in (Path(__file__).parent / "golden" / "v2").glob("*.json"))[:3]
+    gone = f"import sys\nfor name in {MODELS!r}: sys.modules[name] = None\nfrom certify.__main__ import main\n"
+
+    def run(*arguments):
+        code = f"{gone}sys.argv = {['certify', *arguments]!r}\nmain()"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert run("verify", *golden).returncode == 0
+    for command in (["show"], ["report", "-t", "html", "-o", "page.html"]):
+        assert run(*command, *golden).returncode == 0
+    assert run("plan", "--max-drop", "0.05").returncode == 0
+    needs = run("check", "x", "--base", "y", "-b", "z.jsonl")
+    assert needs.returncode == 2
+    assert needs.stderr.count("\n") == 1
+    assert "pip install 'pytest-basin[models]'" in needs.stderr
+
+
+def test_the_extra_lists_what_the_line_knows():
+    """pyproject.toml and the names that are caught are one list; nothing else of it is imported at the core."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extra = {line.partition(">")[0] for line in project["optional-dependencies"]["models"]}
+    assert extra == set(MODELS)
+    core = {line.partition(">")[0] for line in project["dependencies"]}
+    assert core.isdisjoint(MODELS)

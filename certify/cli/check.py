@@ -271,5 +271,6 @@ def _holm_line(certificates: Sequence[Certificate | ScoresRecord], alpha: float)
     named = [
         f"{c.checkpoint.name}, " * many + c.evidence.kind + f"[{c.benchmark.name}]" * several for c in certificates
     ]
-    held = ", ".join(name for name, yes in zip(named, holds, strict=True) if yes)
+    between = "; " if many else ", "
+    held = between.join(name for name, yes in zip(named, holds, strict=True) if yes)
     return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"

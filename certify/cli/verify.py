@@ -79,6 +79,9 @@ def _verified(file: Path, beside: Beside) -> Exit:
         say(f"INVALID  {file}", *(f"    {line}" for line in lines))
         return Exit.CONTRADICTION
     say(f"VALID  {file}")
+    if beside.base or beside.checkpoint:
+        said.append("The named base and checkpoint are those of the record, to the last bit." if beside.base
+                    and beside.checkpoint else "What was named is what was recorded, to the last bit.")  # fmt: skip
     if not isinstance(document, Measurement):
         say(f"    {document.verdict.upper()}: {document.claim_text}")
     say(*(f"    {line}" for line in said))
@@ -212,6 +215,7 @@ def _logs(document: ScoresRecord, beside: Beside) -> list[str]:
     ):
         if path is None:
             continue
+        path = next((file for file in sorted(path.rglob("*")) if file.name == recorded.file), path)
         if recorded.digest != f"sha256:{hashlib.sha256(read_bytes(path, InvalidInput)).hexdigest()}":
             lines.append(f"{part}: {path} is not the log that was read (recorded {recorded.digest})")
     return lines

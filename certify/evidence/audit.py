@@ -56,7 +56,7 @@ POINTS = 200  # of the running evidence that a report shows
 ORDER_PREMISE = "It speaks of exactly these items. What is random is the order in which they were scored."
 GIVEN_SEED = (
     "The order follows from the checkpoint and a seed that was known: whoever computes it before choosing the "
-    "checkpoint can choose one that passes. The seed `random` is drawn when the gate runs."
+    "checkpoint can choose one that passes. The seed random is drawn when the gate runs."
 )
 DRAWN_SEED = (
     "The record says that the seed of the order was drawn when the gate ran; whoever ran it is trusted that it was, "
@@ -279,11 +279,15 @@ class AuditEvidence(Record):
         drawn = f"{self.found}, in the order of a seed {seed}"
         if verdict is Verdict.UNDECIDED:
             return f"Undecided whether {asked} holds for the checkpoint on {what}: {drawn}."
-        bound = Deciding.of(requirement, verdict, interval).side
+        bound = self._deciding(requirement, verdict, interval).side
         return (
             f"With {percent(alpha)} confidence over the order of the items, the checkpoint's {requirement.quantity} on "
             f"{what} is {bound} ({drawn}; {asked} required)."
         )
+
+    def _deciding(self, requirement: Requirement, verdict: Verdict, interval: Interval) -> Deciding:
+        found = Deciding.of(requirement, verdict, interval)
+        return found.model_copy(update={"strict": self.n < self.m and verdict is not Verdict.UNDECIDED})
 
     def shown(
         self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
@@ -293,7 +297,7 @@ class AuditEvidence(Record):
         places = sorted({round(k * (self.n - 1) / (POINTS - 1)) for k in range(POINTS)}) if len(capitals[0]) else []
         return Shown.judged(
             judgement,
-            bound=Deciding.of(requirement, judgement.verdict, judgement.interval),
+            bound=self._deciding(requirement, judgement.verdict, judgement.interval),
             facts=f"{self.found}; score {self.base_score:.3f} at the base, chance {benchmark.chance:.3g}",
             n=self.n,
             of="items",

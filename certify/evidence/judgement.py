@@ -136,11 +136,13 @@ class Deciding(Record):
     """The bound that a verdict rests on, as its claim says it: one side where it decides, else what there is.
 
     ``quantity`` is the claim's word for what is bounded. Claims and reports print this and nothing else as the bound.
+    ``strict``: it lies beyond the number, not at it; an audit shows on which side of a limit something is, no more.
     """
 
     quantity: str
     lower: float | None = None
     upper: float | None = None
+    strict: bool = False
 
     @classmethod
     def of(cls, requirement: Requirement, verdict: Verdict, interval: Interval) -> Deciding:
@@ -156,6 +158,8 @@ class Deciding(Record):
         """The bound without its quantity, outward rounded; dashes where there is none."""
         if (self.lower is None) == (self.upper is None):
             return f"between {down(self.lower)} and {up(self.upper)}"
+        if self.strict:
+            return f"above {down(self.lower)}" if self.upper is None else f"below {up(self.upper)}"
         return f"at least {down(self.lower)}" if self.upper is None else f"at most {up(self.upper)}"
 
     @property
@@ -169,7 +173,9 @@ class Deciding(Record):
     @property
     def signs(self) -> str:
         """The bound in signs, for tables."""
-        return self.words.replace("at least", ">=").replace("at most", "<=")
+        signs = {"at least": ">=", "at most": "<=", "above": ">", "below": "<"}
+        return next((self.words.replace(f" {word} ", f" {sign} ") for word, sign in signs.items()
+                     if f" {word} " in self.words), self.words)  # fmt: skip
 
 
 class Shown(Record):

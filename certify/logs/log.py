@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,10 +67,12 @@ class Log:
         fits = [name for name in self.metrics if not asked or {name, name.partition(",")[0]} & {*asked}]
         if len(fits) == 1:
             return fits[0]
-        found = ", ".join(map(shortened, self.metrics)) or "none that is a number"
-        named = ", ".join(shortened(name, 60) for name in asked)
-        why = f"{named} {'fits several' if fits else 'is none'} of its metrics" if asked else "name the metric"
-        raise InvalidInput(f"{self.file}: {why} (metric); there are {found}")
+        short = Counter(name.partition(",")[0] for name in self.metrics)
+        held = [head if short[head := name.partition(",")[0]] == 1 else name for name in self.metrics]
+        found = " or ".join(repr(shortened(name, 60)) for name in held) or "a log that has numbers: here are none"
+        named = ", ".join(repr(shortened(name, 60)) for name in asked)
+        why = f"{named} {'fits several' if fits else 'is none'} of its metrics" if asked else "it has several metrics"
+        raise InvalidInput(f"{self.file}: {why}; name one (--metric, in pytest --basin-metric): {found}")
 
     def score(self, name: str, metric: str) -> float | None:
         """Return one item's value of a metric as a score, None without an answer.

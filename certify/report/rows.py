@@ -187,8 +187,8 @@ class Row(BaseModel):
 
     @property
     def p_value(self) -> str:
-        """The p-value rounded up, or a dash."""
-        return up(self.p, 4)
+        """The p-value rounded up, or a dash; none is computed above a quarter."""
+        return "above 0.25" if self.p == 1.0 else up(self.p, 4)
 
     @property
     def against_baseline(self) -> Outcome | None:
