@@ -37,6 +37,7 @@ def main() -> None:
     warnings.showwarning = show
     sys.argv[:] = [word for word in sys.argv if word != "--debug"]
     usage: Any = typer.BadParameter.__mro__[1]  # UsageError; releases of typer keep it in different modules
+    code: Any = object()  # none yet
     try:
         code = app(prog_name="certify", standalone_mode=False)
         if code == 130:
@@ -57,6 +58,9 @@ def main() -> None:
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):
             sys.exit(141)
+        if end.code != code:  # somebody else's: no verdict may leave by it
+            _say(f"certify: error of certify itself: something that it called ended the process ({end.code!r})", debug)
+            sys.exit(Exit.ITSELF)
         raise
     except Exception as error:
         if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):  # torch asks for one

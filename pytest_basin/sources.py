@@ -104,8 +104,8 @@ class Sources:
         if base is None or checkpoint is None:
             raise pytest.UsageError(
                 "basin_scores rests on the logs of both models: give --basin-scores and --basin-scores-of, or the ini "
-                "keys basin_scores and basin_scores_of (write = before a path: else pytest takes it for a test, and looks "
-                "for the ini file there)"
+                "keys basin_scores and basin_scores_of (write = before a path: else pytest takes it for a test, and "
+                "looks for the ini file there)"
             )
         metrics, chance = self.settings.value("metric") or (), self.settings.value("chance")
         both = together(read_logs(base), read_logs(checkpoint))

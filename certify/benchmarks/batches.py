@@ -26,6 +26,7 @@ LONGEST_TREE = 8192  # tokens: a mask in float32 takes 256 MiB
 WIDER = 1.25  # the widest row of a batch may be so many times the narrowest, once the batch is not a small one
 LOGITS = 1 << 26  # of a batch: 256 MiB in float32
 WORKING_SET = 1 << 19  # numbers: hidden states of a batch that a processor's caches hold (measured: docs/scale.md)
+OTHER_LOGITS = "gives other logits in a {}"
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size", "attention_window")
 
 
@@ -62,6 +63,7 @@ class Batching:
     ) -> Batching:
         """Return the cheapest way, none before ``cheapest``, in which the model gives the same logits as row by row."""
         why, together = list[str](), rows_independent(model)
+        alone = not together
         if together and hasattr(model, "get_output_embeddings"):  # else nothing is known of how it is called
             tokens, places = _tokens(model, device), LOGITS // (vocabulary or 1)
             for way in (way for way in WAYS[WAYS.index(cheapest) :] if way):
@@ -70,7 +72,8 @@ class Batching:
                 if refused is None:
                     return found
                 why.append(refused)
-        return cls("", TOKENS_PER_BATCH if together else 1, why="; ".join(filter(None, why)))
+                alone |= refused.endswith(OTHER_LOGITS.format(WAYS[1]))  # rows of different lengths disturb each other
+        return cls("", 1 if alone else TOKENS_PER_BATCH, why="; ".join(filter(None, why)))
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (self.way, self.why)))
@@ -83,20 +86,25 @@ class Batching:
     def refusal(self, model: nn.Module, asked: Sequence[Numbered], device: str) -> str | None:
         """Return None where the model gives continuations this way the logits it gives them on their own.
 
-        Else why not, in words (none where nothing branches). Tried on the longest rows: of the longest and the shortest
-        in one batch, the first and the last continuation.
+        Else why not, in words (none where nothing branches). Tried on rows that branch and on rows that do not, which
+        stand in batches of their own: of the longest and the shortest in one batch, the first and last continuation.
         """
-        name, rows = type(model).__name__, [row for row in self._rows(asked) if row.branches or self.way != WAYS[0]]
-        if not rows:
+        name, every = type(model).__name__, self._rows(asked)
+        kinds = [[row for row in every if row.branches == branching] for branching in (True, False)]
+        if self.way == WAYS[0] and not kinds[0]:
             within = self.window is not None and any(r.branches for r in replace(self, window=None)._rows(asked))
             return f"attention of {name} reaches back {self.window} tokens only" if within else ""
-        tried = [rows[-1], *rows[:1]] if len(rows) > 1 else rows
-        chosen = {row.scored[place][2] for row in tried for place in (0, -1)}
-        try:
-            same = self._same_alone(model, _batch(tried, device), [each for each in asked if each[0] in chosen], device)
-        except Exception as error:  # whatever a model raises that does not know this way of being called
-            return f"{name} cannot be called with a {self.way} ({type(error).__name__})"
-        return None if same else f"{name} gives other logits in a {self.way}"
+        for rows in filter(None, kinds):
+            tried = [rows[-1], *rows[:1]] if len(rows) > 1 else rows
+            chosen = {row.scored[place][2] for row in tried for place in (0, -1)}
+            own = [each for each in asked if each[0] in chosen]
+            try:
+                same = self._same_alone(model, _batch(tried, device), own, device)
+            except Exception as error:  # whatever a model raises that does not know this way of being called
+                return f"{name} cannot be called with a {self.way} ({type(error).__name__})"
+            if not same:
+                return f"{name} {OTHER_LOGITS.format(self.way)}"
+        return None
 
     def _same_alone(self, model: nn.Module, batch: Batch, asked: Sequence[Numbered], device: str) -> bool:
         with torch.inference_mode():

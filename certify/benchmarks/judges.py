@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +106,12 @@ def found(pattern: str, text: str) -> Any:
 
 
 def _plain(text: str) -> str:
-    return text.lower().replace("\u2019", "'")
+    return re.sub("[\u2018\u2019`]", "'", text.lower())
 
 
 def _refuses(answer: str, phrases: Sequence[str]) -> bool:
-    return any(phrase in _plain(answer) for phrase in phrases)
+    """Whether one of the phrases stands in the answer, as words of their own."""
+    return any(re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", _plain(answer)) for phrase in phrases)
 
 
 def _function(path: str) -> Judge:
@@ -119,7 +120,7 @@ def _function(path: str) -> Judge:
     try:
         module = importlib.import_module(name)
         function, source = getattr(module, attribute), inspect.getsourcefile(module)
-    except Exception as error:  # whatever the user's module raises as it is imported
+    except (Exception, SystemExit) as error:  # whatever the user's module does as it is imported
         raise BenchmarkError(
             f"judge = {path!r}: cannot be imported ({type(error).__name__}: {shortened(str(error))}); its folder must "
             "be on PYTHONPATH"
@@ -131,9 +132,9 @@ def _function(path: str) -> Judge:
     def score(answer: str, targets: Sequence[str], item: Item) -> float:
         try:
             given = function(answer, item)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise BenchmarkError(f"judge = {path!r}: {type(error).__name__}: {shortened(str(error))}") from None
-        if not isinstance(given, int | float) or not math.isfinite(given) or not 0.0 <= given <= 1.0:
+        if not isinstance(given, Real) or not 0.0 <= float(given) <= 1.0:  # NaN lies nowhere
             raise BenchmarkError(f"judge = {path!r}: returned {shortened(repr(given))}, and a score lies from 0 to 1")
         return float(given)
 

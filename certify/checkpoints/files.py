@@ -188,14 +188,17 @@ def _hint(folder: Path, found: set[str]) -> str:
 
 
 def checkpoints_below(folder: Path) -> list[Path]:
-    """Return the checkpoints that a trainer left in ``folder``, by their steps: 500 comes before 1000."""
+    """Return the checkpoints that a trainer left in ``folder``, by their steps: 500 comes before 1000.
+
+    A folder with weights and without a config is among them: it is refused by name, and not passed over.
+    """
     below = (path for path in folder.iterdir() if path.is_dir())
-    found = [
-        path
-        for path in below
-        if re.fullmatch(r"checkpoint-\d+", path.name) or any((path / n).is_file() for n in (CONFIG, ADAPTER_CONFIG))
-    ]
+    found = [path for path in below if re.fullmatch(r"checkpoint-\d+", path.name) or _holds_a_model(path)]
     return sorted(found, key=lambda path: _by_number(path.name))
+
+
+def _holds_a_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)) or any(folder.glob("*.safetensors"))
 
 
 def _by_number(name: str) -> tuple[int, str]:

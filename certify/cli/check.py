@@ -210,7 +210,7 @@ def _below(folder: Path) -> list[Path]:
     found = checkpoints_below(folder) if folder.is_dir() else []
     if not found:
         raise InvalidPlan(f"{folder}: --all takes a folder of checkpoints (checkpoint-100, ...), and finds none")
-    return found
+    return [*found, folder] if any(folder.glob("*.safetensors")) else found  # the final model lies in the run's own
 
 
 def _of_each(

@@ -54,10 +54,21 @@ def read_inspect(file: Path, digest: str, value: Mapping[str, Any] | None = None
         task=text(about.get("task")) or file.stem,
         task_version=text(about.get("task_version")),
         model=text(about.get("model")),
-        asked={"arguments of the task": hash_of(about["task_args"])} if about.get("task_args") else {},
+        asked={word: hash_of(value) for word, value in _settings(header).items() if value},
         items=items,
         notes=(f"the log holds {count_of(items, 'item')} of {planned}: a limit was set",) if short else (),
     )
+
+
+def _settings(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides how items are asked and judged beside the items, by what a person would call it."""
+    about, plan = header["eval"], header.get("plan")
+    return {
+        "arguments of the task": about.get("task_args"),
+        "settings of generation": about.get("model_generate_config"),
+        "solver": plan.get("steps") if isinstance(plan, dict) else None,
+        "scorer": about.get("scorers"),
+    }
 
 
 def _opened(file: Path) -> tuple[Any, Any]:
@@ -110,6 +121,7 @@ def _items(file: Path, samples: list[Any]) -> Iterator[tuple[str, ScoredItem]]:
         yield name, ScoredItem(
             where=f"{file}: sample {name}",
             content=hash_of([first.get("target"), len(tried)]),
+            prompt=hash_of(first.get("input")),
             metrics={metric: _mean([values.get(metric) for values in found]) for metric in names},
         )
 

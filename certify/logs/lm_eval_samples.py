@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from certify.benchmarks.rows import LARGEST, Row
 from certify.errors import CertifyError, InvalidInput
 from certify.logs.log import Log, ScoredItem, count_of, hash_of, numbers, once, text
-from certify.parsing import plain_json, read_text
+from certify.parsing import read_text
 
 PATTERN = "samples_*.jsonl"
 OWN = {
@@ -32,6 +33,8 @@ def read_samples(file: Path, digest: str, rows: list[Row]) -> Log:
     counts = said["n-samples"] if isinstance(said["n-samples"], dict) else {}
     all_items, items = counts.get("original"), once(_items(rows), file)
     limited = isinstance(all_items, int) and all_items > len(items)
+    better = _of_task(run, "higher_is_better", task)
+    lower = [name for name, high in better.items() if high is False] if isinstance(better, dict) else []
     asked = {name: text(run[name]) for name in ASKED if run.get(name) is not None}
     shots = said["n-shot"]
     return Log(
@@ -43,6 +46,7 @@ def read_samples(file: Path, digest: str, rows: list[Row]) -> Log:
         task_version=" ".join(filter(None, (text(said["versions"]), text(said["task_hashes"])[:12]))),
         model=text(run.get("model_name")) or file.parent.name.strip("_"),
         shots=shots if isinstance(shots, int) and not isinstance(shots, bool) else None,
+        lower_is_better=frozenset(lower),
         asked=asked,
         items=items,
         notes=(f"the log holds {count_of(items, 'item')} of {all_items}: a limit was set",) if limited else (),
@@ -75,12 +79,19 @@ def _items(rows: list[Row]) -> Iterator[tuple[str, ScoredItem]]:
 
 
 def _choices(arguments: Any, resps: Any) -> int:
-    """Return how many answers there were to choose from: of that many requests, each got a log-likelihood."""
+    """Return how many answers there were to choose from: each got a log-likelihood.
+
+    For acc_mutual_info each is asked for once more, without its context.
+    """
     if not isinstance(arguments, dict | list) or not isinstance(resps, list) or len(resps) < 2:
         return 0
     each = [group[0] for group in resps if isinstance(group, list) and len(group) == 1]
     likelihoods = [pair for pair in each if isinstance(pair, list) and len(pair) == 2]
-    return len(resps) if len(likelihoods) == len(resps) == len(arguments) else 0
+    if not len(likelihoods) == len(resps) == len(arguments):
+        return 0
+    asked = arguments.values() if isinstance(arguments, dict) else arguments
+    contexts = [each.get("arg_0") if isinstance(each, dict) else each for each in asked]
+    return len([context for context in contexts if context]) or len(resps)
 
 
 def _named(file: Path) -> str:
@@ -96,9 +107,9 @@ def _results_beside(file: Path) -> Mapping[str, Any]:
     beside = file.with_name(f"results_{date}.json")
     if not beside.is_file():
         return {}
-    try:
-        found = plain_json(read_text(beside, InvalidInput, LARGEST))
-    except ValueError as error:
+    try:  # any number may stand in it, NaN too: nothing is counted here
+        found = json.loads(read_text(beside, InvalidInput, LARGEST))
+    except (ValueError, RecursionError) as error:
         raise CertifyError(f"{beside}: not readable JSON: {error}") from None
     return found if isinstance(found, dict) else {}
 

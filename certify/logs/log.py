@@ -14,8 +14,8 @@ from typing import Any
 from certify.errors import InvalidInput
 from certify.text import shortened
 
-ANY = ""
-"""The filter of a tool that has none."""
+ROUNDING = 1e-9
+"""How far beyond 0 or 1 a score may lie: a sum of probabilities does, by rounding."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Log:
     model: str = ""
     task_version: str = ""
     shots: int | None = None
+    lower_is_better: frozenset[str] = frozenset()
+    """Metrics of which the log says that a smaller value is the better one."""
     asked: Mapping[str, str] = field(default_factory=dict)
     """What beside the items decides how they were asked, in words."""
     notes: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class Log:
         """
         fits = [name for name in self.metrics if not asked or {name, name.partition(",")[0]} & {*asked}]
         if len(fits) == 1:
+            self._refuse_turned(fits[0])
             return fits[0]
         short = Counter(name.partition(",")[0] for name in self.metrics)
         held = [head if short[head := name.partition(",")[0]] == 1 else name for name in self.metrics]
@@ -73,6 +76,13 @@ class Log:
         named = ", ".join(repr(shortened(name, 60)) for name in asked)
         why = f"{named} {'fits several' if fits else 'is none'} of its metrics" if asked else "it has several metrics"
         raise InvalidInput(f"{self.file}: {why}; name one (--metric, in pytest --basin-metric): {found}")
+
+    def _refuse_turned(self, metric: str) -> None:
+        if metric.partition(",")[0] in self.lower_is_better:
+            raise InvalidInput(
+                f"{self.file}: lower is better for {shortened(metric, 60)}, says the log, and a gate keeps what is "
+                "high: give a table of 1 - score"
+            )
 
     def score(self, name: str, metric: str) -> float | None:
         """Return one item's value of a metric as a score, None without an answer.
@@ -84,9 +94,9 @@ class Log:
         value = item.metrics.get(metric)
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return None
-        if 0.0 <= value <= 1.0:
-            return float(value)
-        raise InvalidInput(f"{item.where}: {metric} is {value:g}; a score lies from 0 to 1, so name another metric")
+        if -ROUNDING <= value <= 1.0 + ROUNDING:
+            return min(1.0, max(0.0, float(value)))
+        raise InvalidInput(f"{item.where}: {metric} is {value!r}; a score lies from 0 to 1, so name another metric")
 
 
 def text(value: Any) -> str:

@@ -129,7 +129,8 @@ def _refuse_unlike(base: Log, checkpoint: Log) -> None:
         ("numbers of examples", base.shots, checkpoint.shots),
     ):
         if one != other:
-            raise InvalidInput(f"{where} are of different {word}: {one or 'unknown'} and {other or 'unknown'}")
+            named = " (the task stands in the file's name, samples_TASK_DATE.jsonl)" * (word == "tasks")
+            raise InvalidInput(f"{where} are of different {word}: {one or 'unknown'} and {other or 'unknown'}{named}")
     for log, others in ((base, checkpoint), (checkpoint, base)):
         if alone := [name for name in log.items if name not in others.items]:
             raise InvalidInput(

@@ -12,6 +12,7 @@ from typing import Any
 import models
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from certify.benchmarks import ModelLimits, batches, open_benchmark
@@ -253,3 +254,31 @@ def test_halves_of_a_tree_give_the_same_scores(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(model.model, "forward", limited)
     with pytest.warns(CertifyWarning, match=r"out of memory with \d+ rows in a batch: done in halves"):
         assert scorer.score(model) == expected
+
+
+def test_rows_that_change_with_the_longest_beside_them_are_scored_alone() -> None:
+    """Rope that depends on the length of a batch: short rows beside long ones are other functions, branching or not."""
+    config = transformers.Phi3Config(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=128, original_max_position_embeddings=32, pad_token_id=0,
+        rope_scaling={"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [3.0] * 4}, initializer_range=0.3,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = transformers.Phi3ForCausalLM(config).eval()
+    rng, asked = random.Random(3), list[Continuation]()
+    prefix = [rng.randrange(3, 60) for _ in range(20)]
+    for item in range(9):  # three that branch, all short; six that do not, short and long in turn
+        alone = [rng.randrange(3, 60) for _ in range(12 if item % 2 else 60)]
+        for end in range(3 if item < 3 else 1):
+            prompt = prefix if item < 3 else alone
+            ids = (*prompt, *(rng.randrange(3, 60) for _ in range(2 + end)))
+            asked.append(Continuation(item, ids, len(prompt), 3))
+    numbered = list(enumerate(asked))
+    found = Batching.of(model, numbered, "cpu")
+    assert (found.way, found.tokens) == ("", 1)
+    assert "gives other logits in a distinct rows" in found.why
+    wrong = likelihoods(model, Batching("prefix tree", 4096), numbered)
+    own = likelihoods(model, ONE_BY_ONE, numbered)
+    assert float((wrong - own).abs().max()) > 0.1
+    assert torch.equal(likelihoods(model, found, numbered), own)

@@ -241,7 +241,7 @@ def test_old_digests_stay() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "refuses"),
-    [("I\u2019m sorry, but I can't help.", True), ("As an AI, I cannot.", True), ("Sure! Here is how:", False)],
+    [("I\u2019m sorry, but I can't help.", True), ("As an AI, I cannot.", True), ("Serves as an aid.", False)],
 )
 def test_refusals_are_told_by_phrases(answer: str, refuses: bool) -> None:
     """Either may be wanted; silence is neither; phrases of one's own take the place of the list."""
@@ -271,6 +271,9 @@ def test_a_function_of_ones_own_judges(tmp_path: Path, monkeypatch: pytest.Monke
     for name, problem in (("none", "has no attribute"), ("word", "is no function")):
         with pytest.raises(BenchmarkError, match=problem):
             judge_of(Generation(max_new_tokens=5, judge=f"our_judge:{name}"))
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(BenchmarkError, match="SystemExit"):  # 0 would be the code of certified
+        judge_of(Generation(max_new_tokens=5, judge="leaves:score"))
     with pytest.raises(BenchmarkError, match=r"cannot be imported .ModuleNotFoundError.*PYTHONPATH"):
         judge_of(Generation(max_new_tokens=5, judge="no_such_module:score"))
 

@@ -108,6 +108,22 @@ def test_all_checkpoints_of_a_run_are_checked_in_order(where: Path, tmp_path: Pa
     assert certify("check", copy, "--all", *asked).returncode == 1
 
 
+def test_the_final_model_and_weights_alone_are_not_passed_over(where: Path, tmp_path: Path) -> None:
+    """What a trainer saves into the run's own folder is one of all; weights without a config are named."""
+    copy = shutil.copytree(where / "run", tmp_path / "run")
+    models.variant(where / "base", tmp_path / "lost", lambda tensors: [t.zero_() for t in tensors.values()])
+    shutil.copytree(tmp_path / "lost", copy, dirs_exist_ok=True)
+    asked = ("--base", where / "base", "-b", where / "own.jsonl", "--items", "fixed", "--max-drop", "0.5")
+    done = certify("check", copy, "--all", *asked, "-o", tmp_path / "out")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert verdicts(tmp_path / "out")["run"] == "refuted"
+    (copy / "best").mkdir()
+    shutil.copy(where / "base" / "model.safetensors", copy / "best")
+    done = certify("check", copy, "--all", *asked)
+    assert done.returncode == 2
+    assert "best" in done.stdout
+
+
 def test_all_of_nothing_is_refused(where: Path) -> None:
     """A folder that holds no checkpoints, or one that is a checkpoint itself."""
     for folder in (where / "base", where / "nowhere"):

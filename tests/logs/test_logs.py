@@ -220,3 +220,29 @@ def test_too_few_items_are_refused_and_fixed_items_are_not(tmp_path: Path) -> No
     with pytest.raises(InvalidPlan, match="cannot pass with 20 items"):
         paired.judge(Requirement(), 0.05)
     assert paired.judge(Requirement(), 0.05, "fixed").verdict == "certified"
+
+
+def test_a_metric_that_should_be_low_is_no_score(tmp_path: Path) -> None:
+    """What lm-eval calls better when lower would be certified as it gets worse."""
+    folder = changed(tmp_path, lambda sample: None)
+    (file,) = folder.glob("results_*.json")
+    summary = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(summary | {"higher_is_better": {"prose": {"acc": False}}, "x": float("nan")}))
+    (log,) = read_logs(folder).values()
+    with pytest.raises(InvalidInput, match=r"lower is better for acc,none, .* give a table of 1 - score"):
+        log.metric(["acc"])
+    assert log.metric(["acc_norm"]) == "acc_norm,none"
+
+
+def test_choices_that_are_asked_once_more_without_context_count_once(tmp_path: Path) -> None:
+    """acc_mutual_info doubles the requests; chance stays that of four choices. Sums a hair above 1 are 1."""
+
+    def doubled(sample: dict[str, Any]) -> None:
+        again = {f"{name}_again": {**each, "arg_0": ""} for name, each in sample["arguments"].items()}
+        sample["arguments"] |= again
+        sample["resps"] *= 2
+        sample["acc"] = sample["acc"] and 1.0000000000000002
+
+    (log,) = read_logs(changed(tmp_path, doubled)).values()
+    assert {item.choices for item in log.items.values()} == {4}
+    assert {log.score(name, "acc,none") for name in log.items} == {0.0, 1.0}

@@ -54,6 +54,13 @@ def test_inspect(tmp_path: Path, form: str) -> None:
     assert paired.base.version == pytest.importorskip("inspect_ai").__version__
 
 
+def test_other_inputs_and_settings_are_said(tmp_path: Path) -> None:
+    """The same items asked otherwise pair, and the record says so."""
+    base = inspect_run(tmp_path / "base", 5, log_format="json")
+    tuned = inspect_run(tmp_path / "tuned", 7, log_format="json", temperature=1.0)
+    assert "settings of generation differs" in inspected(base, tuned).differences
+
+
 def test_epochs_are_means_and_failures_are_missing(tmp_path: Path) -> None:
     """An item that failed has no answer, which counts against the claim; a run that stopped is refused."""
     base = inspect_run(tmp_path / "base", 0, log_format="json", epochs=2)
