@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from certify.checkpoints.bits import bits_digest, not_finite
+from certify.checkpoints.bits import examined
 from certify.checkpoints.config import empty_model, meaning, parse_config
 from certify.checkpoints.files import (
     ADAPTER_CONFIG,
@@ -24,7 +24,8 @@ from certify.checkpoints.files import (
     read_json,
 )
 from certify.checkpoints.generation_settings import generation_meaning, generation_settings
-from certify.checkpoints.parameters import Parameter, Plan, plain_plan, plan_for
+from certify.checkpoints.parameters import Group, Parameter, Plan, plain_plan, plan_for
+from certify.checkpoints.threads import in_threads
 from certify.errors import CheckpointError
 from certify.records import ModelIdentity, canonical_json, digest
 
@@ -36,6 +37,7 @@ DTYPES = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float1
 """The dtypes that compute, widest first: safetensors' name and torch's."""
 TORCH_NAMES = {**DTYPES, "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 """Likewise of every dtype that a model may hold."""
+WIDTHS = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2}  # bytes, elsewhere 1
 
 
 def held_tensors(held: Mapping[str, torch.Tensor], where: Path) -> dict[str, TensorInfo]:
@@ -205,20 +207,43 @@ class Checkpoint:
         return DTYPES[max(DTYPES, key=lambda dtype: sizes[dtype])]
 
     @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the tensors that were hashed so far, by the model's names: each was finite where it must be."""
+        return {}
+
+    def bytes_of(self, name: str) -> int:
+        """Return about how many bytes it takes to read a parameter: what it is made of included."""
+        infos = [self.tensors[source] for source in self.plan.groups[self._group_of[name]].sources]
+        return sum(info.size * WIDTHS.get(info.dtype, 1) for info in infos) * (1 + len(self.parents))
+
+    def _hash(self, group: Group) -> None:
+        if self.digests.keys() >= set(group.targets):
+            return
+        for name, tensor in group.convert(self.read_stored).items():
+            found, wrong = examined(tensor)
+            if wrong and not self.parameters[self.plan.aliases.get(name, name)].buffer:
+                self.refuse_not_finite(name, wrong, tensor.numel())
+            self.digests[name] = found
+
+    def refuse_not_finite(self, name: str, wrong: int, size: int) -> NoReturn:
+        """Refuse weights of which ``wrong`` numbers of a tensor are NaN or infinite."""
+        raise CheckpointError(
+            f"{self.path}: {wrong} of the {size:,} numbers of tensor {name!r} are NaN or infinite, "
+            "so the model has no answers: such a training run has failed, or the file is damaged"
+        )
+
+    @cached_property
     def identity(self) -> ModelIdentity:
-        """Digests of what computes and of how the files spell it; reads every byte once.
+        """Digests of what computes and of how the files spell it; reads every byte once, several tensors at a time.
+
+        What :func:`certify.checkpoints.difference` hashed on its way is not read again.
 
         Raises:
             CheckpointError: tied names that are both stored and differ, or a parameter that is not finite somewhere.
         """
-        digests = {}
-        for name, tensor in self.read_all():
-            digests[name] = bits_digest(tensor)
-            if not self.parameters[self.plan.aliases.get(name, name)].buffer and (wrong := not_finite(tensor)):
-                raise CheckpointError(
-                    f"{self.path}: {wrong} of the {tensor.numel():,} numbers of tensor {name!r} are NaN or infinite, "
-                    "so the model has no answers: such a training run has failed, or the file is damaged"
-                )
+        groups = self.plan.groups
+        in_threads(lambda i: self._hash(groups[i]), {i: self.bytes_of(g.targets[0]) for i, g in enumerate(groups)})
+        digests = self.digests
         for alias, owner in self.plan.aliases.items():
             if digests[alias] != digests[owner]:
                 raise CheckpointError(

@@ -129,7 +129,7 @@ class _Target:
             CheckpointError: another architecture or tokenizer, or the base's own weights.
         """
         checkpoint = open_checkpoint(path, base.checkpoint)
-        displacement = difference(base.checkpoint, checkpoint)
+        displacement = difference(base.checkpoint, checkpoint, identify=True)
         if checkpoint.has_tokenizer and base.encode(checkpoint).identity.tokens != base.scorer.identity.tokens:
             raise CheckpointError(f"{path}: its tokenizer differs from the base's, so no segment of weights joins them")
         if displacement.delta_norm == 0.0:

@@ -318,12 +318,12 @@ class Candidate:
         own = [s for s in subspaces if s.digest == law.basis]
         if not own:
             raise InvalidPlan(f"the measurement holds draws in the subspace {law.basis}: name its basis file")
-        return self._complete(displacement_in(own[0], self.base.checkpoint, self.checkpoint))
+        return self._complete(displacement_in(own[0], self.base.checkpoint, self.checkpoint, self._apart))
 
     @cached_property
     def _apart(self) -> Displacement:
-        """How far each parameter moved; reads both sets of weights once, whatever the benchmark."""
-        return difference(self.base.checkpoint, self.checkpoint)
+        """How far each parameter moved; reads both sets of weights once, whatever the benchmark, and hashes them."""
+        return difference(self.base.checkpoint, self.checkpoint, identify=True)
 
     @property
     def _moved(self) -> Displacement:

@@ -44,11 +44,13 @@ class Gathering:
     """One kind of evidence: what is refused before anything is scored, and the counting itself.
 
     ``as_measured``: its scores are paired with those of the measurement, so rows are batched as they were there.
+    ``displaced``: it needs how far the weights moved, so they are compared first and hashed in the same pass.
     """
 
     refuse: Callable[[Base, Asked], None]
     gather: Callable[[Candidate, Asked], Evidence]
     as_measured: bool = False
+    displaced: bool = False
 
 
 def check(
@@ -86,6 +88,8 @@ def check(
     asked = Asked(requirement, alpha, measurement, sigma, draws, subspaces, items, user_seed, run)
     _refuse_beforehand(base, kinds, informational, asked)
     candidate = _candidate(base, checkpoint)
+    if any(GATHERING[kind].displaced for kind in (*kinds, *informational)):
+        candidate.displacement()
     for kind in (*kinds, *informational):
         gathering, own = GATHERING[kind], candidate
         if gathering.as_measured and measurement is not None:
@@ -276,9 +280,9 @@ def _position(candidate: Candidate, asked: Asked) -> Evidence:
 
 GATHERING = {
     "point": Gathering(_refuse_point, _point),
-    "position": Gathering(_refuse_position, _position, as_measured=True),
+    "position": Gathering(_refuse_position, _position, as_measured=True, displaced=True),
     "smoothed": Gathering(_refuse_smoothed, _smoothed),
-    "distance": Gathering(_refuse_distance, _distance),
+    "distance": Gathering(_refuse_distance, _distance, displaced=True),
     "audit": Gathering(_refuse_audit, _audit, as_measured=True),
 }
 """How each kind of evidence is gathered from a checkpoint."""

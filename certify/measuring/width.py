@@ -85,4 +85,5 @@ def measure_width(
 
 def _place(base: Base, checkpoint: str | Path | Checkpoint) -> Place:
     opened = checkpoint if isinstance(checkpoint, Checkpoint) else open_checkpoint(checkpoint, base.checkpoint)
-    return Place(checkpoint=opened.identity, displacement=difference(base.checkpoint, opened))
+    displacement = difference(base.checkpoint, opened, identify=True)
+    return Place(checkpoint=opened.identity, displacement=displacement)

@@ -3,21 +3,21 @@
 Bits are those of :mod:`certify.noise.philox`, which is the readable text of the same arithmetic; tests hold
 the two together. Three settings carry that: ``fastmath=False`` (no reassociation, no fused multiply-add),
 ``error_model="numpy"`` (Python's division test blocks vectorisation: 8.3 against 2.4 ns per normal) and no call
-to libm. All kernels live in this one file, because numba renews its cache by the file of the outermost function.
+to libm. All kernels of the noise live in this one file, because numba renews its cache by the file of the outermost
+function.
 
-Importing this module imports numba (0.4 s); nothing else in the package does.
+Importing this module imports numba (0.4 s).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
+from certify.compiling import compiled, inlined
+
 u16, u32, u64, i32, i64, f32, f64 = np.uint16, np.uint32, np.uint64, np.int32, np.int64, np.float32, np.float64
 
 LANE = 1024
@@ -25,24 +25,6 @@ STRICT_CHUNK, FAST_CHUNK = 2 * LANE, 4 * LANE
 BLOCK = 2048  # elements per pass of the subspace kernel: the float64 sums stay in the first-level cache
 M0, M1, S11, S32 = u64(0xD2511F53), u64(0xCD9E8D57), u64(11), u64(32)
 W0, W1 = u32(0x9E3779B9), u32(0xBB67AE85)
-SETTINGS = {"fastmath": False, "error_model": "numpy", "nogil": True, "boundscheck": False}
-_njit: Any = numba.njit
-
-
-def compiled(function: F) -> F:
-    """Compile on first call and keep the machine code on disk, in the user's cache if the package is read-only.
-
-    Where no folder at all can be written, numba refuses to cache: then every process compiles anew.
-    """
-    try:
-        return cast(F, _njit(function, cache=True, **SETTINGS))
-    except RuntimeError:
-        return cast(F, _njit(function, **SETTINGS))
-
-
-def _inlined(function: F) -> F:
-    """Inline at numba's own level: left to LLVM, the strict loop stays scalar (7.0 against 1.7 ns per normal)."""
-    return cast(F, _njit(function, inline="always", **SETTINGS))
 
 
 @compiled
@@ -59,7 +41,7 @@ def _words(t: NDArray[Any], first: int, draw: int, tensor: int, k0: int, k1: int
         t[0, i], t[1, i], t[2, i], t[3, i] = c0, c1, c2, c3
 
 
-@_inlined
+@inlined
 def _log(u: np.float64) -> np.float64:
     """Natural logarithm on (0, 1] (fdlibm e_log.c)."""
     h = f64(u).view(i64) + i64((0x3FF00000 - 0x3FE6A09E) << 32)
@@ -76,7 +58,7 @@ def _log(u: np.float64) -> np.float64:
     return s * (hf + (t2 + t1)) + k * 1.90821492927058770002e-10 - hf + f + k * 6.93147180369123816490e-01
 
 
-@_inlined
+@inlined
 def _sin(x: np.float64) -> np.float64:
     """Sine on [-pi/4, pi/4] (fdlibm k_sin.c)."""
     z = x * x
@@ -89,7 +71,7 @@ def _sin(x: np.float64) -> np.float64:
     return x + z * x * (-1.66666666666666324348e-01 + z * r)
 
 
-@_inlined
+@inlined
 def _cos(x: np.float64) -> np.float64:
     """Cosine on [-pi/4, pi/4] (fdlibm k_cos.c)."""
     z = x * x
@@ -101,7 +83,7 @@ def _cos(x: np.float64) -> np.float64:
     return v + (((1.0 - v) - 0.5 * z) + z * r)
 
 
-@_inlined
+@inlined
 def _strict_pair(w0: np.uint32, w1: np.uint32, w2: np.uint32, w3: np.uint32) -> tuple[np.float64, np.float64]:
     """Two float64 normals of four words (philox.strict_pair)."""
     a = i64(((u64(w1) << S32) | u64(w0)) >> S11)
@@ -175,7 +157,7 @@ def _fast_chunk(z: NDArray[Any], t: NDArray[Any], chunk: int, draw: int, tensor:
         z[2 * LANE + i], z[3 * LANE + i] = _fast_pair(t[2, i], t[3, i])
 
 
-@_inlined
+@inlined
 def _to_bfloat16(x: np.float32) -> np.uint32:
     """Nearest-even, as torch converts; NaN becomes the quiet NaN (torch itself gives two different ones)."""
     bits = f32(x).view(u32)
@@ -183,7 +165,7 @@ def _to_bfloat16(x: np.float32) -> np.uint32:
     return u32(0x7FC0) if x != x else u32(rounded)
 
 
-@_inlined
+@inlined
 def _to_float16(x: np.float32) -> np.uint32:
     """Nearest-even with subnormals and overflow to infinity, in integers (after F. Giesen's float_to_half)."""
     bits = f32(x).view(u32)
@@ -197,7 +179,7 @@ def _to_float16(x: np.float32) -> np.uint32:
     return u32(half | (sign >> u32(16)))
 
 
-@_inlined
+@inlined
 def _from_float16(h: np.uint16) -> np.float32:
     sign, size = u32(u32(h & u16(0x8000)) << u32(16)), u32(h & u16(0x7FFF))
     bits = u32((size << u32(13)) + u32(112 << 23))

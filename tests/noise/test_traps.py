@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from certify import compiling
 from certify.errors import InvalidInput
 from certify.noise import NormalStream, noised, weight_noise
 from certify.noise import kernels as k
@@ -153,15 +154,15 @@ def test_a_sigma_beyond_float64_is_refused() -> None:
 
 def test_kernels_compile_without_a_folder_to_cache_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read-only installation without a home still draws; it compiles in every process."""
-    real = k._njit
+    real = compiling._njit
 
     def refuse(function: object, cache: bool = False, **settings: object) -> object:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
         return real(function, **settings)
 
-    monkeypatch.setattr(k, "_njit", refuse)
-    assert k.compiled(lambda x: x + 1)(1) == 2
+    monkeypatch.setattr(compiling, "_njit", refuse)
+    assert compiling.compiled(lambda x: x + 1)(1) == 2
 
 
 def test_importing_the_library_does_not_import_numba() -> None:

@@ -37,9 +37,14 @@ def save_member(folder: Path, base: Checkpoint, subspace: Subspace, coordinates:
     return open_checkpoint(folder)
 
 
-def displacement_in(subspace: Subspace, base: Checkpoint, checkpoint: Checkpoint) -> Displacement:
-    """Return the checkpoint's coordinates, or why it is no member of the subspace (r is infinite then)."""
-    weights = difference(base, checkpoint)
+def displacement_in(
+    subspace: Subspace, base: Checkpoint, checkpoint: Checkpoint, weights: Displacement | None = None
+) -> Displacement:
+    """Return the checkpoint's coordinates, or why it is no member of the subspace (r is infinite then).
+
+    ``weights`` is the :func:`certify.checkpoints.difference` of both, if it is known.
+    """
+    weights = weights or difference(base, checkpoint)
     coordinates, reason = _membership(subspace, base, checkpoint)
     return Displacement(
         norms={str(i): abs(a) for i, a in enumerate(coordinates)},
