@@ -20,7 +20,7 @@ from certify.errors import CertificateMismatch, InvalidPlan, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement, crosschecks
 from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import Shown, up
-from certify.evidence.paired_items import ItemScores, unlike_benchmark, unlike_order
+from certify.evidence.paired_items import ItemScores, unlike_benchmark, unlike_groups, unlike_order
 from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin
 from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
@@ -315,14 +315,17 @@ class ScoresRecord(Judged):
         assert isinstance(judgement, Judgement)
         tool = f"{self.base.tool} {self.base.version}".strip() if self.base.tool != "table" else "a table of them"
         claim = f"{judgement.claim} The scores were brought, by {tool}: no model was run here."
-        limits = (*judgement.limits, BROUGHT) if self.benchmark.graded else (*judgement.limits, BROUGHT, RIGHT_OR_WRONG)
+        between = self.benchmark.graded or self.benchmark.groups is not None  # a bound that needs nothing of the kind
+        limits = (*judgement.limits, BROUGHT) if between else (*judgement.limits, BROUGHT, RIGHT_OR_WRONG)
         notes = (*judgement.notes, *(f"of the two logs: {line}" for line in self.differences))
         return judgement.model_copy(update={"claim": claim, "limits": limits, "notes": notes})
 
     def contradictions(self) -> list[str]:
         """Return what its parts say of each other and that is not so."""
-        lines = unlike_benchmark(self.benchmark, [self.evidence.scores.m], self.evidence.scores.graded)
-        return lines + unlike_order(self.benchmark, "evidence.scores", self.evidence.scores.order)
+        scores, where = self.evidence.scores, "evidence.scores"
+        lines = unlike_benchmark(self.benchmark, [scores.m], scores.graded)
+        lines += unlike_groups(self.benchmark, where, scores.groups)
+        return lines + unlike_order(self.benchmark, where, scores.order)
 
 
 BROUGHT = (

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from certify.statistics.precision import eta_strict
 
@@ -72,12 +72,56 @@ class ModelIdentity(Record):
         return self.weights
 
 
+def _numbered_as_they_come(groups: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Hold group numbers to the one way of writing a grouping: from 0, in the order in which groups first appear."""
+    new = 0
+    for number in groups or ():
+        if not 0 <= number <= new:
+            raise ValueError(f"groups are numbered from 0 as they first appear; {number} comes where {new} is next")
+        new = max(new, number + 1)
+    if groups is not None and new == len(groups):
+        raise ValueError("groups of one item each are no groups; leave them out")
+    return groups
+
+
+Groups = Annotated[
+    tuple[int, ...] | None, AfterValidator(_numbered_as_they_come), Field(exclude_if=lambda groups: groups is None)
+]
+"""The number of each item's group; None where every item stands for itself, which files then do not say."""
+
+
+def refuse_ungrouped(groups: Groups, items: int) -> None:
+    """Refuse groups of another number of items.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if groups is not None and len(groups) != items:
+        raise ValueError(f"groups: {len(groups)} numbers for {items} items")
+
+
+def units(items: int, groups: Groups) -> int:
+    """Return how many independent units ``items`` are: as many, or as there are groups of them."""
+    return items if groups is None else max(groups) + 1
+
+
+def grouping(groups: Groups) -> str:
+    """Say how items are grouped, in words that differ where groupings do."""
+    if groups is None:
+        return "no groups"
+    return f"{units(len(groups), groups)} groups of {len(groups)} items ({digest(list(groups))})"
+
+
 class BenchmarkIdentity(Record):
     """Which frozen items, scored how. ``tokens`` covers the token ids the base's tokenizer gave them.
 
     It is None where another tool asked them.
 
     ``graded``: an item's score may lie between 0 and 1, which decides the bounds that are valid for it.
+
+    ``groups``: which items come together (questions on one passage), so that a claim about a population counts each
+    group once. It is no part of ``digest``: the seeds of draws and orders follow from what is asked alone, and nobody
+    gets others by grouping the items otherwise.
     """
 
     name: str
@@ -87,6 +131,12 @@ class BenchmarkIdentity(Record):
     chance: Annotated[float, Field(ge=0.0, lt=1.0)]
     digest: Digest
     tokens: Digest | None
+    groups: Groups = None
+
+    @model_validator(mode="after")
+    def _a_group_for_each_item(self) -> BenchmarkIdentity:
+        refuse_ungrouped(self.groups, self.items)
+        return self
 
 
 class BroughtScores(Record):
@@ -297,12 +347,12 @@ def derive_seed(
 
 
 def order_of(benchmark: BenchmarkIdentity) -> Seed | None:
-    """Return the seed of the order in which graded items enter a betting bound: fixed by the items, by nothing else.
+    """Return the seed of the order in which items, or groups, enter a betting bound: fixed by the items alone.
 
-    None where items are right or wrong: their bounds count, whatever the order.
-    Nobody who orders a file, picks a seed or trains a checkpoint has a say in it, short of other items.
+    None where items are right or wrong and each stands for itself: their bounds count, whatever the order.
+    Nobody who orders a file, groups it, picks a seed or trains a checkpoint has a say in it, short of other items.
     """
-    if not benchmark.graded:
+    if not benchmark.graded and benchmark.groups is None:
         return None
     parts = {"kind": "order", "benchmark": [benchmark.digest, benchmark.tokens]}
     return Seed(value=digest(parts).removeprefix("sha256:"))
@@ -327,5 +377,5 @@ def same_model(found: ModelIdentity, recorded: ModelIdentity) -> bool:
 
 
 def items_key(benchmark: BenchmarkIdentity) -> dict[str, Any]:
-    """Return the part of a benchmark's identity that does not depend on what its file is called."""
-    return benchmark.model_dump(exclude={"name"})
+    """Return the part of a benchmark's identity that scores depend on: neither what its file is called, nor groups."""
+    return benchmark.model_dump(exclude={"name", "groups"})

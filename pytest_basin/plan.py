@@ -48,35 +48,38 @@ def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
     """Return what one gate asks, has, needs, allows and costs; a dash for what is known only when it runs."""
     from certify.evidence.feasibility import audited_items, counted, smallest_n
     from certify.evidence.judgement import percent
+    from certify.records import units
 
     benchmark = session.sources.file(gate.benchmark)
     items = len(benchmark.items) if benchmark else None
     chance = benchmark.chance if benchmark else 0.0
     design = session.design(gate, benchmark) if benchmark else "table"
+    groups = session.groups(gate, benchmark) if benchmark else None
+    grouped = groups is not None
     if gate.evidence == "audit":
         floor = audited_items(gate.requirement, gate.alpha, chance, items) if items else None
     else:
-        floor = smallest_n(gate.evidence, gate.requirement, gate.alpha, chance, design=design)
+        floor = smallest_n(gate.evidence, gate.requirement, gate.alpha, chance, design=design, grouped=grouped)
     n = session.trials(gate, benchmark, items)[0] if benchmark and items else None
     return [
         short_name(item) + (f": {gate.benchmark}" if "basin_bound" not in item.fixturenames else ""),  # type: ignore[attr-defined]
         gate.evidence,
         gate.requirement.describe(),
         percent(gate.alpha),
-        "-" if n is None else f"{n} {counted(gate.evidence)}",
-        _needed(gate, floor),
-        _may_lose(gate, items, chance),
+        "-" if n is None else f"{units(n, groups)} {counted(gate.evidence, grouped)}",
+        _needed(gate, floor, grouped),
+        "-" if grouped else _may_lose(gate, items, chance),
         cost(gate, items),
     ]
 
 
-def _needed(gate: Gate, floor: int | None) -> str:
+def _needed(gate: Gate, floor: int | None, grouped: bool) -> str:
     """Return what passes if nothing is lost; an audit's own number depends on how many items there are."""
     from certify.evidence.feasibility import counted
 
     if floor is None:
         return "-" if gate.evidence == "audit" else "more than a million"
-    return f"{floor} {counted(gate.evidence)}"
+    return f"{floor} {counted(gate.evidence, grouped)}"
 
 
 def _may_lose(gate: Gate, items: int | None, chance: float) -> str:

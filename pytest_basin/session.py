@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from certify.evidence.distance import DrawDesign
     from certify.evidence.paired_items import Items
     from certify.measuring import Base
-    from certify.records import BenchmarkIdentity
+    from certify.records import BenchmarkIdentity, Groups
 
 OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
 """Why a test must not pass although its assertions hold: whether that is undecided, and the text."""
@@ -111,6 +111,15 @@ class Session:
         measurement = self.sources.measurements.get(benchmark.digest)
         return min(draws.n for draws in measurement.draws) if measurement else None, "draws"
 
+    def groups(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity) -> Groups:
+        """Return the groups of a benchmark's items where the gate's evidence counts them and not the items."""
+        from certify.evidence.feasibility import BY_GROUP
+
+        if gate.evidence not in BY_GROUP or self.settings.value("items") == "fixed":
+            return None
+        found: Groups = getattr(benchmark, "groups", None)  # a provider of one's own may say it when items are encoded
+        return found
+
     def design(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity) -> DrawDesign:
         """Return the design of a measurement's draws: pairs, which need fewest, if any of them are."""
         measurement = self.sources.measurements.get(benchmark.digest) if gate.evidence == "distance" else None
@@ -122,12 +131,14 @@ class Session:
         n, _ = self.trials(gate, benchmark, items)
         if n is None or (self.settings.value("items") == "fixed" and gate.evidence == "point"):
             return ""
-        design = self.design(gate, benchmark)
-        key = (gate.evidence, n, gate.unit, gate.limit, gate.confidence, benchmark.chance, design)
+        design, groups = self.design(gate, benchmark), self.groups(gate, benchmark)
+        key = (gate.evidence, n, gate.unit, gate.limit, gate.confidence, benchmark.chance, design, groups)
         if key not in self._infeasible:
             from certify.evidence.feasibility import infeasible
+            from certify.records import units
 
-            found = infeasible(gate.evidence, n, gate.requirement, gate.alpha, benchmark.chance, design) or ""
+            asked, grouped = (gate.requirement, gate.alpha, benchmark.chance, design), groups is not None
+            found = infeasible(gate.evidence, units(n, groups), *asked, grouped=grouped) or ""
             self._infeasible[key] = found.removeprefix(f"{gate.evidence}: ")
         return self._infeasible[key]
 

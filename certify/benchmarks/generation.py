@@ -65,6 +65,7 @@ class GenerationScorer:
             graded=self._judge.graded,
             chance=benchmark.chance,
             digest=benchmark.digest,
+            groups=benchmark.groups,
             tokens=digest([self._prompts, _how_it_decodes(tokenizer)]),
         )
 

@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from certify.benchmarks.answerable import pattern_problem
-from certify.records import Record, digest
+from certify.benchmarks.clusters import Label, numbered
+from certify.errors import BenchmarkError
+from certify.records import Groups, Record, digest
 
 Text = Annotated[str, Field(min_length=1)]
-
-
-Label = str | int | None
 
 
 class Turn(Record):
@@ -38,7 +37,10 @@ class Chat(Record):
 
 
 class _Labelled(Record):
-    """What an item may say of itself beside what it asks; no part of its identity."""
+    """What an item may say of itself beside what it asks; no part of its identity.
+
+    ``cluster`` names the group that it comes in: claims about a population count each group once.
+    """
 
     id: Label = None
     subject: Label = None
@@ -193,8 +195,20 @@ class Items:
     """The digest of the items as written, where these are what a chat template made of them."""
 
     @property
+    def groups(self) -> Groups:
+        """The number of each item's group; None where every item stands for itself.
+
+        Raises:
+            BenchmarkError: some items have a cluster and others none.
+        """
+        try:
+            return numbered({f"item {i}": item.cluster for i, item in enumerate(self.items, 1)})
+        except ValueError as error:
+            raise BenchmarkError(f"{self.name}: {error}") from None
+
+    @property
     def digest(self) -> str:
-        """Digest over items in order, chance and settings."""
+        """Digest over items in order, chance and settings; labels, their clusters among them, are no part of it."""
         return self.written or digest(
             {
                 "items": [item_digest(item) for item in self.items],

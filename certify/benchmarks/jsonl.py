@@ -79,7 +79,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
 
     Raises:
         BenchmarkError: a malformed line, with file, line number and what was expected; no items; two equal
-            items; both kinds of items in one file.
+            items; both kinds of items in one file; items without a cluster among others that have one.
     """
     file = Path(path)
     refuse_unseen("the benchmark", file.name)
@@ -102,7 +102,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         what = "[generation]" if settings.generation else "choices"
         toml = file.with_suffix(".toml")
         raise BenchmarkError(f"{toml}: [perplexity] grades targets by their likelihood, without {what}")
-    return JsonlBenchmark(
+    benchmark = JsonlBenchmark(
         file.stem,
         tuple(items),
         chance,
@@ -112,6 +112,8 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         settings.chat or (Chat() if chats else None),
         settings.perplexity,
     )
+    _ = benchmark.groups  # refuses items without a cluster among others that have one
+    return benchmark
 
 
 def _say_unknown(file: Path, rows: Sequence[Row]) -> None:

@@ -63,6 +63,7 @@ class LikelihoodScorer:
             graded=benchmark.perplexity is not None,
             chance=benchmark.chance,
             digest=benchmark.digest,
+            groups=benchmark.groups,
             tokens=digest([[c.item, c.start, list(c.ids)] for c in self.continuations]),
         )
 

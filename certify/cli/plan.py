@@ -35,7 +35,9 @@ def plan(
     evidence: Annotated[
         str, typer.Option(help="Kinds of evidence to plan for, comma-separated.", rich_help_panel=ASKED)
     ] = "point,position,smoothed,distance,audit",
-    items: Annotated[int | None, typer.Option(min=1, help="Items at hand (the benchmark's if absent).")] = None,
+    items: Annotated[
+        int | None, typer.Option(min=1, help="Items, or groups of them, at hand (the benchmark's if absent).")
+    ] = None,
     draws: Annotated[int | None, typer.Option("--draws", "-n", min=1, help="Draws that can be afforded.")] = None,
     asked: Asked,
     true_lost: Annotated[
@@ -85,7 +87,7 @@ def plan(
     if unknown or not kinds:
         raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(ORDER)}")
     goal, at_hand = _goal(asked, benchmark, design)
-    sizes = {kind: (items or at_hand) if counted(kind) == "items" else draws for kind in kinds}
+    sizes = {kind: (items or goal.units(kind, at_hand)) if counted(kind) == "items" else draws for kind in kinds}
     problems = {kind: found for kind, n in sizes.items() if n and (found := goal.problem(kind, n))}
     say(goal.describe())
     out.print(plan_table(goal, sizes, problems, true_lost, power))
@@ -114,4 +116,4 @@ def _goal(asked: Asked, benchmark: Path | None, design: DesignName = "table") ->
     from certify.benchmarks import open_benchmark
 
     opened = open_benchmark(benchmark)
-    return Goal(requirement, alpha, opened.chance, design), len(opened.items)
+    return Goal(requirement, alpha, opened.chance, design, opened.groups), len(opened.items)

@@ -13,6 +13,7 @@ from certify.errors import InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.distance import DrawDesign
 from certify.evidence.feasibility import (
+    BY_GROUP,
     LARGEST_WITH_POWER,
     ORDERS,
     audited_items,
@@ -27,7 +28,7 @@ from certify.evidence.feasibility import (
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import gate_plan
-from certify.records import WeightNoise
+from certify.records import Groups, WeightNoise, units
 from certify.statistics import GatePlan, ceiling, draws_for_power, largest_radius, tolerated_ratio
 from certify.statistics.laws import mahalanobis
 from certify.statistics.rounding import floor_to
@@ -45,6 +46,7 @@ class Goal:
     alpha: float
     chance: float
     design: DrawDesign = "table"
+    groups: Groups = None
 
     def describe(self) -> str:
         """Return the goal in words."""
@@ -56,18 +58,28 @@ class Goal:
         return self.requirement.unit == "absence"
 
     def problem(self, kind: str, n: int) -> str | None:
-        """Return why ``n`` items or draws can pass under no outcome, or None if they can."""
-        return infeasible(kind, n, self.requirement, self.alpha, self.chance, self.design)
+        """Return why ``n`` items, groups or draws can pass under no outcome, or None if they can."""
+        grouped = self.grouped(kind)
+        return infeasible(kind, n, self.requirement, self.alpha, self.chance, self.design, grouped=grouped)
+
+    def grouped(self, kind: str) -> bool:
+        """Whether items in groups count by group for one kind of evidence."""
+        return self.groups is not None and kind in BY_GROUP
+
+    def units(self, kind: str, items: int | None) -> int | None:
+        """Return how many units the benchmark's items are for one kind of evidence."""
+        return units(items, self.groups) if items is not None and self.grouped(kind) else items
 
     def audited(self, items: int | None, lost: float = 0.0, power: float = 0.5) -> int | None:
         """Return how many of so many items an audit scores until it certifies; None: it does not."""
         return audited_items(self.requirement, self.alpha, self.chance, items or MANY_ITEMS, lost, power)
 
     def floor(self, kind: str, n: int | None = None) -> int | None:
-        """Return the fewest items or draws that can pass, None if a million cannot; for an audit, of n items."""
+        """Return the fewest items, groups or draws that can pass, None if a million cannot; of n items for an audit."""
         if kind == "audit":
             return self.audited(n)
-        return smallest_n(kind, self.requirement, self.alpha, self.chance, design=self.design)
+        grouped = self.grouped(kind)
+        return smallest_n(kind, self.requirement, self.alpha, self.chance, design=self.design, grouped=grouped)
 
     def reach(self, n: int) -> float:
         """Return the distance up to which n perfect draws meet the requirement, in units of sigma."""
@@ -87,7 +99,7 @@ def plan_table(
         floor = goal.floor(kind, n)
         shown = "more than a million" if floor is None else f"{floor:,}"
         given = ["-", "-"] if n is None else [f"{n:,}", "no" if kind in problems else "yes"]
-        row = [kind, f"{shown} {counted(kind)}", *given]
+        row = [kind, f"{shown} {counted(kind, goal.grouped(kind))}", *given]
         if true_lost is not None:
             row.append(_with_power(goal, kind, n, true_lost, power))
         table.add_row(*row)
@@ -101,6 +113,8 @@ def _with_power(goal: Goal, kind: str, n: int | None, true_lost: float, power: f
         return "none: it refutes" if scored is None else f"{scored:,} items"
     if counted(kind) == "draws":
         return "depends on the scores: pilot"
+    if goal.grouped(kind):
+        return "depends on how losses fall into groups"
     each = power if kind == "point" else 1.0 - (1.0 - power) / len(FRACTIONS)
     found = items_for_power(goal.requirement, goal.alpha, goal.chance, true_lost, each)
     return f"more than {LARGEST_WITH_POWER:,} items" if found is None else f"{found.n_hold:,} items"
@@ -112,7 +126,7 @@ def items_lines(goal: Goal, kinds: Sequence[str], true_lost: float | None, power
         yield "audit: items scored until it is decided, of those given" + (
             "" if true_lost is None else f"; simulated on {ORDERS} orders, exactly that share lost and none gained"
         )
-    if true_lost is None or not {"point", "position"} & set(kinds):
+    if true_lost is None or not {"point", "position"} & set(kinds) or goal.groups is not None:
         return
     event = "still answered at the checkpoint" if goal.absence else "lost, none gained"
     yield (

@@ -24,6 +24,11 @@ ONLY_WEIGHTS = (
     "they mean."
 )
 
+GROUPS_UNKNOWN = (
+    "The named items come in groups, which this record does not know: what it says of a population, it says as if each "
+    "item were an independent one."
+)
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -36,6 +41,13 @@ class Beside:
     audit: Annotated[int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")] = 0
     subspace: SubspaceOption = None
     config: ConfigOption = None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the named items come in groups."""
+        from certify.benchmarks import open_benchmark
+
+        return self.benchmark is not None and open_benchmark(self.benchmark).groups is not None
 
     def opened(self, base: Checkpoint | None) -> Checkpoint:
         """Open the named checkpoint, an adapter merged into ``base``."""
@@ -75,6 +87,8 @@ def _verified(file: Path, beside: Beside) -> Exit:
         lines, said = _drawn_again(document, *weights, beside)
     if document.version == 1 and (beside.base or beside.checkpoint):
         said.append(ONLY_WEIGHTS)
+    if document.benchmark.groups is None and beside.grouped:
+        said.append(GROUPS_UNKNOWN)
     if lines:
         say(f"INVALID  {file}", *(f"    {line}" for line in lines))
         return Exit.CONTRADICTION
@@ -173,7 +187,7 @@ def _repeated(document: AnyDocument, draws: int) -> str:
 def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
     """Hash the files that were named and compare them with the identities in the record."""
     from certify.certificate import Certificate, GateRecord, ScoresRecord
-    from certify.records import same_model
+    from certify.records import grouping, same_model
 
     if isinstance(document, ScoresRecord):
         return _logs(document, beside)
@@ -196,9 +210,12 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
     if beside.benchmark is not None:
         from certify.benchmarks import open_benchmark
 
-        items = open_benchmark(beside.benchmark).digest
-        if items != document.benchmark.digest:
-            lines.append(f"benchmark: {beside.benchmark} has digest {items}, recorded {document.benchmark.digest}")
+        items, recorded_items = open_benchmark(beside.benchmark), document.benchmark
+        if items.digest != recorded_items.digest:
+            lines.append(f"benchmark: {beside.benchmark} has digest {items.digest}, recorded {recorded_items.digest}")
+        if recorded_items.groups not in (None, items.groups):
+            there, here = grouping(items.groups), grouping(recorded_items.groups)
+            lines.append(f"benchmark.groups: {beside.benchmark} has {there}, recorded {here}")
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certify.evidence.judgement import Interval, finite
-from certify.evidence.paired_items import Items, ItemScores, PairedScores, kept, rule_for
+from certify.evidence.paired_items import Items, ItemScores, PairedScores, rule_for
 from certify.statistics.rounding import round_down, round_up
 
 
@@ -12,14 +12,15 @@ def change_in_score(first: PairedScores, second: PairedScores, items: Items, alp
 
     They hold whatever missing answers would have scored.
 
-    Guarantee: each bound fails with probability at most ``alpha`` over the items; fixed items are known.
+    Guarantee: each bound fails with probability at most ``alpha`` over the items, or their groups; fixed items are
+    known.
     Source: theory, "Paired items", with the first checkpoint in place of the base.
     """
     before, after = first.checkpoint, second.checkpoint
-    own = {"graded": first.graded, "order": first.order, "rule": rule_for(first.graded)}
+    own = {"graded": first.graded, "order": first.order, "rule": rule_for(first.graded), "groups": first.groups}
     worst = PairedScores(base=_filled(before, 1.0), checkpoint=_filled(after, 0.0), **own)
     best = PairedScores(base=_filled(before, 0.0), checkpoint=_filled(after, 1.0), **own)
-    value = (sum(kept(after)) - sum(kept(before))) / first.m
+    value = second.means(items)[1] - first.means(items)[1]
     if items == "fixed":
         return Interval(value=value, lower=-sum(worst.losses) / worst.m, upper=-sum(best.losses) / best.m)
     most, least = worst.drop(alpha).upper, best.drop(alpha).lower

@@ -13,11 +13,12 @@ from certify.errors import InvalidInput
 from certify.evidence import PointEvidence, PositionEvidence, SmoothedEvidence, Verdict
 from certify.evidence.change import change_of_draws
 from certify.evidence.judgement import NO_INTERVAL, Interval, down, percent, up
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, PairedScores, items_premise, kept
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, PairedScores, groups_words, items_premise, kept
 from certify.evidence.point import above_chance_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS
 
 Metric = Literal["score", "retention"]
+Sampled = Literal["items", "groups of items", "draws", ""]
 CHOICE_LIMIT = (
     "Both checkpoints must have been made and chosen without these trials; picking the best of several by comparing "
     "them here is another test."
@@ -30,14 +31,15 @@ class Comparison:
 
     ``verdict`` is None when no margin was asked for; ``margin`` is the smallest change that is allowed (negative: a
     loss that does not matter). ``scores`` are the plain means, failures as 0; ``counted`` says what they rest on;
-    ``random`` is "items", "draws", or empty where everything is known. ``lost`` and ``gained`` count items.
+    ``random`` is "items", "groups of items", "draws", or empty where everything is known. ``lost`` and ``gained``
+    count items.
     """
 
     names: tuple[str, str]
     evidence: str
     what: str
     where: str
-    random: Literal["items", "draws", ""]
+    random: Sampled
     counted: str
     lost: int | None
     gained: int | None
@@ -139,7 +141,7 @@ class _Found:
     change: Interval
     base: Interval
     where: str
-    random: Literal["items", "draws", ""]
+    random: Sampled
     counted: str
     scores: tuple[float, float]
     limits: tuple[str, ...]
@@ -167,16 +169,17 @@ def _of_draws(first: Certificate, second: Certificate, share: float, rest: float
 def _of_items(first: Certificate, second: Certificate, share: float, rest: float) -> _Found:
     assert isinstance(first.evidence, PointEvidence | PositionEvidence)
     before, after, items = item_scores(first), item_scores(second), first.evidence.items
+    groups = None if items == "fixed" else before.groups
     name, pairs = first.benchmark.name, list(zip(kept(before.checkpoint), kept(after.checkpoint), strict=True))
     lost, gained = sum(b < a for a, b in pairs), sum(b > a for a, b in pairs)
     return _Found(
         change=change_in_score(before, after, items, share),
         base=_base_score(after, items, rest),
         where=f"exactly these {before.m} items of {name}" if items == "fixed" else f"the population behind {name}",
-        random="" if items == "fixed" else "items",
-        counted=f"{lost} of {before.m} items lost, {gained} gained",
-        scores=(sum(a for a, _ in pairs) / before.m, sum(b for _, b in pairs) / before.m),
-        limits=(items_premise(items),),
+        random="" if items == "fixed" else "items" if groups is None else "groups of items",
+        counted=f"{lost} of {before.m} items lost, {gained} gained{groups_words(groups)}",
+        scores=(before.means(items)[1], after.means(items)[1]),
+        limits=(items_premise(items, groups),),
         lost=lost,
         gained=gained,
         notes=remarks_on_items(before, after),
@@ -185,7 +188,7 @@ def _of_items(first: Certificate, second: Certificate, share: float, rest: float
 
 def _base_score(scores: PairedScores, items: Items, alpha: float) -> Interval:
     if items == "fixed":
-        known = sum(kept(scores.base)) / scores.m
+        known, _ = scores.means(items)
         return Interval(value=known, lower=known, upper=known)
     return scores.base_score(alpha)
 

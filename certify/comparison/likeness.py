@@ -7,7 +7,7 @@ from certify.errors import InvalidInput
 from certify.evidence import AuditEvidence, DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.change import base_differs
 from certify.evidence.paired_items import PairedScores
-from certify.records import identity_key, items_key
+from certify.records import grouping, identity_key, items_key
 
 
 def refuse_unlike(first: Certificate, second: Certificate) -> None:
@@ -26,6 +26,8 @@ def refuse_unlike(first: Certificate, second: Certificate) -> None:
             )
     own, other = items_key(first.benchmark), items_key(second.benchmark)
     unlike = [f"benchmark {name}: {own[name]} and {other[name]}" for name in own if own[name] != other[name]]
+    if first.benchmark.groups != second.benchmark.groups:
+        unlike.append(f"items: {grouping(first.benchmark.groups)} and {grouping(second.benchmark.groups)}")
     if identity_key(first.base) != identity_key(second.base):
         unlike.append(f"base: {_base(first)} and {_base(second)}")
     if first.evidence.kind != second.evidence.kind:
@@ -52,6 +54,7 @@ def incomparable(old: Certificate, new: Certificate) -> list[str]:
     others = {
         "base": identity_key(old.base) != identity_key(new.base),
         "benchmark": items_key(old.benchmark) != items_key(new.benchmark),
+        "grouping of the items": old.benchmark.groups != new.benchmark.groups,
     }
     changed = [f"{name} was {then}, is {now}" for name, then, now in _conditions(old, new)]
     return [f"the {name} is another one" for name, other in others.items() if other] + changed

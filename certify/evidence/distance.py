@@ -38,6 +38,7 @@ from certify.records import (
     Seed,
     SubspaceNoise,
     Unit,
+    grouping,
 )
 from certify.statistics import (
     Design,
@@ -435,6 +436,9 @@ class DistanceEvidence(Record):
             lines += crosschecks.of_companions("evidence.displacement", self.displacement.differences, subject)
         if self.draws.alpha != alpha:
             lines.append(f"alpha: recorded {alpha!r}, the draws declared {self.draws.alpha!r}")
+        if self.items == "population" and benchmark.groups is not None:
+            found = grouping(benchmark.groups)
+            lines.append(f"evidence.items: population, but the benchmark has {found}, whose mean no draws bound")
         if self.draws.design == "pairs" and benchmark.graded:
             lines.append("evidence.draws: pairs of a graded benchmark have no valid bound")
         return lines

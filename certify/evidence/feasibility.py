@@ -15,7 +15,9 @@ from certify.evidence import KINDS
 from certify.evidence.audit import goal
 from certify.evidence.distance import DrawDesign, best_mean
 from certify.evidence.judgement import Requirement, Verdict, percent
+from certify.evidence.paired_items import perfect_groups
 from certify.evidence.width import WidthEvidence
+from certify.records import Groups, units
 from certify.statistics import PowerPlan, certified_radius, draws_for_power, one_pass_lower, pairs_for_power, ranges
 from certify.statistics.audits import running_evidence
 from certify.statistics.sizes import smallest
@@ -32,53 +34,83 @@ PLANNED = {**KINDS, "basin": WidthEvidence}
 """Everything that is planned by a number of items or draws."""
 
 
-def counted(kind: str) -> str:
+BY_GROUP = ("point", "position", "basin")
+"""What claims of a population of items, so that items in groups count by group."""
+
+
+def counted(kind: str, grouped: bool = False) -> str:
     """Return what n counts for one kind of evidence, or for a basin."""
-    return PLANNED[kind].counts
+    return "groups" if grouped else PLANNED[kind].counts
 
 
 def require_feasible(
-    kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign = "table"
+    kind: str,
+    n: int,
+    requirement: Requirement,
+    alpha: float,
+    chance: float,
+    design: DrawDesign = "table",
+    groups: Groups = None,
 ) -> None:
     """Refuse a gate that ``n`` trials could not certify even if nothing is lost.
 
     ``n`` counts items for point, position and a basin, draws for smoothed and distance. For distance the checkpoint
     is taken at r = 0 and the base at score 1; a farther one needs more. ``design`` is that of distance draws.
+    ``groups`` of these items, where a population's are counted in their place.
 
     Raises:
         InvalidPlan: naming the n that would do.
     """
-    problem = infeasible(kind, n, requirement, alpha, chance, design)
+    n, grouped = units(n, groups), groups is not None
+    problem = infeasible(kind, n, requirement, alpha, chance, design, grouped=grouped)
     if problem:
         raise InvalidPlan(problem)
 
 
 def infeasible(
-    kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign = "table"
+    kind: str,
+    n: int,
+    requirement: Requirement,
+    alpha: float,
+    chance: float,
+    design: DrawDesign = "table",
+    *,
+    grouped: bool = False,
 ) -> str | None:
     """Return why ``n`` trials cannot certify the requirement whatever they show, or None if they can.
 
+    ``grouped``: the trials are groups of items.
+
     For distance above LARGEST_EXACT_BAND draws, "can" is judged by the union bound, which is a little stricter.
     """
-    if _can_certify(kind, n, requirement, alpha, chance, design):
+    if _can_certify(kind, n, requirement, alpha, chance, design, grouped):
         return None
-    needed = smallest_n(kind, requirement, alpha, chance, above=n, design=design)
+    needed = smallest_n(kind, requirement, alpha, chance, above=n, design=design, grouped=grouped)
     advice = "more than a million are needed; relax the requirement" if needed is None else f"{needed} are needed"
     return (
-        f"{kind}: this gate cannot pass with {n} {counted(kind)}: {advice} if nothing is lost or gained "
+        f"{kind}: this gate cannot pass with {n} {counted(kind, grouped)}: {advice} if nothing is lost or gained "
         f"({requirement.describe()} at {percent(alpha)} confidence)"
     )
 
 
 def smallest_n(
-    kind: str, requirement: Requirement, alpha: float, chance: float, above: int = 0, design: DrawDesign = "table"
+    kind: str,
+    requirement: Requirement,
+    alpha: float,
+    chance: float,
+    above: int = 0,
+    design: DrawDesign = "table",
+    *,
+    grouped: bool = False,
 ) -> int | None:
     """Return the smallest number of perfect trials that certifies, larger than an ``above`` that does not.
 
-    Exact for items and paired draws; for distance up to 1 %. None: more than a million.
+    ``grouped``: the trials are groups of items.
+
+    Exact for items, groups of them and paired draws; for distance up to 1 %. None: more than a million.
     """
     spare = 0.01 if kind == "distance" else 0.0
-    return smallest(lambda n: _can_certify(kind, n, requirement, alpha, chance, design), above, LARGEST, spare)
+    return smallest(lambda n: _can_certify(kind, n, requirement, alpha, chance, design, grouped), above, LARGEST, spare)
 
 
 def required_level(requirement: Requirement, chance: float) -> float:
@@ -150,6 +182,11 @@ def audited_items(
     return ends[math.ceil(power * len(ends)) - 1]
 
 
-def _can_certify(kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign) -> bool:
-    interval = PLANNED[kind].best_outcome(n, requirement, alpha, chance, design)
+def _can_certify(
+    kind: str, n: int, requirement: Requirement, alpha: float, chance: float, design: DrawDesign, grouped: bool
+) -> bool:
+    if grouped:
+        interval = perfect_groups(n, requirement, alpha, chance)
+    else:
+        interval = PLANNED[kind].best_outcome(n, requirement, alpha, chance, design)
     return interval is not None and requirement.decide(interval.lower, interval.upper) is Verdict.CERTIFIED

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
-from certify.records import BenchmarkIdentity, NonNegative, Record, Seed, Unit, order_of
+from certify.records import (
+    BenchmarkIdentity,
+    Groups,
+    NonNegative,
+    Record,
+    Seed,
+    Unit,
+    grouping,
+    order_of,
+    refuse_ungrouped,
+    units,
+)
 from certify.statistics import (
     betting_lower,
     betting_upper,
@@ -32,13 +43,20 @@ POPULATION_PREMISE = (
     "The items are taken to be an independent sample of the population of interest, and the checkpoint to "
     "have been made and chosen without them; gating again after feedback is another test."
 )
+GROUPS_PREMISE = (
+    "The groups are taken to be an independent sample of the population of groups, each with all its items and counted "
+    "once whatever its size, and the checkpoint to have been made and chosen without them; gating again after feedback "
+    "is another test."
+)
 FIXED_PREMISE = "It speaks of exactly these items; it has no confidence because nothing is random."
 DEPLOYMENT_LIMIT = "It holds for this benchmark, scoring, tokenizer, dtype and these kernels."
 
 
-def items_premise(items: Items) -> str:
+def items_premise(items: Items, groups: Groups, fixed: str = FIXED_PREMISE) -> str:
     """Say what the items stand for."""
-    return POPULATION_PREMISE if items == "population" else FIXED_PREMISE
+    if items == "fixed":
+        return fixed
+    return POPULATION_PREMISE if groups is None else GROUPS_PREMISE
 
 
 def kept(scores: ItemScores) -> list[float]:
@@ -59,9 +77,17 @@ def in_order(scores: list[T], order: Seed | None) -> list[T]:
     return [scores[i] for i in places]
 
 
-def order_words(graded: bool, order: Seed | None) -> str:
-    """Say in a claim in which order graded items were taken; nothing for items that are right or wrong."""
-    return ", taken in an order drawn from a seed" if graded and order is not None else ""
+def sampled_words(groups: Groups, order: Seed | None) -> str:
+    """Say in a claim what was sampled, and that a betting bound took it in an order of its own."""
+    taken = "" if order is None else ", taken in an order drawn from a seed"
+    return f"{'items' if groups is None else 'groups of items'}{taken}"
+
+
+def groups_words(groups: Groups) -> str:
+    """Say in a claim what a mean is taken over, where that is not the items."""
+    if groups is None:
+        return ""
+    return f"; each of {units(len(groups), groups)} groups counts once, by the mean of its items"
 
 
 def rule_for(graded: bool) -> Rule:
@@ -69,10 +95,10 @@ def rule_for(graded: bool) -> Rule:
     return "split" if graded else "trinomial"
 
 
-def paired_method(graded: bool, rule: Rule) -> str:
-    """Return how paired items are bounded, in words."""
-    exact = {"split": "exact one-pass", "trinomial": "exact trinomial"}[rule]
-    return f"items paired with the base, {'betting' if graded else exact} bounds"
+def bounded_by(benchmark: BenchmarkIdentity) -> dict[str, Any]:
+    """Return the fields of :class:`PairedScores` that new records of a benchmark have, whatever was scored."""
+    graded, groups = benchmark.graded, benchmark.groups
+    return {"graded": graded, "order": order_of(benchmark), "rule": rule_for(graded), "groups": groups}
 
 
 def unlike_benchmark(benchmark: BenchmarkIdentity, counts: Iterable[int], graded: bool) -> list[str]:
@@ -90,6 +116,13 @@ def unlike_order(benchmark: BenchmarkIdentity, where: str, order: Seed | None) -
     if order == expected:
         return []
     return [f"{where}.order: recorded {_short(order)}, the benchmark gives {_short(expected)}"]
+
+
+def unlike_groups(benchmark: BenchmarkIdentity, where: str, groups: Groups) -> list[str]:
+    """Return whether items were grouped otherwise than the benchmark says."""
+    if groups == benchmark.groups:
+        return []
+    return [f"{where}.groups: recorded {grouping(groups)}, the benchmark has {grouping(benchmark.groups)}"]
 
 
 def _short(order: Seed | None) -> str:
@@ -116,8 +149,10 @@ class PairedScores(Record):
     """Scores of the same items, in the same order, at the base and at one other set of weights.
 
     ``graded`` is a property of the benchmark, not of the scores that happened to come out: it decides the bound.
-    ``order`` is the seed of the order in which graded items enter a betting bound (None: the file's own, as in version
-    1 of the files). ``rule`` is how the drop of scores that are not graded is bounded, in files without it "split".
+    ``order`` is the seed of the order in which graded items, or groups, enter a betting bound (None: the file's own, as
+    in version 1 of the files). ``rule`` is how the drop of scores that are not graded is bounded, in files without it
+    "split". ``groups`` says which items come together: a population's mean is then one over groups, each of which
+    counts once, by the mean of its items.
     ``eta`` is the total variation between the noise under which the other weights were scored and the
     ideal Gaussian (0 without noise); it widens what is said of them.
     """
@@ -126,11 +161,13 @@ class PairedScores(Record):
     order: Seed | None = None
     rule: Rule = "split"
     eta: NonNegative = 0.0
+    groups: Groups = None
     base: ItemScores
     checkpoint: ItemScores
 
     @model_validator(mode="after")
     def _paired(self) -> PairedScores:
+        refuse_ungrouped(self.groups, len(self.base))
         if len(self.base) != len(self.checkpoint):
             raise ValueError(f"paired scores must have equal length, got {len(self.base)} and {len(self.checkpoint)}")
         refuse_grades((*self.base, *self.checkpoint), self.graded)
@@ -141,10 +178,12 @@ class PairedScores(Record):
         """Number of items."""
         return len(self.base)
 
-    @property
-    def method(self) -> str:
-        """How the scores are bounded, in words."""
-        return paired_method(self.graded, self.rule)
+    def method(self, items: Items) -> str:
+        """Return how the scores are bounded, in words."""
+        if self.groups is not None and items == "population":
+            return f"items paired with the base, betting bounds over {units(self.m, self.groups)} groups"
+        exact = {"split": "exact one-pass", "trinomial": "exact trinomial"}[self.rule]
+        return f"items paired with the base, {'betting' if self.graded else exact} bounds"
 
     @property
     def losses(self) -> list[float]:
@@ -173,29 +212,48 @@ class PairedScores(Record):
         An item without an answer counts for the upper bound as lost, for the lower one the other way: as wrong at the
         base and right at the checkpoint.
 
-        Guarantee: each bound fails with probability at most ``alpha`` over an independent sample of items; where 0/1
-        scores are split, also over a stratified one, and over draws on fixed items. Graded items are taken in
-        ``order``, which knows nothing of their scores.
+        Guarantee: each bound fails with probability at most ``alpha`` over an independent sample of items, or of
+        groups; where 0/1 scores are split, also over a stratified one, and over draws on fixed items. Graded items and
+        groups are taken in ``order``, which knows nothing of their scores.
         Source: theory, "Paired items" (split: lost and gained at alpha/2 each by the one-pass rule; trinomial: their
-        difference at alpha; betting for graded scores).
+        difference at alpha; betting for graded scores) and "Items in groups".
         """
-        most, least = self.losses, self.least_losses
-        if self.graded:
+        most, least = self._by_unit(self.losses), self._by_unit(self.least_losses)
+        if self._bet:
             lower = paired_difference_lower(in_order(least, self.order), alpha)
             upper = -paired_difference_lower(in_order([-loss for loss in most], self.order), alpha)
         else:
             bounds = drop_bounds if self.rule == "split" else trinomial_drop_bounds
             lower = bounds(_lost(least), _gained(least), self.m, alpha).lower
             upper = bounds(_lost(most), _gained(most), self.m, alpha).upper
-        return Interval(value=sum(most) / self.m, lower=lower - self.eta, upper=upper + self.eta)
+        return Interval(value=sum(most) / len(most), lower=lower - self.eta, upper=upper + self.eta)
+
+    def means(self, items: Items) -> tuple[float, float]:
+        """Return the mean scores of base and checkpoint, failures as 0: over groups where these are a population's."""
+        plain = (kept(self.base), kept(self.checkpoint))
+        of_base, of_checkpoint = plain if items == "fixed" else map(self._by_unit, plain)
+        return sum(of_base) / len(of_base), sum(of_checkpoint) / len(of_checkpoint)
+
+    @property
+    def _bet(self) -> bool:
+        """Whether units have scores between right and wrong, which counting does not bound."""
+        return self.graded or self.groups is not None
+
+    def _by_unit(self, scores: list[float]) -> list[float]:
+        """Return the mean of each group, in the order of their numbers; the scores themselves without groups."""
+        if self.groups is None:
+            return scores
+        sizes = np.bincount(self.groups)
+        means: list[float] = (np.bincount(self.groups, weights=scores) / sizes).tolist()
+        return means
 
     def base_score(self, alpha: float) -> Interval:
         """Return the base's mean score, failures as 0, with one-sided bounds, each at ``alpha``."""
-        return _mean(in_order(kept(self.base), self.order), alpha, self.graded)
+        return _mean(in_order(self._by_unit(kept(self.base)), self.order), alpha, self._bet)
 
     def score(self, alpha: float) -> Interval:
         """Return the checkpoint's mean score, failures as 1, with one-sided bounds, each at ``alpha``."""
-        found = _mean(in_order(present(self.checkpoint), self.order), alpha, self.graded)
+        found = _mean(in_order(self._by_unit(present(self.checkpoint)), self.order), alpha, self._bet)
         assert found.lower is not None
         assert found.upper is not None
         return Interval(value=found.value, lower=found.lower - self.eta, upper=found.upper + self.eta)
@@ -203,7 +261,8 @@ class PairedScores(Record):
     def interval(self, requirement: Requirement, alpha: float, chance: float, items: Items) -> Interval | None:
         """Return the bounds in the requirement's unit, or None where retention has no meaning.
 
-        On a fixed benchmark with deterministic decoding everything is known exactly, but for items without an answer.
+        On a fixed benchmark with deterministic decoding everything is known exactly, but for items without an answer,
+        and each item counts once, whatever its group.
         """
         if items == "population":
             return interval_in_unit(requirement, self, alpha, chance)
@@ -224,10 +283,10 @@ def _gained(losses: list[float]) -> int:
     return sum(loss < 0 for loss in losses)
 
 
-def _mean(scores: list[float], alpha: float, graded: bool) -> Interval:
-    """Return a mean over items with bounds: one-pass for 0/1 scores, betting for others."""
+def _mean(scores: list[float], alpha: float, bet: bool) -> Interval:
+    """Return a mean over units with bounds: one-pass for 0/1 scores, betting for others."""
     m, value = len(scores), sum(scores) / len(scores)
-    if graded:
+    if bet:
         return Interval(value=value, lower=betting_lower(scores, alpha), upper=betting_upper(scores, alpha))
     k = round(sum(scores))
     return Interval(value=value, lower=one_pass_lower(k, m, alpha), upper=one_pass_upper(k, m, alpha))
@@ -236,6 +295,12 @@ def _mean(scores: list[float], alpha: float, graded: bool) -> Interval:
 def perfect_items(n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:
     """Return the interval when each of ``n`` items shows what the requirement wants, at the base and the checkpoint."""
     return interval_in_unit(requirement, _PerfectItems(n, requirement.perfect_score), alpha, chance)
+
+
+def perfect_groups(n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:
+    """Return the same of ``n`` groups, which are bounded by betting; no items in them do better."""
+    scores = (requirement.perfect_score,) * n
+    return interval_in_unit(requirement, PairedScores(graded=True, base=scores, checkpoint=scores), alpha, chance)
 
 
 @dataclass(frozen=True)

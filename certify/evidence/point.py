@@ -24,12 +24,13 @@ from certify.evidence.paired_items import (
     Items,
     ItemScores,
     PairedScores,
+    groups_words,
     items_premise,
-    kept,
-    order_words,
     perfect_items,
+    sampled_words,
     share_missing,
     unlike_benchmark,
+    unlike_groups,
     unlike_order,
 )
 from certify.evidence.trials import RecordedRun, Subject
@@ -77,11 +78,11 @@ class PointEvidence(Record):
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Judgement:
         """Judge the checkpoint's own score against the base's.
 
-        Guarantee: with probability at least 1 - alpha over the items, a certified requirement holds in the
-        population (and likewise a refuted one does not). With ``items="fixed"`` nothing is random. A requirement that a
-        model at chance would meet is vacuous and certifies nothing.
+        Guarantee: with probability at least 1 - alpha over the items, or their groups, a certified requirement holds
+        in the population (and likewise a refuted one does not). With ``items="fixed"`` nothing is random. A requirement
+        that a model at chance would meet is vacuous and certifies nothing.
         """
-        s, base = self.scores, sum(kept(self.scores.base)) / self.scores.m
+        s, (base, here) = self.scores, self.scores.means(self.items)
         interval = s.interval(requirement, alpha, benchmark.chance, self.items)
         notes: tuple[str, ...] = () if interval else (above_chance_note(benchmark.chance),)
         notes += own_settings_note(self.differences)
@@ -96,13 +97,13 @@ class PointEvidence(Record):
                 "lost": float(s.lost),
                 "gained": float(s.gained),
                 "base_score": base,
-                "checkpoint_score": sum(kept(s.checkpoint)) / s.m,
-                "retention": retention(base, sum(kept(s.checkpoint)) / s.m, benchmark.chance),
+                "checkpoint_score": here,
+                "retention": retention(base, here, benchmark.chance),
             },
             vacuous=vacuous,
             notes=notes,
             claim=self._claim(benchmark, requirement, alpha, interval, verdict, vacuous),
-            limits=(items_premise(self.items), DEPLOYMENT_LIMIT),
+            limits=(items_premise(self.items, s.groups), DEPLOYMENT_LIMIT),
         )
 
     def _claim(
@@ -120,6 +121,7 @@ class PointEvidence(Record):
             return nothing_claimed(benchmark.name, requirement, benchmark.chance, counts)
         if self.items == "fixed":
             return f"On exactly these {s.m} items of {benchmark.name}: {counts} ({requirement.describe()} required)."
+        counts += groups_words(s.groups)
         bound = Deciding.of(requirement, verdict, interval).side
         if verdict is Verdict.UNDECIDED:
             return (
@@ -127,7 +129,7 @@ class PointEvidence(Record):
                 f"{requirement.quantity} {bound}."
             )
         return (
-            f"With {percent(alpha)} confidence over the items{order_words(s.graded, s.order)}, the checkpoint's "
+            f"With {percent(alpha)} confidence over the {sampled_words(s.groups, s.order)}, the checkpoint's "
             f"{requirement.quantity} on the population behind {benchmark.name} is {bound} "
             f"({counts}; {requirement.describe()} required)."
         )
@@ -136,8 +138,7 @@ class PointEvidence(Record):
         self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
     ) -> Shown:
         """Return what a report says beside the judgement."""
-        s = self.scores
-        base, here = (sum(kept(scores)) / s.m for scores in (s.base, s.checkpoint))
+        s, (base, here) = self.scores, self.scores.means(self.items)
         return Shown.judged(
             judgement,
             bound=Deciding.of(requirement, judgement.verdict, judgement.interval),
@@ -148,7 +149,7 @@ class PointEvidence(Record):
             n=s.m,
             of="items",
             items=self.items,
-            method=s.method,
+            method=s.method(self.items),
         )
 
     @property
@@ -163,7 +164,9 @@ class PointEvidence(Record):
     def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
         """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
         lines = unlike_benchmark(subject.benchmark, [self.scores.m], self.scores.graded)
-        if whole:
+        lines += unlike_groups(subject.benchmark, "evidence.scores", self.scores.groups)
+        if whole or self.scores.groups is not None:  # version 1 knew no groups
             lines += unlike_order(subject.benchmark, "evidence.scores", self.scores.order)
+        if whole:
             lines += crosschecks.of_companions("evidence", self.differences, subject)
         return lines

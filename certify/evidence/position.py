@@ -26,18 +26,19 @@ from certify.evidence.judgement import (
 )
 from certify.evidence.paired_items import (
     DEPLOYMENT_LIMIT,
-    POPULATION_PREMISE,
     Items,
     ItemScores,
     PairedScores,
     Rule,
+    groups_words,
+    items_premise,
     kept,
-    order_words,
-    paired_method,
     perfect_items,
     refuse_grades,
+    sampled_words,
     share_missing,
     unlike_benchmark,
+    unlike_groups,
     unlike_order,
 )
 from certify.evidence.point import above_chance_note
@@ -46,11 +47,13 @@ from certify.records import (
     ActivationIdentity,
     BenchmarkIdentity,
     EngineIdentity,
+    Groups,
     NoiseLaw,
     Positive,
     Record,
     Seed,
     SubspaceNoise,
+    refuse_ungrouped,
 )
 from certify.statistics.laws import slice_position
 
@@ -108,13 +111,14 @@ class OpenScores(PairedScores):
 class Basin(Record):
     """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels.
 
-    ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them. ``order`` and
-    ``rule`` are those of :class:`PairedScores`.
+    ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them. ``order``,
+    ``rule`` and ``groups`` are those of :class:`PairedScores`.
     """
 
     graded: bool = False
     order: Seed | None = None
     rule: Rule = "split"
+    groups: Groups = None
     grid: GridOrigin = "given"
     base: ItemScores
     levels: Annotated[tuple[BasinLevel, ...], Field(min_length=1)]
@@ -124,6 +128,7 @@ class Basin(Record):
         sigmas = [level.sigma for level in self.levels]
         if sigmas != sorted(set(sigmas)):
             raise ValueError(f"the sigma grid must ascend without repeats, got {sigmas}")
+        refuse_ungrouped(self.groups, len(self.base))
         for level in self.levels:
             if len(level.scores) != len(self.base):
                 raise ValueError(f"level sigma={level.sigma:g} has {len(level.scores)} items, base {len(self.base)}")
@@ -138,17 +143,22 @@ class Basin(Record):
     def drop_at(self, level: BasinLevel, items: Items = "population") -> PairedScores:
         """Return the level's item scores paired with the base's.
 
-        Draws on fixed items are trials of unequal laws, which only the split rule bounds.
+        Draws on fixed items are trials of unequal laws, which only the split rule bounds, each item for itself.
         """
         kind = OpenScores if isinstance(level.engine, ActivationIdentity) else PairedScores
         eta = level.engine.eta(level.law)
-        own = {"graded": self.graded, "order": self.order, "rule": self.rule if items == "population" else "split"}
+        rule, groups = (self.rule, self.groups) if items == "population" else ("split", None)
+        own = {"graded": self.graded, "order": self.order, "rule": rule, "groups": groups}
         return kind(**own, eta=eta, base=self.base, checkpoint=level.scores)
 
     def paired(self, scores: ItemScores) -> PairedScores:
         """Return the scores of other weights without noise, paired with the base's."""
-        own = {"graded": self.graded, "order": self.order, "rule": self.rule}
+        own = {"graded": self.graded, "order": self.order, "rule": self.rule, "groups": self.groups}
         return PairedScores(**own, base=self.base, checkpoint=scores)
+
+    def method(self, items: Items) -> str:
+        """Return how scores paired with the base's are bounded, in words."""
+        return self.paired(self.base).method(items)
 
     @property
     def limits(self) -> tuple[str, ...]:
@@ -170,6 +180,8 @@ class Basin(Record):
     def contradictions(self, where: str, subject: Subject, whole: bool) -> list[str]:
         """Return what disagrees with the base and the benchmark that it is said to be of."""
         lines = unlike_benchmark(subject.benchmark, [len(self.base)], self.graded)
+        lines += unlike_groups(subject.benchmark, where, self.groups)
+        whole = whole or self.groups is not None  # version 1 knew no groups
         lines += unlike_order(subject.benchmark, where, self.order) if whole else []
         for i, level in enumerate(self.levels):
             lines += crosschecks.of_level(f"{where}.levels.{i}", level.sigma, level.law)
@@ -178,12 +190,12 @@ class Basin(Record):
 
     @property
     def base_score(self) -> float:
-        """The base's score without noise, failures as 0."""
+        """The base's score on exactly these items without noise, failures as 0."""
         return sum(kept(self.base)) / len(self.base)
 
-    def vacuous(self, requirement: Requirement, chance: float) -> bool:
+    def vacuous(self, requirement: Requirement, chance: float, items: Items = "population") -> bool:
         """Whether a model that knows nothing would meet the requirement, so that no width says anything."""
-        return requirement.met_by_chance(self.base_score, chance)
+        return requirement.met_by_chance(self.paired(self.base).means(items)[0], chance)
 
     def width(
         self, requirement: Requirement, alpha: float, chance: float, items: Items = "population"
@@ -198,7 +210,7 @@ class Basin(Record):
         Source: theory §2.3, Def. 4.1.
         """
         width = None
-        for level in () if self.vacuous(requirement, chance) else self.levels:
+        for level in () if self.vacuous(requirement, chance, items) else self.levels:
             if self._verdict_at(level, requirement, alpha, chance, items) is not Verdict.CERTIFIED:
                 break
             width = level.sigma
@@ -302,7 +314,7 @@ class PositionEvidence(Record):
         joint = [self._point(p, requirement, alpha / len(self.points), benchmark.chance) for p in self.points]
         verdict = self._verdict(requirement, inside, each, joint)
         worst = _worst(requirement, joint)
-        vacuous = verdict is not Verdict.REFUTED and self.basin.vacuous(requirement, benchmark.chance)
+        vacuous = verdict is not Verdict.REFUTED and self.basin.vacuous(requirement, benchmark.chance, self.items)
         return Judgement.of(
             requirement,
             worst,
@@ -317,7 +329,7 @@ class PositionEvidence(Record):
             claim=self._claim(benchmark, requirement, alpha, width, worst, verdict, vacuous),
             limits=(
                 *POSITION_LIMITS,
-                POPULATION_PREMISE if self.items == "population" else FIXED_POSITION_PREMISE,
+                items_premise(self.items, self.basin.groups, FIXED_POSITION_PREMISE),
                 *self.basin.limits,
                 DEPLOYMENT_LIMIT,
             ),
@@ -350,7 +362,7 @@ class PositionEvidence(Record):
             notes.append(above_chance_note(chance))
         if self._width_unknown:
             notes.append("no basin: graded scores of a fixed benchmark, one draw for each item, have no valid bound")
-        elif width is None and not self.basin.vacuous(requirement, chance):
+        elif width is None and not self.basin.vacuous(requirement, chance, self.items):
             notes.append(f"no basin: not even the smallest sigma, {self.basin.levels[0].sigma:g}, is certified")
         elif width is not None and self.alpha_star > width:
             notes.append("outside the measured width: alpha* > sigma*")
@@ -371,11 +383,11 @@ class PositionEvidence(Record):
         vacuous: bool,
     ) -> str:
         there = up(self.alpha_star, 4)
-        where = f"alpha* = {there}, sigma* = {level_text(width)}"
-        fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
         fixed = self.items == "fixed"
-        taken = order_words(self.basin.graded, self.basin.order)
-        surely = "" if fixed else f"With {percent(alpha)} confidence over the items{taken}, "
+        where = f"alpha* = {there}, sigma* = {level_text(width)}{'' if fixed else groups_words(self.basin.groups)}"
+        fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
+        sampled = sampled_words(self.basin.groups, self.basin.order)
+        surely = "" if fixed else f"With {percent(alpha)} confidence over the {sampled}, "
         segment = f"the points {fractions} of the segment from base to checkpoint"
         required = f"the requirement on {benchmark.name} ({requirement.describe()})"
         if vacuous:
@@ -421,7 +433,7 @@ class PositionEvidence(Record):
             n=len(self.basin.base),
             of="items",
             items=self.items,
-            method=f"{paired_method(self.basin.graded, self.basin.rule)}, at {len(self.points)} points of the segment",
+            method=f"{self.basin.method(self.items)}, at {len(self.points)} points of the segment",
             layers=self.displacement.largest(),
         )
 

@@ -26,7 +26,7 @@ from certify.evidence.judgement import (
     percent,
     vacuous_note,
 )
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, perfect_items, share_missing
+from certify.evidence.paired_items import DEPLOYMENT_LIMIT, ItemScores, groups_words, perfect_items, share_missing
 from certify.evidence.point import above_chance_note
 from certify.evidence.position import POSITION_LIMITS, Basin, level_text
 from certify.evidence.smoothed import mean_of_draws
@@ -42,6 +42,9 @@ WIDTH_LIMITS = (
     "Width is not invariant under reparametrisation: sigmas of different models do not compare.",
     "The items are taken to be an independent sample of the population of interest, and the base to have been made and "
     "chosen without them; shares and changes over whole-benchmark draws speak of exactly these items.",
+)
+GROUPS_LIMIT = (
+    "Of items in groups the groups are that sample, each counted once by the mean of its items, whatever its size."
 )
 GEOMETRY = POSITION_LIMITS[1]
 
@@ -195,7 +198,13 @@ class WidthEvidence(Record):
             vacuous=vacuous,
             notes=tuple(self._notes(levels, width, beyond, vacuous, chance)),
             claim=self._claim(benchmark, requirement, alpha, verdict, width, beyond),
-            limits=(*WIDTH_LIMITS, *((GEOMETRY,) if self.places else ()), *self.basin.limits, DEPLOYMENT_LIMIT),
+            limits=(
+                *WIDTH_LIMITS,
+                *((GROUPS_LIMIT,) if self.basin.groups else ()),
+                *((GEOMETRY,) if self.places else ()),
+                *self.basin.limits,
+                DEPLOYMENT_LIMIT,
+            ),
         )
 
     def _level(self, i: int, requirement: Requirement, alpha: float, chance: float) -> LevelJudgement:
@@ -252,17 +261,19 @@ class WidthEvidence(Record):
         width: float | None,
         beyond: float | None,
     ) -> str:
-        sure = f"With {percent(alpha)} confidence over the draws and items"
+        sampled = "groups of items" if self.basin.groups else "items"
+        sure = f"With {percent(alpha)} confidence over the draws and {sampled}"
         levels = self.basin.levels
         weights = f"Gaussian noise on {levels[0].law.dimension:,} weights"
         what = f"the mean {requirement.quantity} on the population behind {benchmark.name} under {weights}"
         asked = f"at {'most' if requirement.at_most else 'least'} {requirement.limit:g}"
+        counted = groups_words(self.basin.groups)
         if verdict is Verdict.REFUTED:
-            return f"{sure}, {what} is not {asked} at sigma = {levels[0].sigma:g}, the smallest of the grid."
+            return f"{sure}, {what} is not {asked} at sigma = {levels[0].sigma:g}, the smallest of the grid{counted}."
         above = "" if beyond is None else f" {sure}, the width on the grid is below {no_less_than(beyond)}."
         if width is None:
-            return f"Undecided up to which sigma, if any, {what} is {asked}.{above}"
-        held = f"{sum(level.sigma <= width for level in levels)} of {len(levels)}"
+            return f"Undecided up to which sigma, if any, {what} is {asked}{counted}.{above}"
+        held = f"{sum(level.sigma <= width for level in levels)} of {len(levels)}{counted}"
         return (
             f"{sure}, {what} is {asked} at every sigma of the grid up to sigma* = {level_text(width)} ({held}).{above}"
         )

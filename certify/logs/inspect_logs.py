@@ -122,6 +122,7 @@ def _items(file: Path, samples: list[Any]) -> Iterator[tuple[str, ScoredItem]]:
             where=f"{file}: sample {name}",
             content=hash_of([first.get("target"), len(tried)]),
             prompt=hash_of(first.get("input")),
+            cluster=text(about.get("cluster")) if isinstance(about := first.get("metadata"), dict) else "",
             metrics={metric: _mean([values.get(metric) for values in found]) for metric in names},
         )
 

@@ -24,13 +24,15 @@ class ScoredItem:
 
     ``content`` and ``prompt`` tell whether two logs hold the same question, and asked it alike; empty where the log
     does not say. ``metrics`` maps each metric to its value, None where the answer is missing. ``choices``: number of
-    answers to choose from, 0 where the model writes its own.
+    answers to choose from, 0 where the model writes its own. ``cluster`` names the group that it comes in, empty where
+    the log does not say.
     """
 
     where: str
     content: str = ""
     prompt: str = ""
     choices: int = 0
+    cluster: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from certify._version import version_of
+from certify.benchmarks.clusters import numbered
 from certify.certificate import ScoresRecord
 from certify.errors import InvalidInput
 from certify.evidence import PointEvidence, Requirement
 from certify.evidence.feasibility import require_feasible
-from certify.evidence.paired_items import Items, PairedScores, rule_for
+from certify.evidence.paired_items import Items, PairedScores, bounded_by
 from certify.logs.log import Log, count_of, listed
-from certify.records import BenchmarkIdentity, BroughtScores, Environment, digest, order_of
+from certify.records import BenchmarkIdentity, BroughtScores, Environment, Groups, digest
 from certify.text import shortened
 
 
@@ -34,7 +35,8 @@ class Paired:
             InvalidPlan: so few items could certify the requirement under no outcome.
         """
         if items == "population":
-            require_feasible("point", self.benchmark.items, requirement, alpha, self.benchmark.chance)
+            asked = self.benchmark
+            require_feasible("point", asked.items, requirement, alpha, asked.chance, groups=asked.groups)
         return ScoresRecord.make(
             base=self.base,
             checkpoint=self.checkpoint,
@@ -59,7 +61,8 @@ def pair(base: Log, checkpoint: Log, metrics: Sequence[str] = (), chance: float 
     the model writes its own.
 
     Raises:
-        InvalidInput: the two are one file, of other tasks or versions, or hold other items; no metric fits both.
+        InvalidInput: the two are one file, of other tasks or versions, or hold other items or groups of them; no metric
+            fits both.
     """
     if chance is not None and not 0.0 <= chance < 1.0:
         raise InvalidInput(f"chance {chance:g}: must be at least 0 and below 1")
@@ -80,14 +83,13 @@ def pair(base: Log, checkpoint: Log, metrics: Sequence[str] = (), chance: float 
         chance=_chance(base) if chance is None else chance,
         digest=digest({"tool": base.tool, "task": base.task, "items": content}),
         tokens=None,
+        groups=_groups(base),
     )
     return Paired(
         base=_brought(base),
         checkpoint=_brought(checkpoint),
         benchmark=benchmark,
-        scores=PairedScores(
-            graded=graded, order=order_of(benchmark), rule=rule_for(graded), base=ours, checkpoint=theirs
-        ),
+        scores=PairedScores(**bounded_by(benchmark), base=ours, checkpoint=theirs),
         differences=tuple(_differences(base, checkpoint)),
     )
 
@@ -106,6 +108,13 @@ def _brought(log: Log) -> BroughtScores:
         file=log.file.name,
         digest=log.digest,
     )
+
+
+def _groups(log: Log) -> Groups:
+    try:
+        return numbered({name: item.cluster for name, item in log.items.items()})
+    except ValueError as error:
+        raise InvalidInput(f"{log.file}: {error}") from None
 
 
 def _scoring(log: Log, metric: str) -> str:
@@ -138,6 +147,8 @@ def _refuse_unlike(base: Log, checkpoint: Log) -> None:
             )
     if unlike := [name for name, item in base.items.items() if item.content != checkpoint.items[name].content]:
         raise InvalidInput(f"{where}: {count_of(unlike, 'id')} name different items in the two: {listed(unlike)}")
+    if moved := [name for name, item in base.items.items() if item.cluster != checkpoint.items[name].cluster]:
+        raise InvalidInput(f"{where}: {count_of(moved, 'item')} of another cluster in the two: {listed(moved)}")
 
 
 def _differences(base: Log, checkpoint: Log) -> Iterator[str]:

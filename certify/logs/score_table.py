@@ -12,13 +12,13 @@ from certify.logs.log import Log, ScoredItem, once, text
 from certify.text import shortened
 
 IDS = ("id", "item")
-SCORE = "score"
+SCORE, CLUSTER = "score", "cluster"
 WORDS = {"true": 1.0, "false": 0.0}
 MISSING = ("", "none", "nan", "null")
 
 
 def read_table(file: Path, digest: str, rows: list[Row]) -> Log:
-    """Return what a table says; an empty score is an answer that is missing.
+    """Return what a table says; an empty score is an answer that is missing, an empty cluster none.
 
     Raises:
         InvalidInput: a column is missing, or a score is no number.
@@ -32,7 +32,12 @@ def _items(rows: list[Row]) -> Iterator[tuple[str, ScoredItem]]:
         if name is None or SCORE not in fields:
             columns = ", ".join(map(shortened, fields))
             raise InvalidInput(f"{where}: a table of scores has the columns id and score; here are {columns}")
-        yield text(name), ScoredItem(where=where, metrics={SCORE: _number(where, fields[SCORE])})
+        cluster = text(fields.get(CLUSTER))
+        yield text(name), ScoredItem(
+            where=where,
+            cluster="" if cluster.strip().lower() in MISSING else cluster,
+            metrics={SCORE: _number(where, fields[SCORE])},
+        )
 
 
 def _number(where: str, value: Any) -> float | None:

@@ -11,7 +11,7 @@ from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws, DrawDesign
 from certify.evidence.feasibility import require_feasible
-from certify.evidence.paired_items import ItemScores, kept, rule_for
+from certify.evidence.paired_items import ItemScores, bounded_by, kept
 from certify.evidence.position import Basin, BasinLevel, GridOrigin
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.trials import Trials
@@ -21,7 +21,7 @@ from certify.measuring.run import Run
 from certify.measuring.scores import all_items, mean
 from certify.noise import Subspace, noised
 from certify.noise.law import check_sigma
-from certify.records import NoiseLaw, SubspaceNoise, order_of
+from certify.records import NoiseLaw, SubspaceNoise
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,7 @@ def measure_basin(
         BasinLevel(sigma=sigma, law=t.law, engine=f.engine, seed=t.seed, scores=f.scores)
         for sigma, t, f in zip(grid, trials, found, strict=True)
     )
-    identity = base.scorer.identity
-    own = {"graded": identity.graded, "order": order_of(identity), "rule": rule_for(identity.graded)}
-    return Basin(**own, grid=origin, base=base.scores, levels=levels)
+    return Basin(**bounded_by(base.scorer.identity), grid=origin, base=base.scores, levels=levels)
 
 
 def check_grid(grid: Sequence[float]) -> None:

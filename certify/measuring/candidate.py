@@ -25,7 +25,7 @@ from certify.evidence import (
 )
 from certify.evidence.displacement import Displacement
 from certify.evidence.distance import best_rung
-from certify.evidence.paired_items import Items, ItemScores, PairedScores, rule_for
+from certify.evidence.paired_items import Items, ItemScores, PairedScores, bounded_by
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement
 from certify.evidence.trials import Subject, Trials
@@ -47,7 +47,6 @@ from certify.records import (
     WeightNoise,
     identity_key,
     items_key,
-    order_of,
 )
 
 if TYPE_CHECKING:
@@ -122,11 +121,7 @@ class Candidate:
         return PointEvidence(
             items=items,
             scores=PairedScores(
-                graded=self.base.scorer.identity.graded,
-                order=order_of(self.base.scorer.identity),
-                rule=rule_for(self.base.scorer.identity.graded),
-                base=self.base.scores,
-                checkpoint=self.scores,
+                **bounded_by(self.base.scorer.identity), base=self.base.scores, checkpoint=self.scores
             ),
             differences=self.differences,
         )

@@ -19,7 +19,7 @@ from certify.measuring.base import Base
 from certify.measuring.candidate import Candidate
 from certify.measuring.run import Run
 from certify.noise import Subspace
-from certify.records import NoiseLaw, Seed, SubspaceNoise, identity_key, items_key
+from certify.records import NoiseLaw, Seed, SubspaceNoise, grouping, identity_key, items_key, units
 
 SMOOTHED_DRAWS = 200
 
@@ -170,7 +170,9 @@ def _refuse_position(base: Base, asked: Asked) -> None:
 
 
 def _refuse_few_items(kind: str, base: Base, asked: Asked) -> None:
-    require_feasible(kind, base.scorer.identity.items, asked.requirement, asked.alpha, base.benchmark.chance)
+    identity = base.scorer.identity
+    groups = None if asked.items == "fixed" else identity.groups
+    require_feasible(kind, identity.items, asked.requirement, asked.alpha, base.benchmark.chance, groups=groups)
 
 
 def _refuse_smoothed(base: Base, asked: Asked) -> None:
@@ -186,6 +188,12 @@ def _refuse_distance(base: Base, asked: Asked) -> None:
     measurement, unit = _needed(asked.measurement, "distance"), asked.requirement.unit
     if asked.items == "population" and unit != "drop":
         raise InvalidPlan(f"distance evidence for a population of items knows a drop only, not {unit}")
+    identity = base.scorer.identity
+    if asked.items == "population" and identity.groups is not None:
+        raise InvalidPlan(
+            f"distance evidence for a population bounds means over single items, and those of {identity.name} come in "
+            f"{units(identity.items, identity.groups)} groups: take point or position evidence, or the fixed items"
+        )
     for draws in measurement.draws:
         if draws.alpha != asked.alpha:
             raise InvalidPlan(
@@ -205,6 +213,7 @@ def _check_measurement(base: Base, measurement: Measurement) -> None:
     for part, ours, theirs in (
         ("base", identity_key(base.checkpoint.identity), identity_key(measurement.base)),
         ("benchmark", items_key(base.scorer.identity), items_key(measurement.benchmark)),
+        ("grouping of the items", grouping(base.scorer.identity.groups), grouping(measurement.benchmark.groups)),
     ):
         if ours != theirs:
             raise CertificateMismatch(

@@ -67,7 +67,8 @@ def measure_width(
     """
     requirement, run = requirement or Requirement(), run or Run()
     check_grid(grid)
-    require_feasible("basin", base.scorer.identity.items, requirement, alpha, base.benchmark.chance)
+    identity = base.scorer.identity
+    require_feasible("basin", identity.items, requirement, alpha, base.benchmark.chance, groups=identity.groups)
     places = tuple(_place(base, checkpoint) for checkpoint in checkpoints)
     basin = measure_basin(base, grid, origin=grid_origin, user_seed=user_seed, run=run, engine=engine)
     planned = [PlannedDraws(level.law, draws) for level in basin.levels] if draws else []

@@ -158,6 +158,7 @@ def _point(draw: st.DrawFn, benchmark: BenchmarkIdentity) -> PointEvidence:
         graded=benchmark.graded,
         order=order_of(benchmark),
         rule="split" if benchmark.graded else draw(RULE),
+        groups=benchmark.groups,
         base=_scores(draw, benchmark),
         checkpoint=_scores(draw, benchmark),
     )
@@ -204,6 +205,7 @@ def _basin(draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, *
         graded=benchmark.graded,
         order=order_of(benchmark),
         rule="split" if benchmark.graded else draw(RULE),
+        groups=benchmark.groups,
         base=_scores(draw, benchmark, good=good),
         levels=levels,
     )
@@ -266,4 +268,5 @@ def _distance(
     draw: st.DrawFn, base: ModelIdentity, benchmark: BenchmarkIdentity, alpha: float, max_draws: int
 ) -> DistanceEvidence:
     draws = _draws(draw, base, benchmark, alpha, max_draws, _scores(draw, benchmark), draw(LAW))
-    return DistanceEvidence(items=_items(draw), draws=draws, displacement=_displacement(draw, draws.law))
+    items = _items(draw) if benchmark.groups is None else "fixed"
+    return DistanceEvidence(items=items, draws=draws, displacement=_displacement(draw, draws.law))

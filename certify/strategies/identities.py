@@ -36,8 +36,8 @@ def model_identities() -> st.SearchStrategy[ModelIdentity]:
 
 
 def benchmark_identities(*, min_items: int = 1, max_items: int = 30) -> st.SearchStrategy[BenchmarkIdentity]:
-    """Return identities of benchmarks, with and without chance, graded or not."""
-    return st.builds(
+    """Return identities of benchmarks, with and without chance, graded or not, their items in groups or not."""
+    alone = st.builds(
         BenchmarkIdentity,
         name=st.sampled_from(("arc_easy", "gsm8k", "own | <items>")),
         items=st.integers(min_items, max_items),
@@ -47,6 +47,15 @@ def benchmark_identities(*, min_items: int = 1, max_items: int = 30) -> st.Searc
         digest=digests(),
         tokens=digests(),
     )
+    return alone | alone.flatmap(_grouped)
+
+
+def _grouped(alone: BenchmarkIdentity) -> st.SearchStrategy[BenchmarkIdentity]:
+    """Return the benchmark with its items dealt to fewer groups than items; as it is where it has one item."""
+    if alone.items == 1:
+        return st.just(alone)
+    fewer = st.integers(1, alone.items - 1)
+    return fewer.map(lambda n: alone.model_copy(update={"groups": tuple(i % n for i in range(alone.items))}))
 
 
 def requirements() -> st.SearchStrategy[Requirement]:
