@@ -84,7 +84,7 @@ def check(
     if checkpoint is None or base is None or not benchmark:
         missing = [name for name, value in (("CHECKPOINT", checkpoint), ("--base", base), ("--benchmark", benchmark))
                    if not value]  # fmt: skip
-        raise InvalidPlan(f"missing: {', '.join(missing)} (or --scores and --scores-of, for scores made elsewhere)")
+        raise InvalidPlan(f"Missing option {', '.join(missing)} (or --scores and --scores-of, for scores made elsewhere)")
     judge_each(
         checkpoint,
         base,

@@ -55,7 +55,7 @@ def test_codes_agree_with_verdicts(monkeypatch) -> None:  # type: ignore[no-unty
      (["--scores", "x.csv", "--scores-of", "y.csv", "--base", "b"], "--base: scores made elsewhere"),
      (["--scores", "x.csv", "--scores-of", "y.csv", "--require", "position"], "--require position: scores made"),
      (["--metric", "acc"], "come in pairs"),
-     (["model"], "missing: --base, --benchmark (or --scores"),
+     (["model"], "Missing option --base, --benchmark (or --scores"),
      (["--scores", "x.csv", "--scores-of", "y.csv"], "x.csv: no such file")],
 )  # fmt: skip
 def test_what_does_not_fit_together_is_said(monkeypatch, capsys, arguments: list[str], problem: str) -> None:  # type: ignore[no-untyped-def]
