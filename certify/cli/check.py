@@ -84,7 +84,8 @@ def check(
     if checkpoint is None or base is None or not benchmark:
         missing = [name for name, value in (("CHECKPOINT", checkpoint), ("--base", base), ("--benchmark", benchmark))
                    if not value]  # fmt: skip
-        raise InvalidPlan(f"Missing option {', '.join(missing)} (or --scores and --scores-of, for scores made elsewhere)")
+        named = ", ".join(missing)
+        raise InvalidPlan(f"Missing option {named} (or --scores and --scores-of, for scores made elsewhere)")
     judge_each(
         checkpoint,
         base,
