@@ -36,12 +36,16 @@ def test_an_order_of_ones_own_is_found(certificate: Certificate, order: Seed | N
 
 
 @given(certificates(kinds=("point", "position")))
-def test_only_graded_items_have_an_order(certificate: Certificate) -> None:
-    """Items that are right or wrong are counted."""
+def test_only_what_is_bet_on_has_an_order(certificate: Certificate) -> None:
+    """Items that are right or wrong are counted; grades, and groups of items, are not."""
     evidence = certificate.evidence
     order = evidence.scores.order if isinstance(evidence, PointEvidence) else evidence.basin.order
     assert order == order_of(certificate.benchmark)
-    assert (order is None) == (not certificate.benchmark.graded)
+    assert (order is not None) == _bet(certificate)
+
+
+def _bet(certificate: Certificate) -> bool:
+    return certificate.benchmark.graded or certificate.benchmark.groups is not None
 
 
 @given(certificates(kinds=("point",), min_items=2))
@@ -49,4 +53,4 @@ def test_the_claim_says_so(certificate: Certificate) -> None:
     """Where items were taken in an order, and only there."""
     claim = certificate.judgement.claim
     bounded = certificate.evidence.items == "population" and claim.startswith("With ")
-    assert ("taken in an order drawn from a seed" in claim) == (certificate.benchmark.graded and bounded)
+    assert ("taken in an order drawn from a seed" in claim) == (_bet(certificate) and bounded)
