@@ -114,7 +114,7 @@ def _with_power(goal: Goal, kind: str, n: int | None, true_lost: float, power: f
     if counted(kind) == "draws":
         return "depends on the scores: pilot"
     if goal.grouped(kind):
-        return "depends on how losses fall into groups"
+        return "depends on the groups"
     each = power if kind == "point" else 1.0 - (1.0 - power) / len(FRACTIONS)
     found = items_for_power(goal.requirement, goal.alpha, goal.chance, true_lost, each)
     return f"more than {LARGEST_WITH_POWER:,} items" if found is None else f"{found.n_hold:,} items"

@@ -73,7 +73,7 @@ def test_a_good_checkpoint_is_certified_and_its_record_lives_on(certify: Certify
     code, out, _ = certify(*asked("same", "-o", str(tmp_path / "c")))
     assert code == 0
     assert "CERTIFIED" in out
-    assert re.search(r"drop on exactly these 200 items of own is at most 0\.050 \(\d\d of 200 items scored", out)
+    assert re.search(r"drop on exactly these 200 items of own is below 0\.050 \(\d\d of 200 items scored", out)
     (file,) = map(str, (tmp_path / "c").glob("*.json"))
     assert file.endswith(".own.audit.json")
     code, out, _ = certify("verify", file, "--base", "base", "--checkpoint", "same", "--benchmark", "own.jsonl",

@@ -10,7 +10,7 @@ import pytest
 
 from certify.__main__ import main
 
-LOGS = Path(__file__).parents[1] / "logs" / "lm_eval"
+LOGS = Path(__file__).parents[1] / "logs" / "of_lm_eval"
 
 
 def certify(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:

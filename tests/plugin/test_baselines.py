@@ -110,7 +110,7 @@ class TestCompare:
         result = recorded.run("near", "--basin-compare", test=LOOSE)
         result.assert_outcomes(passed=1)
         result.stdout.fnmatch_lines([" since the baseline  metric  lost * lower * upper * allowed  verdict",
-                                     " loose[[]digits[]] * drop * 0.0* -0.0* 0.1* -"])  # fmt: skip
+                                     " loose[[]digits[]] * drop * 0.0* 0.0* 0.1* -"])  # fmt: skip
 
     def test_certified_within_the_margin(self, recorded):
         """Nothing lost on 120 items is shown to be a loss of at most 0.1."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
-LOGS = Path(__file__).parents[1] / "logs" / "lm_eval"
+LOGS = Path(__file__).parents[1] / "logs" / "of_lm_eval"
 TEST = """
 import pytest
 
@@ -60,5 +60,5 @@ def test_nothing_passes_for_nothing(project) -> None:  # type: ignore[no-untyped
     result = run(project, "benign", "--basin-max-drop=0.1", "--basin-compare-fail=drop:0.01")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*scores made elsewhere are compared with no baseline*"])
-    project.pytester.makepyfile(test_idle="def test_idle(basin_scores):\n    pass\n")
+    project.pytester.makepyfile(test_scores_unasked="def test_idle(basin_scores):\n    pass\n")
     run(project, "benign", "--basin-max-drop=0.1").assert_outcomes(passed=1, failed=1)
