@@ -63,4 +63,4 @@ def needs_models(error: ImportError) -> str | None:
     name = (error.name or "").partition(".")[0]
     if name not in MODELS:
         return None
-    return f"{name} is not installed, and models are not read without it: pip install 'pytest-basin[models]'"
+    return f"{name} is not installed; it comes with the extra for models: pip install 'pytest-basin[models]'"

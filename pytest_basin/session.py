@@ -68,12 +68,17 @@ class Session:
         self.item: pytest.Item | None = None
         self.runs = 0
         self.order: dict[str, int] = {}
-        self.several = False
+        self.expected = 0
         self.bounds: list[Bound] = []
         self.drawing = ""
         self.hinted = False
         self._nth: Counter[tuple[str, str]] = Counter()
         self._infeasible: dict[tuple[Any, ...], str] = {}
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one gate was collected, so that a line on all of them is due."""
+        return self.expected > 1
 
     @property
     def disabled(self) -> bool:
@@ -100,7 +105,7 @@ class Session:
     def collected(self, items: Sequence[pytest.Item]) -> None:
         """Learn the order of the items, so that results stand in it whoever runs them, and how many gates there are."""
         self.order = {replay.test_id(item): i for i, item in enumerate(items)}
-        self.several = sum(len(self.gates(item)) for item in items) > 1
+        self.expected = sum(len(self.gates(item)) for item in items)
 
     def trials(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity, items: int) -> tuple[int | None, str]:
         """Return how many items or draws the gate's evidence counts, None where no measurement says so."""
@@ -314,12 +319,13 @@ class Session:
 
     def _p_value(self, bound: Bound) -> float | None:
         """Return the gate's p-value for the line on all gates together; None where it is the only one."""
-        from certify.joint import p_value
+        from certify.evidence import alpha_of
+        from certify.joint import holm_levels, p_value
 
         if not self.several:
             return None
-        c = bound.certificate
-        return 1.0 if c is None or bound.veto else p_value(c.evidence, c.benchmark, c.requirement)
+        c, levels = bound.certificate, holm_levels(alpha_of(self.settings.value("confidence")), self.expected)
+        return 1.0 if c is None or bound.veto else p_value(c.evidence, c.benchmark, c.requirement, levels)
 
     def _write(self, bound: Bound, item: pytest.Item, nth: int) -> tuple[Path | None, list[str]]:
         folder = self.settings.value("cert-dir")

@@ -94,8 +94,8 @@ def _verified(file: Path, beside: Beside) -> Exit:
         return Exit.CONTRADICTION
     say(f"VALID  {file}")
     if beside.base or beside.checkpoint:
-        said.append("The named base and checkpoint are those of the record, to the last bit." if beside.base
-                    and beside.checkpoint else "What was named is what was recorded, to the last bit.")  # fmt: skip
+        named = [part for part, path in (("base", beside.base), ("checkpoint", beside.checkpoint)) if path]
+        said.append(f"The named {' and '.join(named)} {'has' if len(named) == 1 else 'have'} the recorded identity.")
     if not isinstance(document, Measurement):
         say(f"    {document.verdict.upper()}: {document.claim_text}")
     say(*(f"    {line}" for line in said))

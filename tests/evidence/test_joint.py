@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +19,8 @@ from certify.evidence.paired_items import PairedScores
 from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
-from certify.joint import LARGEST, PRECISION, SMALLEST, holm_certified, p_value
-from certify.statistics import drop_bounds
+from certify.joint import LARGEST, PRECISION, SMALLEST, holm_certified, holm_levels, p_value
+from certify.statistics import drop_bounds, holm, trinomial_drop_bounds
 
 ABSENCE = Requirement(unit="absence", limit=0.1)
 LEVELS = [SMALLEST, 1e-7, 1e-5, 1e-3, 0.004, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, LARGEST]
@@ -144,3 +146,36 @@ def test_holm_keeps_its_level_and_uncorrected_gates_do_not(repeats: int) -> None
     most = binom.isf(1e-6, repeats, 0.2)
     assert jointly <= most
     assert alone > most  # negative control: each gate at its own alpha, and any of them believed
+
+
+class Gappy:
+    """A judge that is not monotone: certified from 0.01 on, but not at 0.024 to 0.026."""
+
+    def judge(self, benchmark, requirement, alpha: float):  # type: ignore[no-untyped-def]
+        good = alpha >= 0.01 and not 0.024 <= alpha <= 0.026
+        return SimpleNamespace(verdict=Verdict.CERTIFIED if good else Verdict.UNDECIDED)
+
+
+def test_holm_rests_on_its_own_levels_alone() -> None:
+    """Over two gates 0.025 is asked, where this judge does not certify: bisection alone would have passed it."""
+    alone = p_value(Gappy(), bench(20), DROP)  # type: ignore[arg-type]
+    assert alone == pytest.approx(0.01, rel=1e-3)
+    raised = p_value(Gappy(), bench(20), DROP, holm_levels(0.05, 2))  # type: ignore[arg-type]
+    assert 0.025 < raised <= math.nextafter(0.025, 1.0)
+    assert holm([alone, 1.0], 0.05) == (True, False)
+    assert holm([raised, 1.0], 0.05) == (False, False)
+    gates = [SimpleNamespace(evidence=Gappy(), benchmark=bench(20), requirement=DROP)] * 2
+    assert holm_certified(gates, 0.05) == (False, False)  # type: ignore[arg-type]
+
+
+def test_a_trinomial_bound_that_rises_with_alpha_passes_no_level_it_fails() -> None:
+    """The known place: 0 lost and 1 gained of 571, at limits around its bounds near alpha = .0054."""
+    scores = PairedScores(rule="trinomial", base=(0.0, *(1.0,) * 570), checkpoint=(1.0,) * 571)
+    evidence = PointEvidence(scores=scores)
+    levels = [float(a) for a in np.linspace(0.0050, 0.0058, 9)]
+    for limit in (trinomial_drop_bounds(0, 1, 571, a).upper for a in levels):
+        asked = Requirement(limit=limit)
+        p = p_value(evidence, bench(571), asked, levels)
+        for level in levels:
+            certified = evidence.judge(bench(571), asked, level).verdict is Verdict.CERTIFIED
+            assert certified or p > level
