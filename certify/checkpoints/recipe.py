@@ -97,6 +97,23 @@ class Recipe:
             raise CheckpointError(f"{self.path}: {self.method} needs {parameter}{whose} for tensor {tensor!r}")
         return default
 
+    def refuse_idle_filters(self, tensors: Collection[str]) -> None:
+        """Refuse a filter that fits no tensor: mistyped, it would leave the merge as it is without it.
+
+        Raises:
+            CheckpointError: naming the parameter and the filter.
+        """
+        for scope in (*(model.parameters for model in self.models), *self.shared):
+            for parameter, setting in scope.items():
+                listed = setting if isinstance(setting, list) else []
+                filters = [each.get("filter") for each in listed if isinstance(each, dict)]
+                for part in (each for each in filters if each not in (None, "*")):
+                    if not any(part in name for name in tensors):
+                        raise CheckpointError(
+                            f"{self.path}: {parameter}: the filter {shortened(repr(part), 60)} is in no tensor's name "
+                            f"(one is {next(iter(tensors))!r}): mend or delete it"
+                        )
+
     def role(self, model: Input) -> str:
         """Say what a model is to the merge, as records name it."""
         given = [f"{name} {_shown(value)}" for name, value in sorted(model.parameters.items())]

@@ -396,6 +396,20 @@ def test_models_that_do_not_fit_together(
     assert "\n" not in str(caught.value)
 
 
+def test_a_filter_that_fits_no_tensor_is_named(where: Path) -> None:
+    """Mistyped, it would leave the merge the base itself, and a gate would certify that."""
+
+    def weighed(part: str) -> str:
+        return (
+            f"merge_method: task_arithmetic\nbase_model: base\nmodels:\n- model: one\n  parameters:\n    weight:\n"
+            f"    - {{filter: {part}, value: 1}}\n    - {{value: 0}}\n"
+        )
+
+    with pytest.raises(CheckpointError, match=r"weight: the filter 'mlpp' is in no tensor's name .*: mend"):
+        open_checkpoint(recipe(where, weighed("mlpp"), "typo.yaml"))
+    assert open_checkpoint(recipe(where, weighed("mlp"), "fits.yaml")).identity.weights
+
+
 def test_weights_that_sum_to_nothing(where: Path) -> None:
     """Named with the tensor, whichever it is first."""
     entries = [{"model": "one", "parameters": {"weight": 1}}, {"model": "two", "parameters": {"weight": -1}}]
