@@ -38,7 +38,7 @@ def merge(recipe: Recipe, opened: Sequence[Checkpoint]) -> Checkpoint:
     tensors = _Merged(recipe, tuple(each.like(donor) for each in opened))
     for model, checkpoint in zip(recipe.inputs, tensors.opened, strict=True):
         _refuse_unlike(recipe, model, donor, checkpoint)
-    recipe.refuse_idle_filters(tensors)
+    recipe.warn_of_idle_filters(tensors)
     parents = {recipe.role(model): each for model, each in zip(recipe.inputs, tensors.opened, strict=True)}
     infos = {name: tensors.info(name) for name in tensors}
     return Checkpoint(recipe.path, infos, donor.written, tensors, donor.beside, parents)

@@ -6,13 +6,14 @@ import difflib
 import math
 import re
 import tomllib
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from certify.errors import CheckpointError
+from certify.errors import CertifyWarning, CheckpointError
 from certify.parsing import each_key_once, read_text
 from certify.text import refuse_unseen, shortened
 
@@ -97,21 +98,19 @@ class Recipe:
             raise CheckpointError(f"{self.path}: {self.method} needs {parameter}{whose} for tensor {tensor!r}")
         return default
 
-    def refuse_idle_filters(self, tensors: Collection[str]) -> None:
-        """Refuse a filter that fits no tensor: mistyped, it would leave the merge as it is without it.
-
-        Raises:
-            CheckpointError: naming the parameter and the filter.
-        """
+    def warn_of_idle_filters(self, tensors: Collection[str]) -> None:
+        """Warn of a filter that fits no tensor: one for other architectures does no harm, a mistyped one does."""
         for scope in (*(model.parameters for model in self.models), *self.shared):
             for parameter, setting in scope.items():
                 listed = setting if isinstance(setting, list) else []
                 filters = [each.get("filter") for each in listed if isinstance(each, dict)]
                 for part in (each for each in filters if each not in (None, "*")):
                     if not any(part in name for name in tensors):
-                        raise CheckpointError(
+                        warnings.warn(
                             f"{self.path}: {parameter}: the filter {shortened(repr(part), 60)} is in no tensor's name "
-                            f"(one is {next(iter(tensors))!r}): mend or delete it"
+                            f"(one is {next(iter(tensors))!r}) and does nothing",
+                            CertifyWarning,
+                            stacklevel=3,
                         )
 
     def role(self, model: Input) -> str:
