@@ -295,7 +295,7 @@ def test_position_compares_the_ends_of_the_segments(one: Certificate) -> None:
         return
     found = compare(one, one, alpha=0.05)
     end = one.evidence.points[-1].scores  # type: ignore[union-attr]
-    assert found.scores[0] == sum(s or 0.0 for s in end) / len(end)
+    assert found.scores[0] == pytest.approx(sum(s or 0.0 for s in end) / len(end), rel=1e-12, abs=1e-300)
     assert "both are the same checkpoint" in found.notes
 
 
