@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -294,8 +295,11 @@ def test_position_compares_the_ends_of_the_segments(one: Certificate) -> None:
             compare(one, one, alpha=0.05)
         return
     found = compare(one, one, alpha=0.05)
-    end = one.evidence.points[-1].scores  # type: ignore[union-attr]
-    assert found.scores[0] == pytest.approx(sum(s or 0.0 for s in end) / len(end), rel=1e-12, abs=1e-300)
+    of: dict[int, list[float]] = {}  # the items of each group; without groups each item is its own
+    for k, score in enumerate(one.evidence.points[-1].scores):  # type: ignore[union-attr]
+        of.setdefault(one.evidence.basin.groups[k] if one.evidence.basin.groups else k, []).append(score or 0.0)  # type: ignore[union-attr]
+    expected = fmean(fmean(group) for group in of.values())
+    assert found.scores[0] == pytest.approx(expected, rel=1e-12, abs=1e-300)
     assert "both are the same checkpoint" in found.notes
 
 
