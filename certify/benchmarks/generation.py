@@ -68,6 +68,7 @@ class GenerationScorer:
             groups=benchmark.groups,
             tokens=digest([self._prompts, _how_it_decodes(tokenizer)]),
         )
+        self.halved: list[int] = []  # numbers of rows of batches that did not fit into memory
 
     @property
     def continuations(self) -> tuple[Continuation, ...]:
@@ -89,7 +90,7 @@ class GenerationScorer:
         answers: dict[int, str] = {}
         for start in range(0, len(by_length), rows):
             group = by_length[start : start + rows]
-            parts = in_parts(lambda part: dict(zip(part, self._decode(model, part), strict=True)), group)
+            parts = in_parts(lambda part: dict(zip(part, self._decode(model, part), strict=True)), group, self.halved)
             for part in parts:
                 answers |= part
         return [self._judged(i, self.answer(answers[i])) for i in wanted]

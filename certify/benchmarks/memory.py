@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from typing import TypeVar
 
 from certify.errors import CertifyWarning, InvalidInput
@@ -12,8 +12,12 @@ from certify.errors import CertifyWarning, InvalidInput
 Found = TypeVar("Found")
 
 
-def in_parts(work: Callable[[Sequence[int]], Found], rows: Sequence[int]) -> Iterator[Found]:
+def in_parts(
+    work: Callable[[Sequence[int]], Found], rows: Sequence[int], halved: MutableSequence[int]
+) -> Iterator[Found]:
     """Yield ``work(rows)``; where memory ends, what it gives for each half, and so on down to single rows.
+
+    The number of rows of each batch that did not fit is added to ``halved``, for the record.
 
     Raises:
         InvalidInput: one row alone does not fit.
@@ -31,10 +35,11 @@ def in_parts(work: Callable[[Sequence[int]], Found], rows: Sequence[int]) -> Ite
         yield found
         return
     _make_room()
+    halved.append(len(rows))
     warnings.warn(f"out of memory with {len(rows)} rows in a batch: done in halves", CertifyWarning, stacklevel=2)
     middle = len(rows) // 2
-    yield from in_parts(work, rows[:middle])
-    yield from in_parts(work, rows[middle:])
+    yield from in_parts(work, rows[:middle], halved)
+    yield from in_parts(work, rows[middle:], halved)
 
 
 def _out_of_memory(error: Exception) -> bool:

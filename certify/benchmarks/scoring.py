@@ -35,6 +35,7 @@ class LikelihoodScorer:
     rows depend on their batch is scored one row at a time.
 
     ``continuations`` lists what is scored: prompt and ending of each item, for multiple choice of each of its options.
+    ``halved`` has the numbers of rows of batches that did not fit into memory.
     """
 
     tokens_per_batch = TOKENS_PER_BATCH
@@ -56,6 +57,7 @@ class LikelihoodScorer:
         self._limits = limits
         self._found: WeakKeyDictionary[nn.Module, Batching] = WeakKeyDictionary()
         self._whole: dict[Batching, list[Batch]] = {}
+        self.halved: list[int] = []
         self.identity = BenchmarkIdentity(
             name=benchmark.name,
             items=len(benchmark.items),
@@ -113,7 +115,7 @@ class LikelihoodScorer:
             for part in [batch] if len(group) == len(whole) else self._planned(batching, group):
                 self._run(model, part, batching.way, totals)
 
-        for _ in in_parts(run, whole):
+        for _ in in_parts(run, whole, self.halved):
             pass
 
     def _run(self, model: nn.Module, batch: Batch, way: Way, totals: torch.Tensor) -> None:

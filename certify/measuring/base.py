@@ -15,7 +15,7 @@ from certify.checkpoints.probes import rows_independent
 from certify.errors import ActivationRefused, InvalidInput
 from certify.evidence.paired_items import ItemScores
 from certify.evidence.trials import Purpose, Subject, Trials
-from certify.measuring.environment import ONE_ROW, environment
+from certify.measuring.environment import ONE_ROW, environment, with_halves
 from certify.measuring.ledger import Entry
 from certify.measuring.run import Run
 from certify.measuring.scores import item_scores
@@ -141,7 +141,7 @@ class Base:
     @property
     def environment(self) -> Environment:
         """What scores of this process may depend on beside weights and items; says how rows were batched, and why."""
-        return self.environment_of(self.loaded)
+        return with_halves(self.environment_of(self.loaded), self.scorer if self.loaded else None)
 
     def environment_of(self, model: nn.Module | None) -> Environment:
         """Return the same where ``model`` was scored; None: none was."""
@@ -183,7 +183,7 @@ class Base:
             "weights": identity_key(weights or self.checkpoint.identity),
             "benchmark": items_key(self.scorer.identity),
             "engine": (engine or self.engine).model_dump(mode="json"),
-            "environment": self.environment.model_dump(mode="json"),
+            "environment": self.environment_of(self.loaded).model_dump(mode="json"),
         }
 
     @property

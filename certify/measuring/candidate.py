@@ -30,6 +30,7 @@ from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement
 from certify.evidence.trials import Subject, Trials
 from certify.measuring.base import Base
+from certify.measuring.environment import with_halves
 from certify.measuring.item_trials import EXPLICIT, EngineChoice
 from certify.measuring.ledger import Entry
 from certify.measuring.run import Run
@@ -84,7 +85,8 @@ class Candidate:
     @property
     def environment(self) -> Environment:
         """What its scores may depend on; those of its base alone where it was not scored."""
-        return self.base.environment_of(next(iter(self._loaded), self.base.loaded))
+        model = next(iter(self._loaded), self.base.loaded)
+        return with_halves(self.base.environment_of(model), self._own_scorer if model else None)
 
     @property
     def subject(self) -> Subject:

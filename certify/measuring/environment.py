@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 from certify._version import version_of
+from certify.benchmarks import Scorer
 from certify.records import Environment
 
 ONE_ROW = "one row at a time: scores depend on the other rows of a batch"
@@ -20,6 +21,15 @@ def environment(device: str = "") -> Environment:
         platform=f"{platform.system()} {platform.machine()}",
         packages={name: version_of(name) for name in PACKAGES},
     )
+
+
+def with_halves(here: Environment, scorer: Scorer | None) -> Environment:
+    """Return the environment of a record, which says where memory ended; what is kept under a key does not ask."""
+    if not (halved := getattr(scorer, "halved", ())):
+        return here
+    words = [here.batching] if here.batching else []
+    words.append(f"batches of {min(halved)} rows and more were done in halves where memory ended")
+    return here.model_copy(update={"batching": "; ".join(words)})
 
 
 def _described(device: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 import torch
 
 from certify.benchmarks import open_benchmark
+from certify.checkpoints import open_checkpoint
 from certify.errors import CertifyWarning, InvalidInput
+from certify.measuring import Base
+from certify.measuring.candidate import Candidate
 
 TOK = models.tokenizer()
 ERRORS: list[Callable[[], Exception]] = [
@@ -53,6 +57,30 @@ def test_what_does_not_fit_is_done_in_halves(
     with pytest.warns(CertifyWarning, match=r"out of memory with \d+ rows in a batch: done in halves"):
         assert scorer.score(model) == expected
     assert max(seen) > 3 >= min(seen)
+    assert scorer.halved and min(scorer.halved) > 1
+
+
+def test_the_record_says_where_memory_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same scores, another batch plan: a run that was short of memory says so, and keeps its draws under one key."""
+    base = models.save_folder(tmp_path / "base", models.llama(seed=2))
+    items = benchmark(tmp_path, "choices")
+    plain = Candidate(Base.open(base, items), open_checkpoint(base))
+    assert plain.scores and "halves" not in plain.environment.batching
+    short = Candidate(Base.open(base, items), open_checkpoint(base))
+    decoder, forward = short.model.model, short.model.model.forward
+    assert short.environment == plain.environment  # how rows are batched was tried while there was room
+
+    def limited(*args: object, **named: torch.Tensor) -> object:
+        if named["input_ids"].shape[0] > 3:
+            raise MemoryError
+        return forward(*args, **named)
+
+    monkeypatch.setattr(decoder, "forward", limited)
+    with pytest.warns(CertifyWarning):
+        assert short.scores == plain.scores
+    added = short.environment.batching.removeprefix(plain.environment.batching)
+    assert re.fullmatch(r"; batches of \d+ rows and more were done in halves where memory ended", added)
+    assert short.base.scored_as(short.environment.batching).cheapest == "distinct rows"
 
 
 def test_one_row_that_does_not_fit_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,9 @@ from certify.demo import DATA
 SECONDS, MEMORY, LONGEST = 20, 1 << 30, 620
 ACCEPTED, REFUSED = "accepted", "clear error"
 MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
-RECORDS = ("point", "position", "distance", "measurement", "gate", "basin", "scores")
+RECORDS = ("point", "position", "distance", "measurement", "gate", "basin", "scores", "audit")
+RECIPES = ("merge.toml", "merge.yaml")
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 LOGS = {
     "samples": "tuned/samples_b_2026-01-01T00-00-00.000000.jsonl",
     "results": "tuned/results_2026-01-01T00-00-00.000000.json",
@@ -76,11 +78,10 @@ class World:
         """Twenty items."""
         return self.folder / "b.jsonl"
 
-    def point(self) -> list[str]:
+    def point(self, checkpoint: Path | None = None) -> list[str]:
         """The command that reads the models and the items."""
-        named = [str(self.checkpoint), "--base", str(self.base), "-b", str(self.benchmark)]
+        named = [str(checkpoint or self.checkpoint), "--base", str(self.base), "-b", str(self.benchmark)]
         return ["check", *named, "--require", "point", "--max-drop", "0.5", "-o", str(self.folder / "out")]
-
 
     def brought(self, log: str) -> list[str]:
         """The command that reads scores made elsewhere."""
@@ -115,10 +116,13 @@ def make_world(folder: Path) -> World:
          "0.9", "--output", str(made / "gate.json"), *drawn],
         ["basin", base, "-b", items, "--grid", "0.003,0.03", "--max-drop", "0.3", "-o", str(made / "basin.json"),
          *drawn],
+        ["audit", str(world.checkpoint), "--base", base, "-b", items, "--max-drop", "0.5", "-o", str(made), *drawn],
     ]  # fmt: skip
     shutil.copy(DATA / "subspace" / "basis.safetensors", folder / "basis.safetensors")
     for who, right in (("base", 20), ("tuned", 18)):
         write_logs(folder / "logs", who, right)
+    write_recipes(folder)
+    write_adapter(folder / "adapter", world.base)
     commands += [[*world.brought(log)[:-1], str(folder / "brought")] for log in LOGS]
     for command in [*commands, world.drawn()]:
         code, _, error = run(command)
@@ -147,6 +151,35 @@ def write_logs(folder: Path, who: str, right: int) -> None:
     inspected["eval"] = {"task": "b", "model": who, "dataset": {"samples": 20}, "task_args": {"x": 1}}
     (folder / f"{who}.json").write_text(json.dumps(inspected))
     (folder / f"{who}.csv").write_text("id,score\n" + "".join(f"{i},{mark}\n" for i, mark in enumerate(marks)))
+
+
+def write_recipes(folder: Path) -> None:
+    """Write a merge of base and checkpoint, as TOML and as YAML."""
+    (folder / "merge.toml").write_text(
+        'merge_method = "ties"\nbase_model = "base"\n\n[[models]]\nmodel = "tuned"\n'
+        "parameters = { weight = 0.5, density = 0.5 }\n"
+    )
+    (folder / "merge.yaml").write_text(
+        "merge_method: task_arithmetic\nbase_model: base\nmodels:\n- model: tuned\n  parameters:\n    weight:\n"
+        "    - {filter: mlp, value: [0, 1]}\n    - 0.5\n"
+    )
+
+
+def write_adapter(folder: Path, base: Path) -> None:
+    """Write a small LoRA of the base, as PEFT names its tensors."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base), "r": 2,
+              "lora_alpha": 4, "target_modules": ["q_proj"], "bias": "none", "fan_in_fan_out": False}  # fmt: skip
+    (folder / ADAPTER[0]).write_text(json.dumps(config))
+    tensors, generator = {}, torch.Generator().manual_seed(0)
+    for layer in range(2):
+        stem = f"base_model.model.model.layers.{layer}.self_attn.q_proj.lora"
+        tensors[f"{stem}_A.weight"] = torch.randn(2, 64, generator=generator) / 100
+        tensors[f"{stem}_B.weight"] = torch.randn(64, 2, generator=generator) / 100
+    save_file(tensors, folder / ADAPTER[1], metadata={"format": "pt"})
 
 
 def run(arguments: list[str]) -> tuple[int, str, str]:
@@ -324,6 +357,8 @@ def command_for(rng: random.Random, world: World, target: str, path: Path) -> li
         return world.drawn(path if target == "basis" else None)
     if target in LOGS:
         return world.brought(target)
+    if target in (*RECIPES, *ADAPTER):
+        return world.point(path if target in RECIPES else path.parent)
     if target in RECORDS:
         if target == "measurement" and rng.randrange(4) == 0:
             return [*world.point(), "--also", "position", "--measurement", str(path)]
@@ -375,7 +410,8 @@ def damage_settings(rng: random.Random, world: World, target: str) -> list[str]:
     return ["pytest", "-p", "no:cacheprovider", "--rootdir", str(world.folder), str(world.folder)]
 
 
-TARGETS = (*MODEL, "b.jsonl", "b.toml", *RECORDS, *LOGS, "draws", "basis", "command line", "ini", "marker")
+TARGETS = (*MODEL, "b.jsonl", "b.toml", *RECORDS, *LOGS, *RECIPES, *ADAPTER, "draws", "basis", "command line", "ini",
+           "marker")  # fmt: skip
 
 
 def one(world: World, target: str, seed: int) -> tuple[str, str]:
@@ -411,6 +447,8 @@ def file_of(rng: random.Random, case: World, target: str) -> Path:
         return rng.choice((case.base, case.checkpoint)) / target
     if target in LOGS:
         return case.folder / "logs" / LOGS[target]
+    if target in ADAPTER:
+        return case.folder / "adapter" / target
     return case.records.get(target) or case.folder / {"basis": "basis.safetensors"}.get(target, target)
 
 
