@@ -25,7 +25,7 @@ INI_TYPES: dict[Kind, Any] = {
 }
 REPEATABLE = ("texts", "paths")
 DEFAULT_NAME = "default"
-REPORTS = ("term", "json", "markdown", "markdown-append", "html")
+REPORTS = ("term", "json", "markdown", "markdown-append", "html", "annotations")
 COMPARED = ("retention", "drop", "absence")
 
 

@@ -17,6 +17,8 @@ DESTINATIONS = {
     "markdown-append": "$GITHUB_STEP_SUMMARY",
     "html": "basin-report.html",
 }
+PRINTED = "annotations"
+"""What GitHub reads from the output of a step, unless a file is named."""
 
 
 def asks_for_table(session: Session) -> bool:
@@ -32,7 +34,7 @@ def write(
     ``missing`` names the tests of gates that crashed or were skipped.
     """
     from certify.errors import InvalidInput
-    from certify.report.render import ReportType, write_report
+    from certify.report.render import ReportType, render, write_report
 
     lines, failed = [], 0
     shown = session.sources.shown  # a report may leave this machine: paths are given as they would be typed
@@ -41,12 +43,16 @@ def write(
         kind, _, given = text.partition(":")
         if kind == TABLE:
             continue
+        about = {**context(session, rows, missing), **missing}
+        if kind == PRINTED and not given:
+            lines += render(ReportType(kind), rows, about).splitlines()
+            continue
         place = destination(session, given or DESTINATIONS[kind])
         if place is None:
             lines.append(f" {kind} report not written: {given or DESTINATIONS[kind]} is not set")
             continue
         try:
-            write_report(ReportType(kind), rows, {**context(session, rows, missing), **missing}, place)
+            write_report(ReportType(kind), rows, about, place)
         except (OSError, InvalidInput) as error:
             failed += 1
             why = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{place}: ")
@@ -75,15 +81,17 @@ def context(
     from importlib.metadata import version
 
     settings = session.settings
+    ran = any("scores" not in row["digests"] for row in rows)  # else logs of another tool were judged, without a model
     missed = [row["item"] for row in rows if any(c["verdict"] in ("refuted", "undecided") for c in row["baselines"])]
     return {
         "base": _judged(session, rows, "base"),
         "checkpoint": _judged(session, rows, "checkpoint"),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "seed": settings.value("seed"),
+        "alpha": suite_alpha(settings),
         "holm": holm_line(rows, suite_alpha(settings), [name for names in missing.values() for name in names]),
         "notes": [f"missed the baseline: {', '.join(missed)}"] if missed else [],
-        "versions": {name: version(name) for name in ("pytest-basin", "pytest", "torch")},
+        "versions": {name: version(name) for name in ("pytest-basin", "pytest", *["torch"] * ran)},
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,26 +11,46 @@ import typer
 
 from certify.cli.output import out, say
 from certify.errors import CertificateMismatch, CertifyError, InvalidInput, InvalidPlan, UnsupportedSchema
+from certify.text import shortened
 from certify.writing import refuse_unwritable
 
 if TYPE_CHECKING:
+    from certify.certificate import AnyDocument
     from certify.report.render import Context, Row
+
+LISTED = 20
+"""Items lost, and items gained, whose texts a gate shows at most."""
+LONGEST = 160
+"""Characters of an item's text that are shown."""
 
 
 def report(
     files: Annotated[list[Path], typer.Argument(help="Certificates, or reports as JSON.", show_default=False)],
     kind: Annotated[
-        str, typer.Option("--type", "-t", help="json, markdown, markdown-append or html.", metavar="TYPE")
+        str, typer.Option("--type", "-t", help="json, markdown, markdown-append, html or annotations.", metavar="TYPE")
     ] = "markdown",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write (standard output if absent).")
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the report.")] = "",
+    benchmark: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--benchmark",
+            "-b",
+            help="File of items: show the texts of those lost and gained, too; repeatable. Otherwise their numbers.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float | None,
+        typer.Option(help="Of releasing some of several checkpoints, all of them together (0.95 if absent)."),
+    ] = None,
     date: Annotated[str, typer.Option(help="Date to print; none unless given, so that a report is reproducible.")] = "",
 ) -> None:
     """Render certificates as a report. Exit 0 when it was written: the verdicts are those of the files."""
+    from certify.evidence import alpha_of
     from certify.report.render import ReportType, render, write_report
-    from certify.report.rows import told_apart
 
     form = next((form for form in ReportType if form == kind), None)
     if form is None:
@@ -40,10 +60,11 @@ def report(
     if output is not None:
         _refuse_to_replace_a_record(output)
     read = [_read_rows_of(file) for file in files]
-    rows, overlaps = told_apart([row for found, _ in read for row in found])
-    given = {name: value for name, value in (("title", title), ("date", date)) if value}
-    shared = _shared(context for _, context in read)
-    about = shared.model_copy(update={**given, "notes": (*shared.notes, *overlaps)})
+    alpha = None if confidence is None else alpha_of(confidence)
+    given = {name: value for name, value in (("title", title), ("date", date), ("alpha", alpha)) if value}
+    about = _shared(context for _, context, _ in read).model_copy(update=given)
+    rows = _with_p_values([(row, document) for found, _, document in read for row in found], about)
+    rows = _with_texts(rows, benchmark or ())
     if output is None:
         out.file.write(render(form, rows, about))
         return
@@ -72,14 +93,14 @@ def _refuse_to_replace_a_record(output: Path) -> None:
         raise InvalidPlan(f"{output}: is a record, which no report replaces; name another file")
 
 
-def _read_rows_of(file: Path) -> tuple[list[Row], Context]:
-    """Return the rows of a certificate that recomputes, or of a JSON report, and what it says of its run.
+def _read_rows_of(file: Path) -> tuple[list[Row], Context, AnyDocument | None]:
+    """Return the rows of a certificate that recomputes, or of a JSON report, what it says of its run, and the former.
 
     Raises:
         CertificateMismatch: the certificate contradicts itself, so that a page must not repeat it.
         InvalidInput, UnsupportedSchema: the file judges nothing, or is none of ours.
     """
-    from certify.certificate import DOCUMENTS, AnyDocument, read_as
+    from certify.certificate import DOCUMENTS, read_as
     from certify.report.json_report import read_report
     from certify.report.render import Context, row_of
     from certify.verify import differences
@@ -90,12 +111,59 @@ def _read_rows_of(file: Path) -> tuple[list[Row], Context]:
         report = read_report(file)
         if report is None:
             raise
-        return report
-    row = row_of(document, str(file))
+        return *report, None
+    stale = {"error": "not judged by the latest run, which set this file aside"} if file.suffix == ".stale" else {}
+    row = row_of(document, str(file), **stale)
     problems = differences(document)
     if problems:
         raise CertificateMismatch(f"{file}: {problems[0]} (`certify verify {file}` says all)")
-    return [row], Context(base=row.base, checkpoint=row.checkpoint, versions=document.environment.packages)
+    versions = {name: version for name, version in document.environment.packages.items() if version}
+    return [row], Context(base=row.base, checkpoint=row.checkpoint, versions=versions), document
+
+
+def _with_p_values(found: Sequence[tuple[Row, AnyDocument | None]], about: Context) -> list[Row]:
+    """Return the rows, those of checkpoints that pass beside others that fail with their p-values, if these are known.
+
+    Only then does a headline rest on them; each takes its judge a few dozen times.
+    """
+    from certify.certificate import Certificate, ScoresRecord
+    from certify.joint import holm_levels, p_value
+    from certify.report.rows import told_apart
+
+    told, _ = told_apart([row for row, _ in found], about)
+    names = {row.checkpoint for row in told}
+    failing = {row.checkpoint for row in told if row.failing}
+    levels = holm_levels(about.alpha, len(names))
+
+    def judged(row: Row, name: str, document: AnyDocument | None) -> Row:
+        if not failing or name in failing or row.informational or not isinstance(document, Certificate | ScoresRecord):
+            return row
+        p = p_value(document.evidence, document.benchmark, document.requirement, levels)
+        return row.model_copy(update={"p": p})
+
+    return [judged(row, each.checkpoint, document) for each, (row, document) in zip(told, found, strict=True)]
+
+
+def _with_texts(rows: Sequence[Row], benchmarks: Sequence[Path]) -> list[Row]:
+    """Return the rows with the texts of items that were lost or gained on these benchmarks, in a few words.
+
+    Raises:
+        InvalidPlan: a benchmark that no row was judged on.
+        BenchmarkError: it cannot be read.
+    """
+    from certify.benchmarks import open_benchmark
+
+    opened = {path: open_benchmark(path) for path in benchmarks}
+    judged_on = {row.digests.get("benchmark") for row in rows}
+    if unknown := [str(path) for path, items in opened.items() if items.digest not in judged_on]:
+        raise InvalidPlan(f"--benchmark {unknown[0]}: no gate of this report was judged on these items")
+    texts = {items.digest: [shortened(item.prompt, LONGEST) for item in items.items] for items in opened.values()}
+
+    def shown(row: Row) -> dict[int, str]:
+        own = texts.get(row.digests.get("benchmark", ""), [])
+        return {i: own[i - 1] for some in (row.items_lost, row.items_gained) for i in some[:LISTED] if own}
+
+    return [row.model_copy(update={"texts": shown(row)}) if shown(row) else row for row in rows]
 
 
 def _shared(contexts: Iterable[Context]) -> Context:

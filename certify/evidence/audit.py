@@ -294,6 +294,8 @@ class AuditEvidence(Record):
     ) -> Shown:
         """Return what a report says beside the judgement, the running evidence of both sides included."""
         capitals = self.evidence_against(requirement, benchmark.chance)
+        losses, numbers = self._losses(Requirement())[0], in_order([*range(1, self.m + 1)], self.seed)
+        changes = sorted(zip(numbers[: self.n], losses.tolist(), strict=True))
         places = sorted({round(k * (self.n - 1) / (POINTS - 1)) for k in range(POINTS)}) if len(capitals[0]) else []
         return Shown.judged(
             judgement,
@@ -303,6 +305,8 @@ class AuditEvidence(Record):
             of="items",
             items="fixed",
             method="items in random order without replacement, betting both ways",
+            items_lost=tuple(i for i, loss in changes if loss > 0),
+            items_gained=tuple(i for i, loss in changes if loss < 0),
             running=tuple((i + 1, *(_shown(float(capital[i])) for capital in capitals)) for i in places),
         )
 

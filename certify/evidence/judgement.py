@@ -183,8 +183,10 @@ class Shown(Record):
 
     ``interval`` and ``need`` are in ``unit``, with the bounds that the verdict rests on. ``bound`` is as the claim says
     it, ``place`` where the checkpoint lies (short), ``facts`` what was counted (a sentence part). ``n`` counts ``of``.
-    ``layers`` are the tensors that moved most, each with its share of the squared distance. ``running``: for evidence
-    that stops when it is decided, (number of items, ln E that it is met, ln E that it is missed); None: known.
+    ``layers`` are the tensors that moved most, each with its share of the squared distance. ``items_lost`` and
+    ``items_gained`` number the items that scored lower and higher than at the base, from 1, in the benchmark's order,
+    where each item was scored without noise. ``running``: for evidence that stops when it is decided, (number of
+    items, ln E that it is met, ln E that it is missed); None: known.
     """
 
     unit: Literal["drop", "retention", "absence", "score"]
@@ -200,6 +202,8 @@ class Shown(Record):
     quantities: dict[str, float | None]
     notes: tuple[str, ...]
     layers: tuple[tuple[str, float], ...] = ()
+    items_lost: tuple[int, ...] = ()
+    items_gained: tuple[int, ...] = ()
     running: tuple[tuple[int, float | None, float | None], ...] = ()
 
     @classmethod

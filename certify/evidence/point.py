@@ -150,6 +150,8 @@ class PointEvidence(Record):
             of="items",
             items=self.items,
             method=s.method(self.items),
+            items_lost=tuple(i for i, loss in enumerate(s.losses, 1) if loss > 0),
+            items_gained=tuple(i for i, loss in enumerate(s.losses, 1) if loss < 0),
         )
 
     @property

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from certify.errors import UnsupportedSchema
 from certify.parsing import read_json
-from certify.report.rows import AnyContext, AnyRow, Context, Row, counts, overall, read_context, read_rows
+from certify.report.release import headlines, rests_on
+from certify.report.rows import AnyContext, AnyRow, Context, Row, counts, overall, read_context, read_rows, told_apart
 
 SCHEMA = "pytest-basin/report"
 VERSION = 1
@@ -21,11 +22,15 @@ def render_json(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
     in the certificates that the rows name, where ``certify verify`` recomputes them.
     """
     gates, about = read_rows(rows), read_context(context)
-    verdict = overall(gates, about)
+    verdict, first = overall(gates, about), headlines(*told_apart(gates, about))
     value = {
         "schema": SCHEMA,
         "version": VERSION,
         "verdict": verdict,
+        "checkpoints": [
+            {"checkpoint": head.checkpoint, "answer": head.answer, "because": head.because} for head in first
+        ],
+        "rests_on": rests_on(first, about),
         "counts": {str(each): number for each, number in counts(gates).items()},
         "context": about.model_dump(mode="json"),
         "gates": [row.model_dump(mode="json") for row in gates],

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from certify.report.rows import AnyContext, AnyRow, Context, Outcome, Row, in_words, overall, read_context, read_rows
+from certify.report.release import Headline, columns, headlines, rests_on, title, tone
+from certify.report.rows import AnyContext, AnyRow, Context, Outcome, Row, in_words, overall, told_apart
+from certify.text import visible
 
 LIMIT = 1024 * 1024
 """Bytes that a step summary may have; GitHub drops a summary above it as a whole."""
 SIGNS = {Outcome.CERTIFIED: "✅", Outcome.REFUTED: "❌", Outcome.UNDECIDED: "❔", Outcome.ERROR: "⛔"}
+STALE = ".stale"
+"""What notes on certificates of earlier runs end with."""
+LISTED = 20
+"""Items lost, and items gained, that a paragraph names."""
 HEAD = "| verdict | gate | evidence | bound | required | estimate | counted |"
 RULE = "|---|---|---|---|---|--:|---|"
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
@@ -23,9 +29,12 @@ def render_markdown(rows: Iterable[AnyRow], context: AnyContext = None, limit: i
     What does not fit is left out whole, certified rows first, and the text says how much. Where not even its head
     fits there is no report: a step summary that is too long is dropped as a whole.
     """
-    gates, about = read_rows(rows), read_context(context)
+    gates, about = told_apart(rows, context)
     failing = [row for row in gates if row.failing]
     head, foot = _head(gates, about), _foot(about)
+    matrix = _matrix(headlines(gates, about), gates)
+    if _size([*head, *matrix, *foot]) <= limit // 2:
+        head += matrix
     room = limit - _size([*head, HEAD, RULE, "", *foot, _left_out(len(gates), len(gates)), ""])
     ordered = [*failing, *(row for row in gates if not row.failing)]
     lines = _fitting([_table_row(row) for row in ordered], room // 2 if failing else room)
@@ -58,14 +67,51 @@ def code(text: str) -> str:
 
 def _head(gates: Sequence[Row], about: Context) -> list[str]:
     verdict = overall(gates, about)
-    sign = "" if verdict is None else f"{SIGNS[verdict]} "
-    lines = [f"## {sign}{escaped(about.title)}", "", f"**{escaped(in_words(gates, about))}**", ""]
+    first = headlines(gates, about)
+    shown = tone(first) if first else verdict
+    sign = "" if shown is None else f"{SIGNS[shown]} "
+    lines = [f"## {sign}{escaped(about.title)}", ""]
+    if first:
+        answers = [f"{SIGNS[each.answer.outcome]} **{each.answer}** {_said(each)}" for each in first]
+        many = [f"**{title(first)}**", "", *(f"- {line}" for line in answers), ""]
+        lines += many if len(first) > 1 else [*answers, ""]
+    lines += [escaped(in_words(gates, about)), ""]
+    lines += [text for line in (rests_on(first, about),) if line for text in (line, "")]
     models = [
         f"{name} {escaped(value)}" for name, value in (("checkpoint", about.checkpoint), ("base", about.base)) if value
     ]
     if models:
         lines += [", ".join(models), ""]
     return lines
+
+
+def _said(headline: Headline) -> str:
+    named = f"{escaped(headline.checkpoint)}: " if headline.checkpoint else ""
+    return f"{named}{escaped(headline.because)}"
+
+
+def _matrix(first: Sequence[Headline], gates: Sequence[Row]) -> list[str]:
+    """Return a table of checkpoints and benchmarks, a verdict and its bound in each cell, where there are many."""
+    kinds = [(benchmark, kind) for benchmark, kinds in columns(gates).items() for kind in kinds]
+    if len(first) < 2 and len(kinds) < 2:
+        return []
+    heads = [f"{escaped(benchmark)} ({escaped(evidence)})" for benchmark, evidence in kinds]
+    lines = [f"| checkpoint | {' | '.join(['answer', *heads])} |", "|---" * (len(kinds) + 2) + "|"]
+    for each in first:
+        cells = [_cell(each.cells(*kind)) for kind in kinds]
+        answer = f"{SIGNS[each.answer.outcome]} {each.answer}"
+        lines.append(f"| {' | '.join([escaped(each.checkpoint or 'the checkpoint'), answer, *cells])} |")
+    return [*lines, ""]
+
+
+def _cell(some: Sequence[Row]) -> str:
+    """Return the worst of the gates in one cell; what is for information says so."""
+    if not some:
+        return ""
+    row, more = some[0], f" (worst of {len(some)})" if len(some) > 1 else ""
+    aside = ", for information" * row.informational
+    since = f", baseline {row.against_baseline}" if row.against_baseline else ""
+    return f"{SIGNS[row.outcome]} {row.outcome}{aside}{since} {escaped(row.cell[0])}{more}"
 
 
 def _foot(about: Context) -> list[str]:
@@ -93,9 +139,16 @@ def _table_row(row: Row) -> str:
 
 
 def _paragraph(row: Row) -> str:
-    said = f"{row.error} {row.claim}" if row.error else row.claim
+    said = f"{row.error} {row.said}" if row.error else row.said
     lines = [f"**{escaped(row.item)}: {row.outcome.upper()}.** {escaped(said)}".rstrip()]
-    lines += [f"Note: {escaped(note)}." for note in row.notes]
+    aside = [note for note in row.notes if note.endswith(STALE)]
+    lines += [f"Note: {escaped(note)}." for note in row.notes if note not in aside]
+    lines += [f"Note: {len(aside)} certificates of earlier runs were set aside."] if aside else []
+    for word, items in (("lost", row.items_lost), ("gained", row.items_gained)):
+        if items:
+            more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
+            lines.append(f"Items {word}: {', '.join(map(str, items[:LISTED]))}{more}.")
+            lines += [f"{i}: {escaped(visible(row.texts[i]))}" for i in items[:LISTED] if i in row.texts]
     lines += [f"Baseline: {escaped(baseline.problem)}." for baseline in row.baselines if baseline.problem]
     if row.layers:
         moved = ", ".join(f"{escaped(name)} {100 * share:.0f} %" for name, share in row.layers)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from certify.evidence import KINDS
 from certify.report.intervals import ROOM_FOR_NUMBERS, Axis, Plot, axis_of, plot, ticks
+from certify.report.release import columns, headlines, rests_on, title, tone
 from certify.report.rows import (
     AnyContext,
     AnyRow,
     Outcome,
     Row,
-    counts,
     in_words,
     overall,
-    read_context,
-    read_rows,
+    told_apart,
     worst_first,
 )
+from certify.text import visible
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 MEANING = {
     Outcome.CERTIFIED: "the bounds show that the requirement holds",
@@ -55,6 +57,7 @@ class _Trail:
     start: float
     needed: float
     ratio: str
+    logarithm: str
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,59 @@ class _Overview:
 
 def render_html(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
     """Return the report as one HTML page that needs neither script nor network."""
-    found, about = read_rows(rows), read_context(context)
-    gates = _gates(worst_first(found))
+    found, about = told_apart(rows, context)
+    gates, first = _gates(worst_first(found)), headlines(found, about)
+    verdict = overall(found, about)
     return _template().render(
         about=about,
-        verdict=overall(found, about),
+        verdict=verdict,
+        tone=tone(first) if first else verdict or "none",
+        title=title(first) if first else verdict.capitalize() if verdict else "No gates ran",
         words=in_words(found, about),
-        counts=counts(found),
+        headlines=first,
+        rests_on=rests_on(first, about),
+        columns=columns(found),
+        number=_Numbers(gates),
+        failing=any(gate.row.outcome is not Outcome.CERTIFIED for gate in gates),
         overviews=_overviews(gates),
         groups=[(each, [gate for gate in gates if gate.row.outcome is each]) for each in Outcome],
         kinds={name: kind.speaks_of for name, kind in KINDS.items() if any(row.evidence == name for row in found)},
         meaning=MEANING,
+        again=_again(found),
     )
+
+
+def _breakable(name: str) -> Markup:
+    """Return a gate's name that may go on in the next line before a bracket, and not within a word."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>[").join(escape(part) for part in name.split("["))
+
+
+class _Numbers:
+    """The number on the page of each row, which is no key: it holds mappings."""
+
+    def __init__(self, gates: Sequence[Gate]) -> None:
+        self._of = {id(gate.row): gate.number for gate in gates}
+
+    def __getitem__(self, row: Row) -> int:
+        return self._of[id(row)]
+
+
+def _again(rows: Sequence[Row]) -> list[str]:
+    """Return the commands that recompute the claims, and those that draw again what was counted."""
+    files = {row.certificate: row for row in rows if row.certificate}
+    if not files:
+        return []
+    lines = [f"certify verify {' '.join(map(shlex.quote, files))}"]
+    for file, row in files.items():
+        quoted = shlex.quote(file)
+        if "scores" in row.digests:
+            lines.append(f"certify verify {quoted} --base BASE_LOG --checkpoint CHECKPOINT_LOG")
+        else:
+            models = "--base BASE" + " --checkpoint CHECKPOINT" * bool(row.checkpoint)
+            lines.append(f"certify verify {quoted} {models} --benchmark ITEMS --replay 3")
+    return lines
 
 
 def _gates(rows: list[Row]) -> list[Gate]:
@@ -101,8 +145,8 @@ def _trail(row: Row) -> _Trail | None:
         points = [(0.0, 0.0), *((n, height.high if (y := each[side]) is None else y) for n, *each in row.running)]
         return " ".join(f"{items.place(x):g},{100 - height.place(y):g}" for x, y in points)
 
-    ratio = f"{1.0 / row.alpha:.4g}"
-    return _Trail(line(0), line(1), items, 100 - height.place(0.0), 100 - height.place(goal), ratio)
+    ratio, logarithm = f"{1.0 / row.alpha:.4g}", f"{goal:.4g}"
+    return _Trail(line(0), line(1), items, 100 - height.place(0.0), 100 - height.place(goal), ratio, logarithm)
 
 
 def _overviews(gates: list[Gate]) -> list[_Overview]:
@@ -123,4 +167,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["visible"] = visible
+    environment.filters["breakable"] = _breakable
+    environment.tests["of_earlier_run"] = lambda note: note.endswith(".stale")
     return environment.get_template("report.html.j2")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
+from certify.report.annotations import render_annotations
 from certify.report.json_report import render_json
 from certify.report.markdown import LIMIT, render_markdown
 from certify.report.page import render_html
@@ -17,6 +18,7 @@ __all__ = [
     "ReportType",
     "Row",
     "render",
+    "render_annotations",
     "render_html",
     "render_json",
     "render_markdown",
@@ -26,12 +28,16 @@ __all__ = [
 
 
 class ReportType(StrEnum):
-    """The forms of a report; ``markdown-append`` adds to its destination instead of replacing it."""
+    """The forms of a report; ``markdown-append`` adds to its destination instead of replacing it.
+
+    ``annotations`` are lines that a workflow prints.
+    """
 
     json = "json"
     markdown = "markdown"
     markdown_append = "markdown-append"
     html = "html"
+    annotations = "annotations"
 
 
 def render(kind: ReportType, rows: Iterable[AnyRow], context: AnyContext = None) -> str:
@@ -40,6 +46,8 @@ def render(kind: ReportType, rows: Iterable[AnyRow], context: AnyContext = None)
         return render_json(rows, context)
     if kind is ReportType.html:
         return render_html(rows, context)
+    if kind is ReportType.annotations:
+        return render_annotations(rows, context)
     return render_markdown(rows, context)
 
 

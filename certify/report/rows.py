@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -65,6 +67,7 @@ class Row(BaseModel):
     unit of the requirement; None where there is none. ``bound`` is the one that the verdict rests on, in the words of
     the claim; ``place`` and ``facts`` are what stands under it. ``n`` counts what ``of`` names; 0 when nothing was
     measured. ``p`` is the p-value of the requirement. ``layers`` are (tensor, share of the squared distance).
+    ``items_lost`` and ``items_gained`` are numbers of items, from 1; ``texts`` what some of them ask, in a few words.
     ``running`` are (items, ln E that the requirement is met, ln E that it is missed).
     ``certificate`` is a path and ``replay`` a command; both empty where there is none.
     """
@@ -101,6 +104,9 @@ class Row(BaseModel):
     baselines: tuple[Baseline, ...] = ()
     quantities: dict[str, float | None] = {}
     layers: tuple[tuple[str, float], ...] = ()
+    items_lost: tuple[int, ...] = ()
+    items_gained: tuple[int, ...] = ()
+    texts: dict[int, str] = {}
     running: tuple[tuple[int, float | None, float | None], ...] = ()
     settings: str = ""
     seeds: dict[str, str] = {}
@@ -151,6 +157,11 @@ class Row(BaseModel):
     def required(self) -> str:
         """The requirement without its quantity."""
         return f"at {'most' if self.at_most else 'least'} {self.need:g}"
+
+    @property
+    def said(self) -> str:
+        """The claim, as it reads behind its verdict."""
+        return re.sub(r"^Undecided whether\b", "It stays open whether", self.claim)
 
     @property
     def asked(self) -> str:
@@ -236,38 +247,59 @@ def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
             **({"tokens": benchmark.tokens} if benchmark.tokens else {}),
         },
         "certificate": file,
-        "replay": f"certify verify {file}" if file else "",
+        "replay": f"certify verify {shlex.quote(file)}" if file else "",
     }
     return Row(**{**own, **more})
 
 
-def told_apart(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Return the rows with checkpoints of one name told apart by their digests, and a note on each overlap.
+def told_apart(rows: Iterable[AnyRow], context: AnyContext) -> tuple[list[Row], Context]:
+    """Return the rows with checkpoints, and benchmarks, of one name told apart by their digests, and notes on overlaps.
 
     Trainers call folders ``checkpoint-500`` again and again, and folders of certificates keep earlier runs.
+
+    Raises:
+        InvalidInput: as by :func:`read_rows`.
     """
-    notes, shown = list[str](), list[Row]()
-    digests: dict[str, dict[str, None]] = {}
+    read, about = read_rows(rows), read_context(context)
+    shown = [_renamed(_renamed(row, read, "benchmark"), read, "checkpoint") for row in read]
+    notes = [note for word in ("checkpoint", "benchmark") for note in _same_names(read, word)]
     runs: dict[tuple[str, ...], set[str]] = {}
-    for row in rows:
-        if weights := row.digests.get("checkpoint", ""):
-            digests.setdefault(row.checkpoint, {})[weights] = None
-            gate = row.checkpoint, weights, row.benchmark, row.digests.get("benchmark", ""), row.evidence
+    for row in shown:
+        if row.digests.get("checkpoint"):
+            gate = row.checkpoint, row.benchmark, row.evidence
             runs.setdefault(gate, set()).add(row.digests.get("certificate", ""))
-    for name, found in digests.items():
-        if len(found) > 1:
-            notes.append(f"{name} is the name of {len(found)} different checkpoints: {', '.join(map(_short, found))}")
-    for (name, _, benchmark, _, evidence), certificates in runs.items():
-        if len(certificates) > 1:
-            notes.append(
-                f"{name}[{benchmark}], {evidence}: {len(certificates)} certificates, of several runs or requirements; "
-                "each is a test of its own, and picking one of them is another"
-            )
-    for row in rows:
-        several = len(digests.get(row.checkpoint, {})) > 1
-        name = f"{row.checkpoint}@{_short(row.digests.get('checkpoint', ''))}"
-        shown.append(row.model_copy(update={"item": f"{name}[{row.benchmark}]"}) if several else row)
-    return shown, notes
+    notes += [
+        f"{checkpoint}[{benchmark}], {evidence}: {len(certificates)} certificates, of several runs or requirements; "
+        "each is a test of its own, and picking one of them is another"
+        for (checkpoint, benchmark, evidence), certificates in runs.items()
+        if len(certificates) > 1
+    ]
+    return shown, about.model_copy(update={"notes": tuple(dict.fromkeys((*about.notes, *notes)))})
+
+
+def _digests_of(name: str, rows: Sequence[Row], word: str) -> list[str]:
+    """Return the digests of all that the rows call ``name``, in their order."""
+    found = (row.digests.get(word, "") for row in rows if getattr(row, word) == name)
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def _same_names(rows: Sequence[Row], word: str) -> Iterator[str]:
+    for name in dict.fromkeys(getattr(row, word) for row in rows):
+        if len(found := _digests_of(name, rows, word)) > 1:
+            yield f"{name} is the name of {len(found)} different {word}s: {', '.join(map(_short, found))}"
+
+
+def _renamed(row: Row, rows: Sequence[Row], word: str) -> Row:
+    """Return the row with eight digits behind the name of its checkpoint or benchmark, where others have that name."""
+    name, digest = getattr(row, word), row.digests.get(word, "")
+    if not digest or len(_digests_of(name, rows, word)) < 2:
+        return row
+    longer = f"{name}@{_short(digest)}"
+    before, bracket, after = row.item.partition("[")
+    item = f"{longer if before == name else before}{bracket}{after}"
+    if word == "benchmark":
+        item = row.item.replace(f"[{name}]", f"[{longer}]")
+    return row.model_copy(update={word: longer, "item": item})
 
 
 def _short(digest: str) -> str:
@@ -285,6 +317,7 @@ class Context(BaseModel):
     """What a report says once, above its gates. The date is passed in: nothing here reads a clock.
 
     ``crashed`` names gates whose process died, so that they have no row; ``not_run`` those that were skipped.
+    ``alpha`` is the failure probability of what is said of several checkpoints together.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -295,6 +328,7 @@ class Context(BaseModel):
     date: str = ""
     seed: int | None = None
     holm: str = ""
+    alpha: Alpha = 0.05
     crashed: tuple[str, ...] = ()
     not_run: tuple[str, ...] = ()
     versions: dict[str, str] = {}

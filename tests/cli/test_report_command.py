@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from certify.__main__ import main
+from certify.demo import DATA
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "v1"
 KEPT = (
@@ -38,8 +39,8 @@ def test_each_form_holds_every_certificate(kind, monkeypatch, capsys) -> None:  
     out = capsys.readouterr().out
     for path in CERTIFICATES:
         checkpoint, benchmark, _, _ = Path(path).name.split(".")
-        assert f"{checkpoint}[{benchmark}]" in out.replace("\\", "")
-    starts = {"json": "{", "markdown": "## ❌ Basin report", "html": "<!DOCTYPE html>"}
+        assert f"{checkpoint}[{benchmark}]" in out.replace("\\", "").replace("<wbr>", "")
+    starts = {"json": "{", "markdown": "## ❔ Basin report\n\n**Release 1 of 5", "html": "<!DOCTYPE html>"}
     assert out.startswith(starts[kind])
 
 
@@ -63,6 +64,43 @@ def test_a_json_report_renders_again_into_the_same_page(tmp_path, monkeypatch, c
     assert certify(monkeypatch, "report", *CERTIFICATES, "-t", "html", "-o", page) == 0
     assert certify(monkeypatch, "report", report, "-t", "html", "-o", again) == 0
     assert Path(page).read_bytes() == Path(again).read_bytes()
+
+
+def answers(monkeypatch, capsys, *arguments: str) -> dict[str, str]:  # type: ignore[no-untyped-def]
+    """What the report of these files says of each checkpoint."""
+    assert certify(monkeypatch, "report", *arguments, "-t", "json") == 0
+    return {each["checkpoint"]: each["answer"] for each in json.loads(capsys.readouterr().out)["checkpoints"]}
+
+
+ADVERSARIAL, BENIGN = CERTIFICATES[:2]
+
+
+def test_some_are_released_beside_others_by_their_p_values(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """The benign one's p-value, 1e-5 of its record, is enough for one of two; not at a confidence above it."""
+    assert answers(monkeypatch, capsys, BENIGN) == {"benign": "Release"}
+    both = {"adversarial": "Do not release", "benign": "Release"}
+    assert answers(monkeypatch, capsys, BENIGN, ADVERSARIAL) == both
+    strict = answers(monkeypatch, capsys, BENIGN, ADVERSARIAL, "--confidence", "0.9999999")
+    assert strict == {**both, "benign": "Not enough data"}
+
+
+def test_a_file_that_was_set_aside_is_no_release(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Whatever it says: a later run made no claim of it."""
+    stale = tmp_path / "benign.json.stale"
+    stale.write_bytes(Path(BENIGN).read_bytes())
+    assert answers(monkeypatch, capsys, str(stale)) == {"benign": "Not enough data"}
+    assert answers(monkeypatch, capsys, str(stale), BENIGN) == {"benign": "Not enough data"}
+
+
+def test_texts_are_shown_for_the_asking(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Of the benchmark that was judged on, found by its digest; otherwise numbers alone."""
+    for more, shown in ((), False), (("-b", str(DATA / "benchmarks" / "addition.jsonl")), True):
+        assert certify(monkeypatch, "report", ADVERSARIAL, *more, "-t", "html") == 0
+        out = capsys.readouterr().out
+        assert "283 items lost" in out
+        assert ("48+32=" in out) == shown
+    assert certify(monkeypatch, "report", ADVERSARIAL, "-b", str(DATA / "benchmarks" / "prose.jsonl")) == 2
+    assert "prose.jsonl: no gate of this report was judged on these items" in capsys.readouterr().err
 
 
 def test_append_keeps_what_is_there(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

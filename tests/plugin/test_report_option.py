@@ -105,6 +105,28 @@ def test_not_written_without_gates(project):
     assert not (project.pytester.path / "basin-report.json").exists()
 
 
+def test_annotations_are_printed_where_the_service_reads_them(project):
+    """At the start of lines of the output, or in a file that is named."""
+    arguments = ("--basin-report=annotations", "--basin-report=annotations:errors.txt", "--basin-seed=3")
+    result = project.run("near", *arguments, test=BOTH)
+    result.stdout.fnmatch_lines(["::error file=test_gate.py,title=Not enough data%2C strict*undecided::*"])
+    text = (project.pytester.path / "errors.txt").read_text()
+    assert text.count("::error ") == 1
+    assert text.strip() in result.stdout.str()
+
+
+def test_the_answer_of_a_run(project):
+    """The undecided gate withholds the release, by name; without it there is one."""
+    project.run("near", "--basin-report=json", test=BOTH)
+    (head,) = json.loads((project.pytester.path / "basin-report.json").read_text())["checkpoints"]
+    assert (head["checkpoint"], head["answer"]) == ("near", "Not enough data")
+    assert "point on digits" in head["because"]
+    project.run("same", "--basin-report=json", test=BOTH)
+    report = json.loads((project.pytester.path / "basin-report.json").read_text())
+    assert [each["answer"] for each in report["checkpoints"]] == ["Release"]
+    assert report["rests_on"].startswith("Release says that every required gate is certified")
+
+
 def test_term_prints_the_table_even_with_q(project):
     """Otherwise -q leaves one line."""
     table = " item * evidence * bound *"

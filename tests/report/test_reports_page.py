@@ -32,7 +32,7 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
         shutil.copy(GOLDEN / "benign.addition.position.json", f"certs/{name}.json")
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     commands = [shlex.split(line) for block in blocks for line in block.splitlines() if line]
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         words = [file for word in command for file in (sorted(glob.glob(word)) or [word])]
         monkeypatch.setattr(sys, "argv", words)

@@ -58,7 +58,7 @@ def test_the_bound_of_a_sequential_gate_is_what_it_required(
     assert row.digests["gate"] == record.digest
     assert row.seeds["evidence"].endswith("(user seed 7)")
     assert record.claim_text in row.claim
-    assert "final[own]" in render_html([row])
+    assert "final<wbr>[own]" in render_html([row])
 
 
 def test_a_basin_has_a_claim_and_no_interval() -> None:
