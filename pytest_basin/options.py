@@ -25,6 +25,8 @@ INI_TYPES: dict[Kind, Any] = {
 }
 REPEATABLE = ("texts", "paths")
 DEFAULT_NAME = "default"
+TASK = "lm-eval:"
+"""What a task of lm-eval begins with where a benchmark is named."""
 REPORTS = ("term", "json", "markdown", "markdown-append", "html", "annotations")
 COMPARED = ("retention", "drop", "absence")
 
@@ -94,13 +96,14 @@ OPTIONS = (
     Option("base", "model", "base model: a folder, a .safetensors file, or hf://org/name@revision"),
     Option("checkpoint", "model", "fine-tuned checkpoint to gate, named like the base"),
     Option("config", "path", "folder of config and tokenizer, for a checkpoint without its own"),
-    Option("benchmark", "paths", "benchmark, a JSONL file (repeatable)"),
+    Option("benchmark", "paths", "benchmark, a file of items or lm-eval:TASK[@SHOTS] (repeatable)"),
     Option("measurement", "paths", "measurement of the base on one benchmark, by `certify measure` (repeatable)"),
     Option("subspace", "paths", "basis file that a measurement's subspace noise used (repeatable)"),
     Option("scores", "path", "scores of the base that another tool made: a log or a folder of them (for basin_scores)"),
     Option("scores-of", "path", "scores of the checkpoint on the same items"),
     Option("metric", "texts", "metric of those logs, where they hold several (repeatable)"),
     Option("chance", "float", "score of a model that knows nothing, in those logs (else from the number of choices)"),
+    Option("cluster", "text", "field of the logged documents that names the group an item comes in"),
     Option("confidence", "float", "confidence of each gate", 0.95),
     Option("max-drop", "float", "largest allowed drop of the score (0.05 unless --basin-min-retention is given)"),
     Option("min-retention", "float", "smallest allowed chance-corrected share of the base's score"),
@@ -275,10 +278,16 @@ def _ini(option: Option, config: pytest.Config) -> Any:
         raise pytest.UsageError(f"{option.dest}: {value!r} is none of {', '.join(option.choices)}")
     return None if value in ("", []) else value
 
+def _task(given: str, folder: Path) -> Path:
+    """Return a task of lm-eval, a file of its own made absolute; pytest puts a folder before what an ini file says."""
+    named = given.partition(TASK)[2]
+    return Path(f"{TASK}{folder / named if '.yaml' in named or '.yml' in named else named}")
+
+
 def _located(option: Option, given: Any, folder: Path) -> Any:
     """Make paths absolute, so that a test that changes the directory changes nothing; hub ids stay."""
     if option.kind == "paths":
-        return [folder / path for path in given]
+        return [_task(str(path), folder) if TASK in str(path) else folder / path for path in given]
     if option.kind == "path":
         return folder / given
     if option.kind == "model":

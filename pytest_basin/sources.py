@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_basin.options import Settings
+from pytest_basin.options import TASK, Settings
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark, JsonlBenchmark
@@ -45,10 +45,19 @@ class Sources:
         """The configured benchmark files by name; reads none of them."""
         found: dict[str, Path] = {}
         for path in self.settings.value("benchmark") or ():
-            if path.stem in found:
-                raise pytest.UsageError(f"two benchmarks are called {path.stem!r}: {found[path.stem]} and {path}")
-            found[path.stem] = path
+            name = self._name(path)
+            if name in found:
+                raise pytest.UsageError(f"two benchmarks are called {name!r}: {found[name]} and {path}")
+            found[name] = path
         return found
+
+    @staticmethod
+    def _name(path: Path) -> str:
+        if not str(path).startswith(TASK):
+            return path.stem
+        from certify.benchmarks.lm_eval_tasks import task_name
+
+        return task_name(str(path))
 
     def names(self, asked: Mapping[str, Any], item: pytest.Item) -> list[str]:
         """Return the benchmarks that a marker means: the named ones, else all that are configured.
@@ -71,6 +80,8 @@ class Sources:
         return named or list(self.benchmarks)
 
     def _provided(self, name: str, item: pytest.Item) -> bool:
+        if name.startswith(TASK):  # names itself
+            self.provided[name] = Path(name)
         if name not in self.provided:
             found = item.ihook.pytest_basin_benchmark(config=self.config, name=name)
             if found is not None:
@@ -108,7 +119,7 @@ class Sources:
                 "looks for the ini file there)"
             )
         metrics, chance = self.settings.value("metric") or (), self.settings.value("chance")
-        both = together(read_logs(base), read_logs(checkpoint))
+        both = together(*(read_logs(path, self.settings.value("cluster")) for path in (base, checkpoint)))
         return {found.benchmark.name: found for found in (pair(*logs, metrics, chance) for logs in both)}
 
     @cached_property

@@ -17,12 +17,14 @@ from certify.benchmarks.batches import Continuation
 from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import REFUSAL, ExactMatchItem, Generation, Item, Items
 from certify.benchmarks.judges import found, judge_of, number
+from certify.benchmarks.lm_eval_scoring import compared, filtered, judge_by
 from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.scoring import require_evaluation
 from certify.checkpoints.probes import rows_independent
 from certify.errors import BenchmarkError
 from certify.records import BenchmarkIdentity, digest
+from certify.text import shortened
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,15 +51,16 @@ class GenerationScorer:
         limits: ModelLimits = NO_LIMITS,
     ) -> None:
         self._benchmark, self._generation, self._tokenizer, self._device = benchmark, generation, tokenizer, device
-        self._judge = judge_of(generation)
+        self._judge = judge_of(generation) if generation.lm_eval is None else judge_by(generation.lm_eval)
+        end = tuple(filter(None, [tokenizer.eos_token])) if generation.lm_eval else ()  # lm-eval adds it to its own
+        self._stops = (*generation.stops, *end)
         encoder = Encoder(benchmark.name, tokenizer, [item.prompt for item in benchmark.items])
         self._prompts = [self._prompt(encoder, i, item.prompt) for i, item in enumerate(benchmark.items)]
         self._targets = [self._accepted(encoder, i, item) for i, item in enumerate(benchmark.items)]
         for i, ids in enumerate(self._prompts):
             refuse_outside(encoder.where(i), ids, generation.max_new_tokens, limits)
-        answers = zip(self._prompts, ([encoder.ending(i, item.prompt, t) for t in targets] for i, (item, targets) in
-                      enumerate(zip(benchmark.items, self._targets, strict=True))), strict=True)  # fmt: skip
-        refuse_repeated(benchmark.name, list(answers))
+        accepted = [[self._told_apart(encoder, i, t) for t in targets] for i, targets in enumerate(self._targets)]
+        refuse_repeated(benchmark.name, list(zip(self._prompts, accepted, strict=True)))
         self.identity = BenchmarkIdentity(
             name=benchmark.name,
             items=len(benchmark.items),
@@ -66,7 +69,7 @@ class GenerationScorer:
             chance=benchmark.chance,
             digest=benchmark.digest,
             groups=benchmark.groups,
-            tokens=digest([self._prompts, _how_it_decodes(tokenizer)]),
+            tokens=digest([self._prompts, _how_it_decodes(tokenizer), *end]),
         )
         self.halved: list[int] = []  # numbers of rows of batches that did not fit into memory
 
@@ -105,19 +108,27 @@ class GenerationScorer:
             raise BenchmarkError(f"{self._benchmark.name}: item {index + 1}: {error}") from None
 
     def answer(self, text: str) -> str | None:
-        """Cut the answer out of a text: up to the stop, without special tokens, the last match of the pattern."""
-        g = self._generation
-        text = text.split(g.stop)[0] if g.stop else text
+        """Cut the answer out of a text: up to the stops, without special tokens, the last match of the pattern.
+
+        Under ``[generation.lm_eval]`` what its filters make of it, and the tokenizer's end of text is a stop as well.
+        """
+        for stop in self._stops:
+            text = text.split(stop)[0]
         for token in self._tokenizer.all_special_tokens:
             text = text.replace(token, "")
-        if g.pattern is None:
-            return text.strip()
-        last = None
         try:
-            for last in found(g.pattern, text):  # noqa: B007  (the last is wanted)
-                pass
+            return self._cut(text)
         except BenchmarkError as error:
             raise BenchmarkError(f"{self._benchmark.name}: {error}") from None
+
+    def _cut(self, text: str) -> str | None:
+        g, last = self._generation, None
+        if g.lm_eval is not None:
+            return filtered(g.lm_eval, text)
+        if g.pattern is None:
+            return text.strip()
+        for last in found(g.pattern, text):  # noqa: B007  (the last is wanted)
+            pass
         return None if last is None else last[1 if last.re.groups else 0].strip()
 
     def _prompt(self, encoder: Encoder, index: int, prompt: str) -> list[int]:
@@ -129,15 +140,30 @@ class GenerationScorer:
         assert isinstance(item, ExactMatchItem)  # open_benchmark admits no others
         return tuple(dict.fromkeys(self._target(encoder, index, item.prompt, target) for target in item.targets))
 
+    def _told_apart(self, encoder: Encoder, index: int, target: str) -> list[int]:
+        """Return what tells targets apart: their tokens; characters for lm-eval, where answers need not spell them."""
+        if self._generation.lm_eval is not None:
+            return [ord(character) for character in target]
+        return encoder.ending(index, self._benchmark.items[index].prompt, target)
+
     def _target(self, encoder: Encoder, index: int, prompt: str, written: str) -> str:
         """Return what an answer must be, or refuse a target that none can be."""
-        target, where, stop = written.strip(), encoder.where(index), self._generation.stop
+        where, scoring = encoder.where(index), self._generation.lm_eval
+        if scoring is not None:
+            if not compared(scoring, written):
+                raise BenchmarkError(
+                    f"{where}: nothing is left of the target {shortened(repr(written))} without what exact_match "
+                    "ignores, so an empty answer would be right"
+                )
+            return written
+        target = written.strip()
+        stop = next((each for each in self._generation.stops if each in written), None)
         special = next((t for t in self._tokenizer.all_special_tokens if t and t in target), None)
         if not target:
             raise BenchmarkError(f"{where}: the target {written!r} is blank: no answer is compared with it")
         if special is not None:
             raise BenchmarkError(f"{where}: the target holds the special token {special!r}, which no answer keeps")
-        if stop and stop in written:
+        if stop is not None:
             raise BenchmarkError(f"{where}: the target {target!r} holds the stop {stop!r}, at which answers end")
         if self._generation.judge in SPELLED:  # otherwise a target says something about answers, and is none
             refuse_unknown(where, target, encoder.ending(index, prompt, target), encoder.unknown)

@@ -103,23 +103,85 @@ Boundary = Literal["written", "lm-eval"]
 """Where a prompt ends: as it is written, or by lm-eval's convention, which counts space at the border to the answer."""
 
 
+class TaskFilter(Record):
+    """One step of a filter of lm-eval, by its name and with its arguments there."""
+
+    function: Literal["regex", "remove_whitespace", "lowercase", "uppercase"]
+    regex_pattern: str = r"#### (\-?[0-9\.\,]+)"
+    group_select: int = 0
+    fallback: str = "[invalid]"
+
+    @field_validator("regex_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        return _compiled(pattern)
+
+    @model_validator(mode="after")
+    def _arguments_of_regex(self) -> TaskFilter:
+        if self.function != "regex" and (given := sorted(self.model_fields_set - {"function"})):
+            raise ValueError(f"{self.function} takes no {', '.join(given)}")
+        return self
+
+
+class TaskScoring(Record):
+    """How lm-eval scores a generated answer: the TOML table ``[generation.lm_eval]``, written by ``import-task``.
+
+    The answer goes through ``filters`` in order. It is right where, without what is ignored, it is the same text as a
+    target without it (lm-eval's metric ``exact_match``, whose arguments these are); space counts.
+    """
+
+    filters: tuple[TaskFilter, ...] = ()
+    regexes_to_ignore: tuple[str, ...] = ()
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+    ignore_numbers: bool = False
+
+    @field_validator("regexes_to_ignore")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_compiled, patterns))
+
+
+def _compiled(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+    return pattern
+
+
+class TaskSource(Record):
+    """Which task of lm-eval the items are: the TOML table ``[task]``, part of their identity.
+
+    ``config`` is a digest of what the task is declared to be, without where its data lie; ``documents`` is one of
+    lm-eval's own hashes of its documents (``doc_hash`` in its logs), in order.
+    """
+
+    name: str
+    version: str
+    config: str
+    documents: str
+
+
 class Generation(Record):
     """How an answer is generated and cut out: the TOML table ``[generation]``.
 
-    Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given, which may be the
-    text of a special token; the answer is the last match of the regular expression ``pattern`` (its first group if it
-    has one), or the whole text. It is right where ``judge`` says so of it and a target: they are the same text, it
-    contains the target, they are numbers at most ``tolerance`` apart, the target is a pattern that matches in it, or it
-    refuses (has one of ``phrases``) where the target is ``refuse`` and does not where it is ``answer``. A judge
-    ``module:function`` is called with the answer and the item, and returns a score from 0 to 1.
+    Greedy decoding writes at most ``max_new_tokens``; the text ends at ``stop`` if that is given (at each of several,
+    in order), which may be the text of a special token; the answer is the last match of the regular expression
+    ``pattern`` (its first group if it has one), or the whole text. It is right where ``judge`` says so of it and a
+    target: they are the same text, it contains the target, they are numbers at most ``tolerance`` apart, the target is
+    a pattern that matches in it, or it refuses (has one of ``phrases``) where the target is ``refuse`` and does not
+    where it is ``answer``. A judge ``module:function`` is called with the answer and the item, and returns a score from
+    0 to 1. With ``lm_eval`` the text is filtered and judged as lm-eval does, by no pattern and no judge of these.
     """
 
     max_new_tokens: Annotated[int, Field(gt=0)]
-    stop: str = ""
+    stop: str | tuple[Text, ...] = ""
     pattern: str | None = None
     judge: str = "exact"
     tolerance: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     phrases: tuple[Text, ...] = ()
+    lm_eval: TaskScoring | None = None
 
     @field_validator("judge")
     @classmethod
@@ -136,6 +198,11 @@ class Generation(Record):
             raise ValueError(problem)
         return pattern
 
+    @model_validator(mode="after")
+    def _judged_once(self) -> Generation:
+        if self.lm_eval and (self.pattern is not None or self.judge != "exact"):
+            raise ValueError("[generation.lm_eval] filters and judges answers: give no pattern and no judge beside it")
+        return self
 
     @model_validator(mode="after")
     def _tolerance_of_numbers(self) -> Generation:
@@ -150,7 +217,14 @@ class Generation(Record):
         """What the benchmark's digest covers: a judge that is not the first one is said, the first one never was."""
         later = {} if self.judge == "exact" else {"judge": self.judge, "tolerance": self.tolerance}
         phrases = {"phrases": self.phrases} if self.phrases else {}
-        return {"max_new_tokens": self.max_new_tokens, "stop": self.stop, "pattern": self.pattern, **later, **phrases}
+        task = {"lm_eval": self.lm_eval.model_dump(mode="json")} if self.lm_eval else {}
+        always = {"max_new_tokens": self.max_new_tokens, "stop": self.stop, "pattern": self.pattern}
+        return {**always, **later, **phrases, **task}
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Every text that ends an answer, in order."""
+        return tuple(filter(None, (self.stop,))) if isinstance(self.stop, str) else self.stop
 
 
 class Perplexity(Record):
@@ -191,6 +265,9 @@ class Items:
     boundary: Boundary = "written"
     chat: Chat | None = None
     perplexity: Perplexity | None = None
+    delimiter: str = ""
+    """Text that every choice begins with, and that its length in ``length_normalised`` leaves out."""
+    task: TaskSource | None = None
     written: str | None = None
     """The digest of the items as written, where these are what a chat template made of them."""
 
@@ -218,5 +295,7 @@ class Items:
                 **({"boundary": self.boundary} if self.boundary != "written" else {}),
                 **({"chat": self.chat.model_dump(mode="json")} if self.chat else {}),
                 **({"perplexity": self.perplexity.model_dump(mode="json")} if self.perplexity else {}),
+                **({"delimiter": self.delimiter} if self.delimiter else {}),
+                **({"task": self.task.model_dump(mode="json")} if self.task else {}),
             }
         )

@@ -22,8 +22,10 @@ from certify.benchmarks.items import (
     Items,
     MultipleChoiceItem,
     Perplexity,
+    TaskSource,
     item_digest,
 )
+from certify.benchmarks.lm_eval_tasks import TASK, TaskItems, asked_task
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.rows import EXPECTED, Row, read_rows
 from certify.errors import BenchmarkError, CertifyWarning
@@ -46,7 +48,9 @@ class Settings(Record):
     description: str = ""
     chance: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     length_normalised: bool = False
+    delimiter: str = ""
     boundary: Boundary = "written"
+    task: TaskSource | None = None
     generation: Generation | None = None
     fields: Fields | None = None
     chat: Chat | None = None
@@ -77,10 +81,15 @@ class JsonlBenchmark(Items):
 def open_benchmark(path: str | Path) -> JsonlBenchmark:
     """Read ``path`` (JSONL, JSON, CSV, TSV, Parquet, a folder of datasets) and the TOML settings beside it, if any.
 
+    ``lm-eval:TASK[@SHOTS]`` in its place is a task of lm-eval, whose items lm-eval makes now
+    (:func:`certify.benchmarks.lm_eval_tasks.asked_task`).
+
     Raises:
         BenchmarkError: a malformed line, with file, line number and what was expected; no items; two equal
             items; both kinds of items in one file; items without a cluster among others that have one.
     """
+    if str(path).startswith(TASK):
+        return task_benchmark(asked_task(str(path)))
     file = Path(path)
     refuse_unseen("the benchmark", file.name)
     settings = _settings(file.with_suffix(".toml"))
@@ -91,6 +100,21 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         _say_unknown(file, rows)
     else:
         rows = mapped(settings.fields, rows)
+    return _benchmark(file, file.stem, settings, rows)
+
+
+def task_benchmark(task: TaskItems) -> JsonlBenchmark:
+    """Return the benchmark of a task's items, as it will be read from the file that ``import-task`` writes.
+
+    Raises:
+        BenchmarkError: as for a file; ``task.source`` stands where a file's name would.
+    """
+    rows = [(f"{task.source}, item {number}", row) for number, row in enumerate(task.rows, 1)]
+    return _benchmark(Path(task.source), task.name, _validated(Path(task.source), task.settings), rows)
+
+
+def _benchmark(file: Path, name: str, settings: Settings, rows: Sequence[Row]) -> JsonlBenchmark:
+    """Return the benchmark of these rows, all of which can be asked."""
     rows, chats = [(where, _turns(where, value)) for where, value in rows], any("messages" in row for _, row in rows)
     items = [_item(where, value) for where, value in rows]
     _reject_mixture(rows, items)
@@ -103,7 +127,7 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         toml = file.with_suffix(".toml")
         raise BenchmarkError(f"{toml}: [perplexity] grades targets by their likelihood, without {what}")
     benchmark = JsonlBenchmark(
-        file.stem,
+        name,
         tuple(items),
         chance,
         settings.length_normalised,
@@ -111,7 +135,10 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         settings.boundary,
         settings.chat or (Chat() if chats else None),
         settings.perplexity,
+        settings.delimiter,
+        settings.task,
     )
+    _reject_delimiter(file, benchmark)
     _ = benchmark.groups  # refuses items without a cluster among others that have one
     return benchmark
 
@@ -164,14 +191,35 @@ def _reject_duplicates(file: Path, rows: Sequence[Row], items: Sequence[Item]) -
             raise BenchmarkError(f"{where}: the same item as {at}; counting it twice would mislead")
 
 
+def _reject_delimiter(file: Path, benchmark: JsonlBenchmark) -> None:
+    """Refuse a delimiter that is not there to be left out of the length, or that would leave none."""
+    delimiter = benchmark.delimiter
+    if delimiter and not benchmark.length_normalised:
+        toml = file.with_suffix(".toml")
+        raise BenchmarkError(f"{toml}: a delimiter is left out of lengths, and goes with length_normalised")
+    for number, item in enumerate(benchmark.items, 1):
+        endings = item.choices if isinstance(item, MultipleChoiceItem) else ()
+        if odd := [each for each in endings if not each.startswith(delimiter) or each == delimiter]:
+            raise BenchmarkError(
+                f"{file}: item {number}: the choice {shortened(repr(odd[0]))} does not begin with the delimiter "
+                f"{delimiter!r}, with text behind it"
+            )
+
+
 def _settings(file: Path) -> Settings:
     if not os.path.lexists(file):
         return Settings()
     text = read_text(file, BenchmarkError)
     try:
-        return Settings.model_validate(tomllib.loads(text))
+        given = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BenchmarkError(f"{file}: not readable TOML: {shortened(str(error))}") from None
+    return _validated(file, given)
+
+
+def _validated(file: Path, given: dict[str, Any]) -> Settings:
+    try:
+        return Settings.model_validate(given)
     except ValidationError as error:
         raise BenchmarkError(f"{file}: {first_problem(error)}") from None
 

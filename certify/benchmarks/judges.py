@@ -99,10 +99,26 @@ def found(pattern: str, text: str) -> Any:
     try:
         yield from regex.finditer(pattern, text, timeout=PATTERN_SECONDS)
     except TimeoutError:
-        raise BenchmarkError(
-            f"the pattern {shortened(repr(pattern))} takes more than {PATTERN_SECONDS:g} s on an answer of {len(text)} "
-            "characters, since it tries ever more ways to match: put no repeat inside a repeat"
-        ) from None
+        raise _endless(pattern, text) from None
+
+
+def replaced(pattern: str, text: str) -> str:
+    """Return a text without the matches of a pattern.
+
+    Raises:
+        BenchmarkError: they take longer than :data:`PATTERN_SECONDS`.
+    """
+    try:
+        return str(regex.sub(pattern, "", text, timeout=PATTERN_SECONDS))
+    except TimeoutError:
+        raise _endless(pattern, text) from None
+
+
+def _endless(pattern: str, text: str) -> BenchmarkError:
+    return BenchmarkError(
+        f"the pattern {shortened(repr(pattern))} takes more than {PATTERN_SECONDS:g} s on an answer of {len(text)} "
+        "characters, since it tries ever more ways to match: put no repeat inside a repeat"
+    )
 
 
 def _plain(text: str) -> str:

@@ -182,7 +182,7 @@ def _encode(
             refuse_unknown(where, ending, ids, encoder.unknown)
             refuse_outside(where, [*prompt, *ids], 0, limits)
             made[ending] = ids
-            yield Continuation(index, (*prompt, *ids), len(prompt), len(ending))
+            yield Continuation(index, (*prompt, *ids), len(prompt), len(ending) - len(benchmark.delimiter))
         refuse_alike(where, made)
         seen.append((prompt, list(made.values())))
     refuse_repeated(benchmark.name, seen)

@@ -37,7 +37,8 @@ def check(
     *,
     base: Annotated[Path | None, typer.Option(help="Folder (or hf://...) of the base.", show_default=False)] = None,
     benchmark: Annotated[
-        list[Path] | None, typer.Option("--benchmark", "-b", help="File of items; repeatable.", show_default=False)
+        list[Path] | None,
+        typer.Option("--benchmark", "-b", help="File of items, or lm-eval:TASK; repeatable.", show_default=False),
     ] = None,
     require: Annotated[
         str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)

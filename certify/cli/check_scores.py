@@ -45,10 +45,18 @@ class Brought:
         ),
     ] = None  # fmt: skip
 
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Field of the logged documents (or column) that names the group an item comes in.",
+            rich_help_panel=BROUGHT,
+        ),
+    ] = None
+
     @property
     def given(self) -> bool:
         """Whether any of them was given."""
-        return any(value is not None for value in (self.scores, self.scores_of, self.metric, self.chance))
+        return any(value is not None for value in self.__dict__.values())
 
 
 def judge_scores(brought: Brought, requirement: Requirement, alpha: float, items: Items | None) -> list[ScoresRecord]:
@@ -63,8 +71,6 @@ def judge_scores(brought: Brought, requirement: Requirement, alpha: float, items
     if brought.scores is None or brought.scores_of is None:
         raise InvalidPlan("scores made elsewhere come in pairs: name the base's with --scores, the checkpoint's with "
                           "--scores-of")  # fmt: skip
-    pairs = [
-        pair(base, checkpoint, brought.metric or (), brought.chance)
-        for base, checkpoint in together(read_logs(brought.scores), read_logs(brought.scores_of))
-    ]
+    logs = (read_logs(path, brought.cluster) for path in (brought.scores, brought.scores_of))
+    pairs = [pair(*both, brought.metric or (), brought.chance) for both in together(*logs)]
     return [each.judge(requirement, alpha, items or "population") for each in pairs]

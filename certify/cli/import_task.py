@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,12 +17,21 @@ def import_task(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="File for the items; settings go beside it.", show_default=False)
     ],
+    metric: Annotated[
+        str | None, typer.Option(help="Score to take over, NAME or NAME,FILTER, where the task has several.")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Field of the task's documents that names the group an item comes in.")
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask in a chat, examples as turns, by each model's template.")]
+    = False,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write the items of a task of lm-eval, as it asks them, to a file that any gate takes."""
     import json
 
-    from certify.benchmarks.lm_eval_tasks import task_items
+    from certify.benchmarks.jsonl import task_benchmark
+    from certify.benchmarks.lm_eval_tasks import TASK, task_items
     from certify.errors import InvalidInput
     from certify.writing import write_whole
 
@@ -31,11 +40,32 @@ def import_task(
     settings = output.with_suffix(".toml")
     for file in (output, settings):
         refuse_to_replace(file, overwrite)
-    found = task_items(task)
-    lines = (json.dumps(item.model_dump(mode="json", exclude_defaults=True)) + "\n" for item in found.items)
+    found = task_items(task.removeprefix(TASK), metric, cluster, chat)
+    task_benchmark(found)  # refuses what the file would be refused for
     written = [
-        write_whole(settings, f'description = {json.dumps(found.description)}\nboundary = "lm-eval"\n'),
-        write_whole(output, "".join(lines)),
+        write_whole(settings, _toml(found.settings)),
+        write_whole(output, "".join(json.dumps(row) + "\n" for row in found.rows)),
     ]
-    say(f"{found.description}: {len(found.items):,} items")
+    say(f"{found.settings['description']}: {len(found.rows):,} items")
     say_written(written)
+
+
+def _toml(settings: dict[str, Any]) -> str:
+    """Return settings as TOML: a table of its own for each that holds others, these written inline."""
+    plain = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    tables = [f"\n[{name}]\n{_lines(value)}" for name, value in settings.items() if isinstance(value, dict)]
+    return _lines(plain) + "".join(tables)
+
+
+def _lines(values: dict[str, Any]) -> str:
+    return "".join(f"{name} = {_inline(value)}\n" for name, value in values.items())
+
+
+def _inline(value: Any) -> str:
+    import json
+
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{name} = {_inline(each)}' for name, each in value.items())} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON leaves as it is, and TOML not

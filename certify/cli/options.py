@@ -37,7 +37,9 @@ CheckpointArgument = Annotated[
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Folder of config and tokenizer, for a checkpoint without its own.")
 ]
-BenchmarkOption = Annotated[Path, typer.Option("--benchmark", "-b", help="File of items.", show_default=False)]
+BenchmarkOption = Annotated[
+    Path, typer.Option("--benchmark", "-b", help="File of items, or lm-eval:TASK.", show_default=False)
+]
 SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="Basis file of a subspace; repeatable.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace the output file if it exists.")]
 DesignOption = Annotated[

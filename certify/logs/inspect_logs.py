@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from certify.benchmarks.clusters import label_in
 from certify.benchmarks.rows import LARGEST
 from certify.errors import InvalidInput
 from certify.logs.log import Log, ScoredItem, count_of, hash_of, once, text
@@ -24,7 +25,9 @@ def is_inspect(value: object) -> bool:
     return isinstance(value, dict) and {"version", "status", "eval"} <= value.keys()
 
 
-def read_inspect(file: Path, digest: str, value: Mapping[str, Any] | None = None) -> Log:
+def read_inspect(
+    file: Path, digest: str, value: Mapping[str, Any] | None = None, cluster: str | None = None
+) -> Log:
     """Return what a log says; ``value`` is its JSON where that was read already.
 
     Raises:
@@ -43,7 +46,7 @@ def read_inspect(file: Path, digest: str, value: Mapping[str, Any] | None = None
     about = header["eval"]
     dataset = about.get("dataset")
     planned = dataset.get("samples") if isinstance(dataset, dict) else None
-    items = once(_items(file, samples), file)
+    items = once(_items(file, samples, cluster or "cluster"), file)
     short = isinstance(planned, int) and planned > len(items)
     packages = about.get("packages")
     return Log(
@@ -105,7 +108,7 @@ def _learn_zstandard() -> None:
         return
 
 
-def _items(file: Path, samples: list[Any]) -> Iterator[tuple[str, ScoredItem]]:
+def _items(file: Path, samples: list[Any], cluster: str) -> Iterator[tuple[str, ScoredItem]]:
     """Yield each item with the mean over its epochs; one that failed in any of them has no answer."""
     epochs: dict[str, dict[str, Mapping[str, Any]]] = {}
     for i, sample in enumerate(samples, 1):
@@ -122,7 +125,7 @@ def _items(file: Path, samples: list[Any]) -> Iterator[tuple[str, ScoredItem]]:
             where=f"{file}: sample {name}",
             content=hash_of([first.get("target"), len(tried)]),
             prompt=hash_of(first.get("input")),
-            cluster=text(about.get("cluster")) if isinstance(about := first.get("metadata"), dict) else "",
+            cluster=text(label_in(f"{file}: sample {name}", first.get("metadata"), cluster)),
             metrics={metric: _mean([values.get(metric) for values in found]) for metric in names},
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from certify.benchmarks.clusters import label_in
 from certify.benchmarks.rows import Row
 from certify.errors import InvalidInput
 from certify.logs.log import Log, ScoredItem, hash_of, numbers, once, text
@@ -17,7 +19,7 @@ def is_details(rows: list[Row]) -> bool:
     return bool(rows) and {"doc", "metric"} <= rows[0][1].keys()
 
 
-def read_details(file: Path, digest: str, rows: list[Row]) -> Log:
+def read_details(file: Path, digest: str, rows: list[Row], cluster: str | None = None) -> Log:
     """Return what a file of details says; its version of LightEval is not in it."""
     task = file.stem.removeprefix("details_").rpartition("_")[0] or file.stem
     shots = task.rpartition("|")[2]
@@ -28,11 +30,11 @@ def read_details(file: Path, digest: str, rows: list[Row]) -> Log:
         task=task,
         model="/".join(file.parts[file.parts.index("details") + 1 : -2]) if "details" in file.parts[:-2] else "",
         shots=int(shots) if shots.isdigit() else None,
-        items=once(_items(rows), file),
+        items=once(_items(rows, cluster), file),
     )
 
 
-def _items(rows: list[Row]) -> Iterator[tuple[str, ScoredItem]]:
+def _items(rows: list[Row], cluster: str | None) -> Iterator[tuple[str, ScoredItem]]:
     for where, fields in rows:
         doc, metrics = fields.get("doc"), fields.get("metric")
         if not isinstance(doc, dict) or not isinstance(metrics, dict) or "query" not in doc:
@@ -43,5 +45,12 @@ def _items(rows: list[Row]) -> Iterator[tuple[str, ScoredItem]]:
             where=where,
             content=content,
             choices=len(choices) if isinstance(choices, list) and len(choices) > 1 else 0,
+            cluster=_cluster(where, doc, cluster) if cluster else "",
             metrics=numbers(metrics),
         )
+
+
+def _cluster(where: str, doc: dict[str, Any], name: str) -> str:
+    """Return the label of an item: a field of its doc, or of what the task keeps beside it."""
+    own = label_in(where, doc, name)
+    return text(label_in(where, doc.get("specific"), name) if own is None else own)

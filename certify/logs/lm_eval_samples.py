@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from certify.benchmarks.clusters import label_in
 from certify.benchmarks.rows import LARGEST, Row
 from certify.errors import CertifyError, InvalidInput
 from certify.logs.log import Log, ScoredItem, count_of, hash_of, numbers, once, text
@@ -26,12 +27,12 @@ def is_samples(rows: list[Row]) -> bool:
     return bool(rows) and {"doc_id", "doc", "resps"} <= rows[0][1].keys()
 
 
-def read_samples(file: Path, digest: str, rows: list[Row]) -> Log:
+def read_samples(file: Path, digest: str, rows: list[Row], cluster: str | None = None) -> Log:
     """Return what a samples file says, and of the results beside it what concerns its task."""
     task, run = _named(file), _results_beside(file)
     said = {name: _of_task(run, name, task) for name in ("n-shot", "versions", "task_hashes", "n-samples")}
     counts = said["n-samples"] if isinstance(said["n-samples"], dict) else {}
-    all_items, items = counts.get("original"), once(_items(rows), file)
+    all_items, items = counts.get("original"), once(_items(rows, cluster), file)
     limited = isinstance(all_items, int) and all_items > len(items)
     better = _of_task(run, "higher_is_better", task)
     lower = [name for name, high in better.items() if high is False] if isinstance(better, dict) else []
@@ -53,7 +54,7 @@ def read_samples(file: Path, digest: str, rows: list[Row]) -> Log:
     )
 
 
-def _items(rows: list[Row]) -> Iterator[tuple[str, ScoredItem]]:
+def _items(rows: list[Row], cluster: str | None) -> Iterator[tuple[str, ScoredItem]]:
     """Yield each item once: its lines, one for each filter, stand apart in the file."""
     merged: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {}
     for where, fields in rows:
@@ -74,6 +75,7 @@ def _items(rows: list[Row]) -> Iterator[tuple[str, ScoredItem]]:
             content=hash_of([fields["doc"], fields.get("target")]),
             prompt="" if arguments is None else hash_of(arguments),
             choices=_choices(arguments, fields.get("resps")),
+            cluster=text(label_in(where, fields["doc"], cluster)) if cluster else "",
             metrics=metrics,
         )
 

@@ -22,16 +22,21 @@ EXPECTED = (
 ARCHIVE = ".eval"
 
 
-def read_logs(path: Path) -> dict[str, Log]:
+def read_logs(path: Path, cluster: str | None = None) -> dict[str, Log]:
     """Return the logs in a file, or in a folder and those inside it, by task.
 
+    ``cluster`` names the field of each item's document that says which group it comes in (a column of a table, a field
+    of Inspect's metadata), in place of the field ``cluster`` of tables and metadata.
+
     Raises:
-        InvalidInput: there is none, or two are of one task.
+        InvalidInput: there is none, or two are of one task; the field ``cluster`` is in no item.
         CertifyError: one is not readable.
     """
     found: dict[str, Log] = {}
     for file in _files(path):
-        log = _read(file)
+        log = _read(file, cluster)
+        if cluster is not None and not any(item.cluster.strip() for item in log.items.values()):
+            raise InvalidInput(f"{file}: the field {cluster!r}, asked for as cluster, is in no item")
         if log.task in found:
             first = found[log.task].file
             raise InvalidInput(f"two logs of the task {shortened(log.task)}: {first} and {file}; name one")
@@ -51,23 +56,23 @@ def _files(path: Path) -> list[Path]:
     raise InvalidInput(f"{path}: holds no log: {EXPECTED} (a table is named itself)")
 
 
-def _read(file: Path) -> Log:
+def _read(file: Path, cluster: str | None) -> Log:
     digest = "sha256:" + hashlib.sha256(read_bytes(file, InvalidInput)).hexdigest()
     if file.suffix == ARCHIVE:
-        return inspect_logs.read_inspect(file, digest)
+        return inspect_logs.read_inspect(file, digest, cluster=cluster)
     if file.suffix == ".json" and isinstance(value := _json(file), dict):
         if inspect_logs.is_inspect(value):
-            return inspect_logs.read_inspect(file, digest, value)
+            return inspect_logs.read_inspect(file, digest, value, cluster)
         if "results" in value:
             raise InvalidInput(
                 f"{file}: is a summary without items; name samples_*.jsonl, which lm-eval writes with --log_samples"
             )
     rows = _rows(file)
     if lm_eval_samples.is_samples(rows):
-        return lm_eval_samples.read_samples(file, digest, rows)
+        return lm_eval_samples.read_samples(file, digest, rows, cluster)
     if lighteval_details.is_details(rows):
-        return lighteval_details.read_details(file, digest, rows)
-    return score_table.read_table(file, digest, rows)
+        return lighteval_details.read_details(file, digest, rows, cluster)
+    return score_table.read_table(file, digest, rows, cluster)
 
 
 def _rows(file: Path) -> list[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from certify.benchmarks.clusters import label_in
 from certify.benchmarks.rows import Row
 from certify.errors import InvalidInput
 from certify.logs.log import Log, ScoredItem, once, text
@@ -17,22 +18,23 @@ WORDS = {"true": 1.0, "false": 0.0}
 MISSING = ("", "none", "nan", "null")
 
 
-def read_table(file: Path, digest: str, rows: list[Row]) -> Log:
+def read_table(file: Path, digest: str, rows: list[Row], cluster: str | None = None) -> Log:
     """Return what a table says; an empty score is an answer that is missing, an empty cluster none.
 
     Raises:
         InvalidInput: a column is missing, or a score is no number.
     """
-    return Log(file=file, digest=digest, tool="table", task="scores", items=once(_items(rows), file))
+    items = once(_items(rows, cluster or CLUSTER), file)
+    return Log(file=file, digest=digest, tool="table", task="scores", items=items)
 
 
-def _items(rows: list[Row]) -> Iterator[tuple[str, ScoredItem]]:
+def _items(rows: list[Row], column: str) -> Iterator[tuple[str, ScoredItem]]:
     for where, fields in rows:
         name = next((fields[column] for column in IDS if fields.get(column) is not None), None)
         if name is None or SCORE not in fields:
             columns = ", ".join(map(shortened, fields))
             raise InvalidInput(f"{where}: a table of scores has the columns id and score; here are {columns}")
-        cluster = text(fields.get(CLUSTER))
+        cluster = text(label_in(where, fields, column))
         yield text(name), ScoredItem(
             where=where,
             cluster="" if cluster.strip().lower() in MISSING else cluster,

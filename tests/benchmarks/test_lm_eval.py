@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,17 @@ import torch
 from test_as_written import WORDS, sentencepiece
 from tokenizers import processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from typer.testing import CliRunner
 
 from certify.benchmarks import open_benchmark
+from certify.benchmarks.items import TaskScoring
 from certify.checkpoints import load_model, load_tokenizer, open_checkpoint
+from certify.cli.app import app
 from certify.demo import DATA
+from certify.errors import BenchmarkError
 
 lm_eval = pytest.importorskip("lm_eval")
+pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.filterwarnings("default")  # its libraries' warnings are theirs
 
 Pair = tuple[Any, PreTrainedTokenizerFast]
@@ -65,9 +71,12 @@ def by_lm_eval(pair: Pair, items: Path, task: dict[str, Any]) -> list[dict[str, 
     held = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=64, logits_cache=False)
     config = {"task": "ours", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(items)}},
               "test_split": "test", "doc_to_text": "{{prompt}}", "target_delimiter": "", **task}  # fmt: skip
+    from lm_eval.tasks import TaskManager
+
     results = lm_eval.simple_evaluate(
-        model=held, tasks=[config], log_samples=True, bootstrap_iters=0, random_seed=None, verbosity="ERROR"
-    )
+        model=held, tasks=[config], log_samples=True, bootstrap_iters=0, random_seed=None, verbosity="ERROR",
+        task_manager=TaskManager(include_defaults=False),  # its own 13,000 tasks take long to read
+    )  # fmt: skip
     return sorted(results["samples"]["ours"], key=lambda sample: sample["doc_id"])
 
 
@@ -146,73 +155,219 @@ fewshot_split: test
 num_fewshot: 2
 fewshot_delimiter: " "
 doc_to_text: "{{{{prompt}}}}"
-metric_list: [{{metric: {metric}}}]
 {more}
 """
 
 
-def written_task(tmp_path: Path, items: Path, metric: str = "acc", **more: Any) -> Path:
+def written_task(tmp_path: Path, items: Path, **more: Any) -> Path:
     file = tmp_path / "ours.yaml"
+    more = {"metric_list": [{"metric": "acc"}], **more}
     lines = "\n".join(f"{key}: {json.dumps(value)}" for key, value in more.items())
-    file.write_text(TASK.format(items=items, metric=metric, more=lines), encoding="utf-8")
+    file.write_text(TASK.format(items=items, more=lines), encoding="utf-8")
     return file
 
 
-FILTERS = [{"name": "first", "filter": [{"function": "take_first"}]}]
+def one(metric: str, **arguments: Any) -> dict[str, Any]:
+    return {"metric_list": [{"metric": metric, "aggregation": "mean", "higher_is_better": True, **arguments}]}
+
+
+def through(*steps: dict[str, Any], name: str = "first") -> dict[str, Any]:
+    return {"name": name, "filter": [*steps, {"function": "take_first"}]}
+
+
 LIKELIHOOD = {"output_type": "loglikelihood", "doc_to_target": "{{target}}"}
+SPELLED = {"output_type": "generate_until", "doc_to_target": "{{choices[answer][0] | upper}}!",
+           "fewshot_config": {"sampler": "default", "doc_to_target": "{{choices[answer]}}"}}  # fmt: skip
+SUMS = {"output_type": "generate_until", "doc_to_target": "{{target}}"}
+DIGITS = {"function": "regex", "regex_pattern": "([0-9])([0-9])?", "group_select": -1, "fallback": "0"}
+SHOUT = "{% for m in messages %}{{ m['role'][0] + '=' + m['content'] + ' ' }}{% endfor %}" + (
+    "{% if add_generation_prompt %}{{ 'a=' }}{% endif %}"
+)
+"""A chat template for a vocabulary without special words."""
+
+TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "choices": ("prose", CHOICE, "acc"),
+    "choices by length": ("prose", {**CHOICE, "doc_to_choice": "{{lengths}}", **one("acc_norm")}, "acc_norm"),
+    "likelihood": ("addition", LIKELIHOOD, "acc"),
+    "ignoring": ("prose", {
+        **SPELLED, **one("exact_match", ignore_case=True, regexes_to_ignore=["[!]", "="]),
+        "generation_kwargs": {"until": [";"], "max_gen_toks": 1, "do_sample": False},
+    }, "exact_match"),
+    "filtered": ("addition", {
+        **SUMS, **one("exact_match", ignore_punctuation=True), "doc_to_target": "{{target[1]}}.",
+        "generation_kwargs": {"until": [";"], "max_gen_toks": 6, "temperature": 0.0},
+        "filter_list": [through(DIGITS, {"function": "remove_whitespace"})],
+    }, "exact_match"),
+    "stopped": ("addition", {
+        **SUMS, **one("exact_match", ignore_numbers=False), "doc_to_target": "{{target[0]}}",
+        "generation_kwargs": {"until": ["0", "3", "5", "8"], "max_gen_toks": 3},
+    }, "exact_match"),
+    "several answers": ("addition", {
+        **SUMS, **one("exact_match"), "doc_to_target": "{{[target[0], target]}}",
+        "generation_kwargs": {"until": ["1", "2"], "max_gen_toks": 2},
+    }, "exact_match"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("source", "task"), [("prose", CHOICE), ("addition", LIKELIHOOD)])
-def test_imported_tasks_item_for_item(tmp_path: Path, source: str, task: dict[str, str]) -> None:
-    """The items of a task with examples in its prompts, written by one command, get the scores lm-eval gives them."""
+def documents(tmp_path: Path, source: str, count: int = 40) -> Path:
+    """Items of the demo, with choices of several lengths and a passage of four items each beside what they have."""
+    rows = [json.loads(line) for line in (DATA / "benchmarks" / f"{source}.jsonl").read_text().splitlines()[:count]]
+    for place, row in enumerate(rows):
+        row["about"] = {"passage": f"passage {place // 4}"}
+        row["lengths"] = [choice[: 1 + (place + k) % 3] + "=" * (k // 2) for k, choice in
+                          enumerate(row.get("choices", []))]  # fmt: skip
+    return models.write_jsonl(tmp_path / "items.jsonl", rows)
+
+
+def both_ways(pair: Pair, file: Path, metric: str, **how: Any) -> tuple[list[float], list[dict[str, Any]]]:
+    """The items that lm-eval makes of a task of one's own: our scores, and lm-eval's samples."""
     from lm_eval.models.huggingface import HFLM
-    from typer.testing import CliRunner
+    from lm_eval.tasks import TaskManager
 
-    from certify.cli.app import app
-
-    model, tokenizer = noisy(DATA / "base", 0.1)
-    items = first(DATA / "benchmarks" / f"{source}.jsonl", tmp_path / "items.jsonl", 40)
-    file, out = written_task(tmp_path, items, **task), tmp_path / "out.jsonl"
-    done = CliRunner().invoke(app, ["import-task", str(file), "-o", str(out)])
-    assert done.exit_code == 0, done.output
-    assert "task ours, version Yaml, 2-shot" in done.output
+    model, tokenizer = pair
     held = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=512, logits_cache=False)
     results = lm_eval.simple_evaluate(
-        model=held, tasks=[str(file)], log_samples=True, bootstrap_iters=0, verbosity="ERROR"
-    )
-    theirs = [float(s["acc"]) for s in sorted(results["samples"]["ours"], key=lambda sample: sample["doc_id"])]
-    found = open_benchmark(out)
-    assert found.items[0].prompt != json.loads(items.read_text().splitlines()[0])["prompt"]  # examples come before it
-    assert found.encode(tokenizer).score(model) == theirs
-    assert len(theirs) == 40
+        model=held, tasks=[str(file)], task_manager=TaskManager(include_defaults=False), log_samples=True,
+        bootstrap_iters=0, verbosity="ERROR", **how,
+    )  # fmt: skip
+    found = open_benchmark(f"lm-eval:{file}" + "?chat=yes" * bool(how))
+    samples = sorted(results["samples"]["ours"], key=lambda sample: sample["doc_id"])
+    return found.encode(tokenizer).score(model), samples
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("no_such_task", r"no_such_task: lm-eval cannot make it: .*not a registered task"),
-        ("ours@many", r"expected TASK@NUMBER, .*got 'many'"),
-        ("ours.yaml@5", r"its config says 0-shot, and then lm-eval takes no other number"),
-        ("filtered", r"filters or scores answers by code of its own"),
-        ("generate", r"asks by generate_until and is scored by exact_match; only tasks with acc by likelihood"),
-    ],
-)
-def test_tasks_that_cannot_be_taken_over(tmp_path: Path, source: str, message: str) -> None:
-    """In one line."""
-    from certify.benchmarks.lm_eval_tasks import task_items
-    from certify.errors import BenchmarkError
+@pytest.mark.parametrize("kind", TASKS)
+def test_tasks_item_for_item(tmp_path: Path, kind: str) -> None:
+    """With examples in the prompts, each item gets the score that lm-eval gives it; some are right and some wrong."""
+    source, task, metric = TASKS[kind]
+    pair, file = noisy(DATA / "base", 0.05), written_task(tmp_path, documents(tmp_path, source), **task)
+    scores, samples = both_ways(pair, file, metric)
+    assert scores == [float(sample[metric]) for sample in samples]
+    assert 0.0 < sum(scores) < len(scores) == 40
+    found = open_benchmark(f"lm-eval:{file}")
+    assert found.items[0].prompt != json.loads((tmp_path / "items.jsonl").read_text().splitlines()[0])["prompt"]
+    if found.generation is not None:  # other filters, or none ignored, or other stops would be noticed
+        bare = found.generation.model_copy(update={"lm_eval": TaskScoring(), "stop": ""})
+        assert replace(found, generation=bare).encode(pair[1]).score(pair[0]) != scores
 
-    if source == "generate":
-        items = first(DATA / "benchmarks" / "addition.jsonl", tmp_path / "items.jsonl", 5)
-        generate = {"output_type": "generate_until", "doc_to_target": "{{target}}"}
-        source = str(written_task(tmp_path, items, "exact_match", **generate))
-    elif source in ("ours.yaml@5", "filtered"):
-        items = first(DATA / "benchmarks" / "addition.jsonl", tmp_path / "items.jsonl", 5)
-        more = {"filter_list": FILTERS} if source == "filtered" else {}
-        file = written_task(tmp_path, items, **{**LIKELIHOOD, **more})
-        if not more:
-            file.write_text(file.read_text(encoding="utf-8").replace("num_fewshot: 2", "num_fewshot: 0"))
-        source = f"{file}@5" if not more else str(file)
+
+@pytest.mark.parametrize("kind", ["choices", "filtered"])
+def test_in_a_chat_item_for_item(tmp_path: Path, kind: str) -> None:
+    """lm-eval's turns, with examples as turns, rendered by the model's own template."""
+    source, task, metric = TASKS[kind]
+    model, tokenizer = noisy(DATA / "base", 0.05)
+    tokenizer.chat_template = SHOUT
+    file = written_task(tmp_path, documents(tmp_path, source), **task)
+    how = {"apply_chat_template": True, "fewshot_as_multiturn": True}
+    scores, samples = both_ways((model, tokenizer), file, metric, **how)
+    assert scores == [float(sample[metric]) for sample in samples]
+    assert 0.0 < sum(scores) < len(scores)
+
+
+def test_one_identity_from_the_task_and_from_its_file(tmp_path: Path) -> None:
+    """What is imported is what is asked directly, groups included; the task's data and declaration are part of it."""
+    items = documents(tmp_path, "addition")
+    file, out = written_task(tmp_path, items, **TASKS["filtered"][1]), tmp_path / "out.jsonl"
+    run = partial(CliRunner().invoke, app)
+    done = run(["import-task", f"{file}@1", "-o", str(out), "--cluster", "about.passage"])
+    assert done.exit_code == 0, done.output
+    assert "task ours, version Yaml, 1-shot, exact_match: 40 items" in done.output
+    frozen, direct = open_benchmark(out), open_benchmark(f"lm-eval:{file}@1?cluster=about.passage")
+    assert (frozen.digest, frozen.groups) == (direct.digest, direct.groups)
+    assert direct.groups == tuple(i // 4 for i in range(40))
+    assert direct.name == "ours@1"
+    others = [f"lm-eval:{file}@2", f"lm-eval:{file}@1?chat=yes"]
+    moved = tmp_path / "moved.jsonl"
+    moved.write_text(items.read_text())
+    file.write_text(file.read_text().replace("items.jsonl", "moved.jsonl"))
+    assert open_benchmark(f"lm-eval:{file}@1").digest == direct.digest  # where data lie asks nothing
+    moved.write_text(items.read_text().replace("passage 3", "passage 2"))
+    others.append(f"lm-eval:{file}@1")  # other documents, the same prompts
+    assert direct.digest not in {open_benchmark(other).digest for other in others}
+
+
+def test_the_commands_and_the_plugin_take_a_task(tmp_path: Path, pytester: pytest.Pytester) -> None:
+    """Wherever a benchmark is named; in pytest as an option, and by a marker."""
+    file = written_task(tmp_path, documents(tmp_path, "addition", 80), **{**LIKELIHOOD, "num_fewshot": 0})
+    done = CliRunner().invoke(app, ["check", str(DATA / "base"), "--base", str(DATA / "base"), "-b", f"lm-eval:{file}"])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, ["show-items", str(DATA / "base"), "-b", f"lm-eval:{file}", "-n", "1"])
+    assert "ours: 80 items" in done.output
+    pytester.makepyfile(f"""
+        import pytest
+
+        @pytest.mark.basin(max_drop=0.2)
+        def test_option(basin_bound):
+            assert basin_bound <= basin_bound.required
+
+        @pytest.mark.basin(max_drop=0.2, benchmarks=["lm-eval:{file}?metric=acc"])
+        def test_marker(basin_bound):
+            assert basin_bound <= basin_bound.required
+    """)
+    models = [f"--basin-base={DATA / 'base'}", f"--basin-checkpoint={DATA / 'base'}"]
+    result = pytester.runpytest_inprocess(*models, f"--basin-benchmark=lm-eval:{file}", "-v", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*test_option?ours?*"])
+
+
+SAMPLED = {**SUMS, **one("exact_match"), "generation_kwargs": {"until": ["a"], "do_sample": True, "temperature": 0.7}}
+TWICE = [through({"function": "lowercase"}, name=name) for name in ("small", "again")]
+ODD = {**SUMS, **one("exact_match")}
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "several metrics": (
+        {**CHOICE, "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}]},
+        r"is scored by acc and by acc_norm: name one \(--metric acc; after lm-eval:TASK it is \?metric=acc\)",
+    ),
+    "?metric=f1": (CHOICE, r"is not scored by 'f1'; its metrics are acc"),
+    "corpus": ({**SUMS, **one("bleu")}, r"no score of it is taken over: bleu is a metric of the whole corpus"),
+    "other": ({**CHOICE, **one("acc_mutual_info")}, r"acc_mutual_info is none of acc, acc_norm"),
+    "aggregated": ({**SUMS, **one("exact_match", aggregation="median")}, r"aggregated by median, not as a mean"),
+    "lower": ({**SUMS, **one("exact_match", higher_is_better=False)}, r"is better where it is lower"),
+    "sampled": (SAMPLED, r"samples its answers \(temperature 0.7\), .*greedy decoding is taken over"),
+    "beams": ({**ODD, "generation_kwargs": {"until": ["a"], "num_beams": 4}}, r"generates with num_beams"),
+    "two filters": ({**ODD, "filter_list": TWICE}, r"scored by exact_match,small and by exact_match,again: name one"),
+    "?metric=exact_match,smal": ({**ODD, "filter_list": TWICE}, r"has no filter 'smal'; its filters are small, again"),
+    "vote": ({**ODD, "filter_list": [{"name": "vote", "filter": [{"function": "majority_vote"}]}]},
+             r"its filter 'vote' uses majority_vote, which is not taken over: regex, remove_whitespace"),
+    "no first": ({**ODD, "filter_list": [{"name": "all", "filter": [{"function": "lowercase"}]}]},
+                 r"its filter 'all' does not end in take_first"),
+    "filtered": ({**LIKELIHOOD, "filter_list": [through()]}, r"filters answers that are likelihoods"),
+    "repeated": ({**ODD, "repeats": 3}, r"asks each item 3 times \(repeats\)"),
+    "?cluster=topic": (LIKELIHOOD, r"the field 'topic', asked for as cluster, is in no item; the first has prompt, "),
+    "?cluster=about": (LIKELIHOOD, r"item 1: its field 'about' is \{.*\}, and a cluster is named by text or a whole"),
+    "?cluster=some": (LIKELIHOOD, r"1 of 5 items have no cluster where others have one: item 2;"),
+    "hub": ({**LIKELIHOOD, "dataset_path": "someone/something", "dataset_kwargs": {}},
+            r"its data cannot be fetched here \(.*\): where they can, freeze it with `certify import-task`"),
+    "no data": ({**LIKELIHOOD, "dataset_kwargs": {"data_files": {"test": "/none.jsonl"}}}, r"lm-eval cannot make it"),
+    "no answer": ({**ODD, "doc_to_target": "{{['']}}"}, r"item 1: target"),
+    "@5": ({**LIKELIHOOD, "num_fewshot": 0}, r"its config says 0-shot, and then lm-eval takes no other number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_tasks_that_cannot_be_taken_over(tmp_path: Path, bad: str) -> None:
+    """In one line, by name."""
+    task, message = BAD[bad]
+    source = "prose" if task.get("output_type") == "multiple_choice" else "addition"
+    items = documents(tmp_path, source, 5)
+    rows = [json.loads(line) | ({} if k == 1 else {"some": k}) for k, line in enumerate(items.read_text().splitlines())]
+    file = written_task(tmp_path, models.write_jsonl(items, rows), **task)
     with pytest.raises(BenchmarkError, match=message) as caught:
-        task_items(source)
+        open_benchmark(f"lm-eval:{file}{bad if bad[0] in '?@' else ''}")
     assert "\n" not in str(caught.value)
+
+
+def test_tasks_that_lm_eval_does_not_know(tmp_path: Path) -> None:
+    """Nor groups and tags, which are several tasks; in one test, since lm-eval's list takes long to read."""
+    for asked, message in {
+        "arc_eazy": r"^arc_eazy: lm-eval knows no such task; did you mean .*arc_easy",
+        "mmlu": r"^mmlu: a group of tasks: name one of them",
+        "ai2_arc": r"^ai2_arc: a group of the tasks arc_challenge, arc_easy: name one of them",
+        "none.yaml@2": r"^none.yaml@2: there is no such file \(looked for in ",
+        "ours@many": r"expected TASK@NUMBER, .*got 'many'",
+    }.items():
+        with pytest.raises(BenchmarkError, match=message):
+            open_benchmark(f"lm-eval:{asked}")
+    group = tmp_path / "group.yaml"
+    group.write_text("group: several\ntask: [arc_easy, arc_challenge]\n", encoding="utf-8")
+    with pytest.raises(BenchmarkError, match=r"group.yaml: a group"):
+        open_benchmark(f"lm-eval:{group}")

@@ -13,6 +13,8 @@ from certify.evidence import Requirement
 from certify.logs import Paired, pair, read_logs, together
 from certify.verify import differences
 
+LOGS = Path(__file__).parent / "of_lm_eval"
+
 
 def table(path: Path, rows: list[tuple[object, ...]], header: str = "id,score,cluster") -> Path:
     """A table of scores, with the group of each."""
@@ -84,3 +86,66 @@ def test_inspects_metadata_says_it(tmp_path: Path) -> None:
         return file
 
     assert of(log("base", 0), log("tuned", 1)).benchmark.groups == (0, 0, 1, 1, 2, 2)
+
+
+def clustered(base: Path, checkpoint: Path, field: str) -> Paired:
+    (logs,) = together(*(read_logs(path, field) for path in (base, checkpoint)))
+    return pair(*logs, ["acc"])
+
+
+def of_passages(folder: Path, which: str, passage: Any = lambda row: row // 20) -> Path:
+    """A run of lm-eval's whose documents name a passage, as those of a task of one's own would."""
+    folder = folder / which
+    folder.mkdir()
+    for file in (LOGS / which).iterdir():
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".jsonl":
+            samples = [json.loads(line) for line in text.splitlines()]
+            for row, sample in enumerate(samples):
+                sample["doc"]["about"] = {} if passage(row) is None else {"passage": passage(row)}
+            text = "".join(json.dumps(sample) + "\n" for sample in samples)
+        (folder / file.name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_a_field_of_lm_evals_documents_says_it(tmp_path: Path) -> None:
+    """Named for both logs; without it each item stands for itself."""
+    base, tuned = of_passages(tmp_path, "base"), of_passages(tmp_path, "benign")
+    assert clustered(base, tuned, "about.passage").benchmark.groups == tuple(i // 20 for i in range(100))
+    (logs,) = together(read_logs(base), read_logs(tuned))
+    assert pair(*logs, ["acc"]).benchmark.groups is None
+
+
+@pytest.mark.parametrize(
+    ("passage", "message"),
+    [
+        (lambda row: None, r"the field 'about.passage', asked for as cluster, is in no item"),
+        (lambda row: None if row == 7 else row // 20, r"1 of 100 items have no cluster where others have one: 7; "),
+        (lambda row: [row], r"its field 'about.passage' is \[0\], and a cluster is named by text or a whole number"),
+        (lambda row: True, r"is True, and a cluster is named by text or a whole number"),
+    ],
+)
+def test_a_field_that_names_no_groups_is_refused(tmp_path: Path, passage: Any, message: str) -> None:
+    """In none of the documents, in some, or not a name."""
+    with pytest.raises(InvalidInput, match=message) as caught:
+        clustered(of_passages(tmp_path, "base", passage), of_passages(tmp_path, "benign", passage), "about.passage")
+    assert "\n" not in str(caught.value)
+
+
+def test_another_column_of_a_table_says_it(tmp_path: Path) -> None:
+    """In place of the column ``cluster``."""
+    both = [table(tmp_path / f"{n}.csv", questions(lost=n), "id,score,passage") for n in (0, 1)]
+    (logs,) = together(*(read_logs(path, "passage") for path in both))
+    assert pair(*logs).benchmark.groups == tuple(i // 5 for i in range(500))
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["specific", "doc"])
+def test_a_field_of_lightevals_doc_says_it(tmp_path: Path, beside: bool) -> None:
+    """Of the doc itself, or of what a task keeps beside it in ``specific``."""
+    from certify.logs.lighteval_details import read_details
+
+    kept = {"passage": "p1"}
+    doc = {"query": "1+1=", "choices": ["1", "2"], "id": "0", **({"specific": kept} if beside else kept)}
+    log = read_details(tmp_path / "details_ours|0_2026.parquet", "", [("row 1", {"doc": doc, "metric": {"acc": 1.0}})],
+                       "passage")  # fmt: skip
+    assert log.items["0"].cluster == "p1"
