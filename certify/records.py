@@ -11,6 +11,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -112,6 +113,58 @@ def grouping(groups: Groups) -> str:
     return f"{units(len(groups), groups)} groups of {len(groups)} items ({digest(list(groups))})"
 
 
+class Part(Record):
+    """One benchmark of a pool: which items it has, and the weight that was declared for its mean."""
+
+    name: str
+    items: Annotated[int, Field(gt=0)]
+    weight: Positive
+    chance: Annotated[float, Field(ge=0.0, lt=1.0)]
+    digest: Digest
+
+
+SMALLEST_SHARE = Fraction(1, 1_000_000)
+"""A benchmark with less of the weight would be in a pool by name only."""
+
+
+def _several_and_different(pool: tuple[Part, ...] | None) -> tuple[Part, ...] | None:
+    """Hold a pool to at least two benchmarks, none of them twice, each with a share that counts."""
+    if pool is None:
+        return pool
+    if len(pool) < 2:
+        raise ValueError("a pool is of two benchmarks or more")
+    if small := next((part for part, share in zip(pool, shares(pool), strict=True) if share < SMALLEST_SHARE), None):
+        raise ValueError(f"{small.name} has less than a millionth of the weight, so it would not count")
+    for what in ("name", "digest"):
+        named = [getattr(part, what) for part in pool]
+        if again := next((each for each in named if named.count(each) > 1), None):
+            raise ValueError(f"a pool counts each benchmark once, and {again} is in it twice")
+    return pool
+
+
+Pool = Annotated[
+    tuple[Part, ...] | None, AfterValidator(_several_and_different), Field(exclude_if=lambda pool: pool is None)
+]
+"""The benchmarks whose weighted mean is judged, their items one after the other; None, which files do not say: one."""
+
+
+def shares(pool: tuple[Part, ...]) -> tuple[Fraction, ...]:
+    """Return the weight of each benchmark of a pool as a share of all weights, exactly as their decimals say."""
+    weights = [Fraction(repr(part.weight)) for part in pool]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def identity_of_pool(pool: tuple[Part, ...]) -> dict[str, Any]:
+    """Return what follows from the benchmarks of a pool and their shares: digest, number of items, chance."""
+    of_each = list(zip(pool, shares(pool), strict=True))
+    chance = sum(Fraction(repr(part.chance)) * share for part, share in of_each)
+    return {
+        "digest": digest({"pool": [[part.digest, str(share)] for part, share in of_each]}),
+        "items": sum(part.items for part in pool),
+        "chance": float(chance),
+    }
+
+
 class BenchmarkIdentity(Record):
     """Which frozen items, scored how. ``tokens`` covers the token ids the base's tokenizer gave them.
 
@@ -122,6 +175,9 @@ class BenchmarkIdentity(Record):
     ``groups``: which items come together (questions on one passage), so that a claim about a population counts each
     group once. It is no part of ``digest``: the seeds of draws and orders follow from what is asked alone, and nobody
     gets others by grouping the items otherwise.
+
+    ``pool``: the benchmarks that are judged together, by the weighted mean of their scores; digest, items and chance
+    are then what follows from them.
     """
 
     name: str
@@ -132,11 +188,30 @@ class BenchmarkIdentity(Record):
     digest: Digest
     tokens: Digest | None
     groups: Groups = None
+    pool: Pool = None
 
     @model_validator(mode="after")
     def _a_group_for_each_item(self) -> BenchmarkIdentity:
         refuse_ungrouped(self.groups, self.items)
         return self
+
+    @model_validator(mode="after")
+    def _follows_from_its_pool(self) -> BenchmarkIdentity:
+        for name, expected in (identity_of_pool(self.pool) if self.pool else {}).items():
+            if (found := getattr(self, name)) != expected:
+                raise ValueError(f"{name}: {found!r}, but its pool gives {expected!r}")
+        return self
+
+    @property
+    def spelled(self) -> str:
+        """Its name; of a pool also what is in it, and the share of each."""
+        if self.pool is None:
+            return self.name
+        parts = ", ".join(
+            f"{share} of {part.name} ({part.items} items)"
+            for part, share in zip(self.pool, shares(self.pool), strict=True)
+        )
+        return f"{self.name}, the weighted mean of {parts}"
 
 
 class BroughtScores(Record):
@@ -349,10 +424,11 @@ def derive_seed(
 def order_of(benchmark: BenchmarkIdentity) -> Seed | None:
     """Return the seed of the order in which items, or groups, enter a betting bound: fixed by the items alone.
 
-    None where items are right or wrong and each stands for itself: their bounds count, whatever the order.
+    None where items are right or wrong and each stands for itself, in one benchmark: their bounds count, whatever the
+    order.
     Nobody who orders a file, groups it, picks a seed or trains a checkpoint has a say in it, short of other items.
     """
-    if not benchmark.graded and benchmark.groups is None:
+    if not benchmark.graded and benchmark.groups is None and benchmark.pool is None:
         return None
     parts = {"kind": "order", "benchmark": [benchmark.digest, benchmark.tokens]}
     return Seed(value=digest(parts).removeprefix("sha256:"))
@@ -378,4 +454,4 @@ def same_model(found: ModelIdentity, recorded: ModelIdentity) -> bool:
 
 def items_key(benchmark: BenchmarkIdentity) -> dict[str, Any]:
     """Return the part of a benchmark's identity that scores depend on: neither what its file is called, nor groups."""
-    return benchmark.model_dump(exclude={"name", "groups"})
+    return benchmark.model_dump(exclude={"name", "groups", "pool"})  # a pool is in its digest

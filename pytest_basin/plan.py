@@ -55,7 +55,7 @@ def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
     chance = benchmark.chance if benchmark else 0.0
     design = session.design(gate, benchmark) if benchmark else "table"
     groups = session.groups(gate, benchmark) if benchmark else None
-    grouped = groups is not None
+    grouped, pooled = groups is not None, hasattr(benchmark, "identity")
     if gate.evidence == "audit":
         floor = audited_items(gate.requirement, gate.alpha, chance, items) if items else None
     else:
@@ -67,8 +67,8 @@ def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
         gate.requirement.describe(),
         percent(gate.alpha),
         "-" if n is None else f"{units(n, groups)} {counted(gate.evidence, grouped)}",
-        _needed(gate, floor, grouped),
-        "-" if grouped else _may_lose(gate, items, chance),
+        "-" if pooled else _needed(gate, floor, grouped),
+        "-" if grouped or pooled else _may_lose(gate, items, chance),
         cost(gate, items),
     ]
 

@@ -136,6 +136,8 @@ class Session:
         n, _ = self.trials(gate, benchmark, items)
         if n is None or (self.settings.value("items") == "fixed" and gate.evidence == "point"):
             return ""
+        if (pool := getattr(benchmark, "identity", None)) is not None:
+            return self._too_small(gate, pool)
         design, groups = self.design(gate, benchmark), self.groups(gate, benchmark)
         key = (gate.evidence, n, gate.unit, gate.limit, gate.confidence, benchmark.chance, design, groups)
         if key not in self._infeasible:
@@ -146,6 +148,13 @@ class Session:
             found = infeasible(gate.evidence, units(n, groups), *asked, grouped=grouped) or ""
             self._infeasible[key] = found.removeprefix(f"{gate.evidence}: ")
         return self._infeasible[key]
+
+    def _too_small(self, gate: Gate, pool: BenchmarkIdentity) -> str:
+        """Return why a gate of point evidence cannot pass on a pool of benchmarks, or nothing."""
+        from certify.evidence.feasibility import infeasible_pool
+
+        found = infeasible_pool(pool, gate.requirement, gate.alpha) if gate.evidence == "point" else None
+        return (found or "").removeprefix("point: ")
 
     def measure(
         self, name: str, gate: Gate, base: str, checkpoint: str, benchmark: Path | Benchmark, device: str

@@ -14,7 +14,7 @@ import pytest
 from pytest_basin.options import TASK, Settings
 
 if TYPE_CHECKING:
-    from certify.benchmarks import Benchmark, JsonlBenchmark
+    from certify.benchmarks import Benchmark, JsonlBenchmark, PooledBenchmark
     from certify.certificate import Measurement
     from certify.checkpoints import Checkpoint
     from certify.evidence.displacement import Displacement
@@ -32,7 +32,7 @@ class Sources:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config, self.settings = config, settings
         self.provided: dict[str, Path | Benchmark] = {}
-        self._read: dict[Path, JsonlBenchmark] = {}
+        self._read: dict[Path, JsonlBenchmark | PooledBenchmark] = {}
         self._places: dict[str, str] = {}
         self._given: dict[str, Checkpoint] = {}
         self._opened: dict[tuple[Any, ...], Checkpoint] = {}
@@ -88,15 +88,15 @@ class Sources:
                 self.provided[name] = found
         return name in self.provided
 
-    def read(self, path: Path) -> JsonlBenchmark:
+    def read(self, path: Path) -> JsonlBenchmark | PooledBenchmark:
         """Return the benchmark in a file, read once."""
-        from certify.benchmarks import open_benchmark
+        from certify.benchmarks import open_pool_or_benchmark
 
         if path not in self._read:
-            self._read[path] = open_benchmark(path)
+            self._read[path] = open_pool_or_benchmark(path)
         return self._read[path]
 
-    def file(self, name: str) -> JsonlBenchmark | None:
+    def file(self, name: str) -> JsonlBenchmark | PooledBenchmark | None:
         """Return the benchmark of this name if it is a file that collection knows."""
         path = self.benchmarks.get(name, self.provided.get(name))
         return self.read(Path(path)) if isinstance(path, str | Path) else None

@@ -2,6 +2,7 @@
 
 from certify.benchmarks.items import ExactMatchItem, MultipleChoiceItem
 from certify.benchmarks.jsonl import JsonlBenchmark, open_benchmark
+from certify.benchmarks.pool import PooledBenchmark, open_pool_or_benchmark
 from certify.benchmarks.protocol import Benchmark, ModelLimits, Scorer
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "JsonlBenchmark",
     "ModelLimits",
     "MultipleChoiceItem",
+    "PooledBenchmark",
     "Scorer",
     "open_benchmark",
+    "open_pool_or_benchmark",
 ]

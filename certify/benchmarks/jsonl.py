@@ -92,6 +92,11 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         return task_benchmark(asked_task(str(path)))
     file = Path(path)
     refuse_unseen("the benchmark", file.name)
+    if file.suffix == ".toml":
+        raise BenchmarkError(
+            f"{file}: holds no items; a pool of benchmarks is judged by point and audit evidence (`certify check`, "
+            "`certify audit`, pytest), and settings go with the file of their items"
+        )
     settings = _settings(file.with_suffix(".toml"))
     rows = read_rows(file)
     if not rows:

@@ -18,7 +18,9 @@ def audit(
     base: BaseOption,
     benchmark: Annotated[
         list[Path],
-        typer.Option("--benchmark", "-b", help="File of items, a gate of its own; repeatable.", show_default=False),
+        typer.Option(
+            "--benchmark", "-b", help="File of items, or of a pool, a gate of its own; repeatable.", show_default=False
+        ),
     ],
     measurement: Annotated[
         list[Path] | None,

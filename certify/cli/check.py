@@ -38,7 +38,7 @@ def check(
     base: Annotated[Path | None, typer.Option(help="Folder (or hf://...) of the base.", show_default=False)] = None,
     benchmark: Annotated[
         list[Path] | None,
-        typer.Option("--benchmark", "-b", help="File of items, or lm-eval:TASK; repeatable.", show_default=False),
+        typer.Option("--benchmark", "-b", help="File of items or of a pool, or lm-eval:TASK; repeatable.", show_default=False),
     ] = None,
     require: Annotated[
         str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)
@@ -125,7 +125,7 @@ def judge_each(
     **how: Any,
 ) -> NoReturn:
     """Judge a checkpoint (``every``: all of a run) on each benchmark; say and file what was found, exit as it says."""
-    from certify.benchmarks import open_benchmark
+    from certify.benchmarks import open_pool_or_benchmark
     from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
     from certify.checkpoints.difference import spelling_differences
@@ -137,8 +137,8 @@ def judge_each(
     if output is not None:
         refuse_unwritable_folder(output)
     with carried_out(work, filed=output) as run:
-        opened = Base.open(base, benchmarks[0], work.device)
-        bases = [opened, *(opened.on(open_benchmark(path)) for path in benchmarks[1:])]
+        opened = Base.open(base, open_pool_or_benchmark(benchmarks[0]), work.device)
+        bases = [opened, *(opened.on(open_pool_or_benchmark(path)) for path in benchmarks[1:])]
         measured = _of_benchmarks([read_measurement(path) for path in measurements], bases)
         bases_of = [open_subspace(path) for path in subspaces]
 

@@ -45,9 +45,9 @@ class Beside:
     @property
     def grouped(self) -> bool:
         """Whether the named items come in groups."""
-        from certify.benchmarks import open_benchmark
+        from certify.benchmarks import open_pool_or_benchmark
 
-        return self.benchmark is not None and open_benchmark(self.benchmark).groups is not None
+        return self.benchmark is not None and open_pool_or_benchmark(self.benchmark).groups is not None
 
     def opened(self, base: Checkpoint | None) -> Checkpoint:
         """Open the named checkpoint, an adapter merged into ``base``."""
@@ -121,6 +121,7 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
 
 def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: Beside) -> tuple[list[str], list[str]]:
     """Return what a replay and an audit contradict, and what to say if they contradict nothing."""
+    from certify.benchmarks import open_pool_or_benchmark
     from certify.certificate import Certificate, GateRecord
     from certify.checkpoints import open_checkpoint
     from certify.measuring import Base
@@ -129,7 +130,7 @@ def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: 
 
     at_checkpoint = isinstance(document, GateRecord)
     opened = beside.opened(open_checkpoint(beside.base) if beside.base else None) if at_checkpoint else weights
-    base, lines, said = Base.open(opened, benchmark), list[str](), list[str]()
+    base, lines, said = Base.open(opened, open_pool_or_benchmark(benchmark)), list[str](), list[str]()
     subspaces = [open_subspace(path) for path in beside.subspace or ()]
     lines += _asked_otherwise(document, base)
     try:
@@ -208,9 +209,9 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
         if not same_model(found.identity, recorded[part]):
             lines.append(f"{part}: {path} is not what was measured (recorded {recorded[part].weights})")
     if beside.benchmark is not None:
-        from certify.benchmarks import open_benchmark
+        from certify.benchmarks import open_pool_or_benchmark
 
-        items, recorded_items = open_benchmark(beside.benchmark), document.benchmark
+        items, recorded_items = open_pool_or_benchmark(beside.benchmark), document.benchmark
         if items.digest != recorded_items.digest:
             lines.append(f"benchmark: {beside.benchmark} has digest {items.digest}, recorded {recorded_items.digest}")
         if recorded_items.groups not in (None, items.groups):

@@ -17,12 +17,13 @@ def change_in_score(first: PairedScores, second: PairedScores, items: Items, alp
     Source: theory, "Paired items", with the first checkpoint in place of the base.
     """
     before, after = first.checkpoint, second.checkpoint
-    own = {"graded": first.graded, "order": first.order, "rule": rule_for(first.graded), "groups": first.groups}
-    worst = PairedScores(base=_filled(before, 1.0), checkpoint=_filled(after, 0.0), **own)
-    best = PairedScores(base=_filled(before, 0.0), checkpoint=_filled(after, 1.0), **own)
+    own = {name: getattr(first, name) for name in ("graded", "order", "groups", "pool")}
+    rule = rule_for(first.graded)
+    worst = PairedScores(base=_filled(before, 1.0), checkpoint=_filled(after, 0.0), rule=rule, **own)
+    best = PairedScores(base=_filled(before, 0.0), checkpoint=_filled(after, 1.0), rule=rule, **own)
     value = second.means(items)[1] - first.means(items)[1]
     if items == "fixed":
-        return Interval(value=value, lower=-sum(worst.losses) / worst.m, upper=-sum(best.losses) / best.m)
+        return Interval(value=value, lower=-worst.average(worst.losses), upper=-best.average(best.losses))
     most, least = worst.drop(alpha).upper, best.drop(alpha).lower
     assert most is not None
     assert least is not None

@@ -13,7 +13,16 @@ from certify.errors import InvalidInput
 from certify.evidence import PointEvidence, PositionEvidence, SmoothedEvidence, Verdict
 from certify.evidence.change import change_of_draws
 from certify.evidence.judgement import NO_INTERVAL, Interval, down, percent, up
-from certify.evidence.paired_items import DEPLOYMENT_LIMIT, Items, PairedScores, groups_words, items_premise, kept
+from certify.evidence.paired_items import (
+    DEPLOYMENT_LIMIT,
+    Items,
+    PairedScores,
+    groups_words,
+    items_premise,
+    kept,
+    pool_premise,
+    populations,
+)
 from certify.evidence.point import above_chance_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS
 
@@ -170,16 +179,17 @@ def _of_items(first: Certificate, second: Certificate, share: float, rest: float
     assert isinstance(first.evidence, PointEvidence | PositionEvidence)
     before, after, items = item_scores(first), item_scores(second), first.evidence.items
     groups = None if items == "fixed" else before.groups
-    name, pairs = first.benchmark.name, list(zip(kept(before.checkpoint), kept(after.checkpoint), strict=True))
+    name, pairs = first.benchmark.spelled, list(zip(kept(before.checkpoint), kept(after.checkpoint), strict=True))
     lost, gained = sum(b < a for a, b in pairs), sum(b > a for a, b in pairs)
+    of = f"exactly these {before.m} items of" if items == "fixed" else f"{populations(before.pool)} behind"
     return _Found(
         change=change_in_score(before, after, items, share),
         base=_base_score(after, items, rest),
-        where=f"exactly these {before.m} items of {name}" if items == "fixed" else f"the population behind {name}",
+        where=f"{of} {name}",
         random="" if items == "fixed" else "items" if groups is None else "groups of items",
         counted=f"{lost} of {before.m} items lost, {gained} gained{groups_words(groups)}",
         scores=(before.means(items)[1], after.means(items)[1]),
-        limits=(items_premise(items, groups),),
+        limits=(items_premise(items, groups), *pool_premise(before.pool)),
         lost=lost,
         gained=gained,
         notes=remarks_on_items(before, after),

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar, Literal
+from itertools import accumulate
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import model_validator
@@ -37,20 +38,25 @@ from certify.evidence.paired_items import (
     Items,
     ItemScores,
     in_order,
+    item_weights,
     kept,
+    pool_premise,
     present,
     refuse_grades,
+    refuse_unlike_pool,
     unlike_benchmark,
+    unlike_pool,
 )
 from certify.evidence.point import own_settings_note
 from certify.evidence.trials import RecordedRun, Subject, Trials
-from certify.records import BenchmarkIdentity, Record, Seed, Unit
+from certify.records import BenchmarkIdentity, Pool, Record, Seed, Unit, shares
 from certify.statistics import round_up
 from certify.statistics.audits import running_evidence
 
 if TYPE_CHECKING:
     from certify.statistics.ranges import FloatArray
 
+T = TypeVar("T")
 LARGEST_BLOCK = 32  # items scored together at most; those after a refutation are wasted
 POINTS = 200  # of the running evidence that a report shows
 ORDER_PREMISE = "It speaks of exactly these items. What is random is the order in which they were scored."
@@ -69,7 +75,9 @@ class AuditEvidence(Record):
 
     ``base`` holds the score of every item, in the file's order. ``checkpoint`` holds those that were scored, in the
     order that ``seed`` draws, which ended where ``until`` was decided at the certificate's alpha. ``seed_drawn``: the
-    user seed was drawn at random when the gate ran. ``differences`` names what differs beside the weights.
+    user seed was drawn at random when the gate ran. ``differences`` names what differs beside the weights. ``pool``:
+    the items are those of several benchmarks, one after the other, judged by the weighted mean; the order takes each
+    of those left with a probability in proportion to its share of that.
     """
 
     counts: ClassVar[Literal["items", "draws"]] = "items"
@@ -85,11 +93,13 @@ class AuditEvidence(Record):
     base: ItemScores
     checkpoint: tuple[Unit | None, ...]
     differences: tuple[str, ...] = ()
+    pool: Pool = None
 
     @model_validator(mode="after")
     def _fits(self) -> AuditEvidence:
         if len(self.checkpoint) > len(self.base):
             raise ValueError(f"{len(self.checkpoint)} items of the checkpoint were scored, the base has {self.m}")
+        refuse_unlike_pool(self.pool, self.m)
         refuse_grades((*self.base, *self.checkpoint), self.graded)
         return self
 
@@ -119,7 +129,7 @@ class AuditEvidence(Record):
     @property
     def base_score(self) -> float:
         """The base's score, items without an answer as 0."""
-        return float(_total(kept(self.base)) / self.m)
+        return float(self._mean(kept(self.base)))
 
     def evidence_against(self, requirement: Requirement, chance: float) -> tuple[FloatArray, FloatArray]:
         """Return ln E_1 .. ln E_n against "it is missed", whose limit certifies, and against "it is met"; inf: known.
@@ -131,8 +141,10 @@ class AuditEvidence(Record):
         if tau is None or not self.n:
             return np.empty(0), np.empty(0)
         most, least, ends, starts = self._losses(requirement)
-        missed = running_evidence(most, ends, float(tau))
-        return missed, running_evidence(-least, -starts, -float(tau))
+        each = item_weights(self.pool)
+        weights = None if each is None else self._in_order(each)
+        missed = running_evidence(most, ends, float(tau), weights)
+        return missed, running_evidence(-least, -starts, -float(tau), weights)
 
     def decided_after(self, requirement: Requirement, alpha: float, chance: float) -> int | None:
         """Return the number of items after which it is decided, None while it is not. 0: the base has none to keep."""
@@ -145,7 +157,7 @@ class AuditEvidence(Record):
     def fewest_more(self, alpha: float, chance: float) -> int:
         """Return how many further items can decide at the earliest if they lose nothing; LARGEST_BLOCK at most."""
         more = min(LARGEST_BLOCK, self.m - self.n)
-        ahead = in_order(present(self.base), self.seed)[self.n : self.n + more]
+        ahead = self._in_order(present(self.base))[self.n : self.n + more]
         if self.until.unit == "absence":
             ahead = [0.0] * more
         best = self.model_copy(update={"checkpoint": (*self.checkpoint, *ahead)})
@@ -156,7 +168,7 @@ class AuditEvidence(Record):
         limit = _exact(requirement.limit)
         if requirement.unit != "retention":
             return limit
-        above = _total(kept(self.base)) / self.m - _exact(chance)
+        above = self._mean(kept(self.base)) - _exact(chance)
         return (1 - limit) * above if above > 0 else None
 
     def _losses(self, requirement: Requirement) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
@@ -167,8 +179,8 @@ class AuditEvidence(Record):
         high, low = (np.array(present(self.checkpoint)), np.array(kept(self.checkpoint)))
         if requirement.unit == "absence":
             return high, low, np.ones(self.m), np.zeros(self.m)
-        ends = np.array(in_order(present(self.base), self.seed))
-        starts = np.array(in_order(kept(self.base), self.seed)) - 1.0
+        ends = np.array(self._in_order(present(self.base)))
+        starts = np.array(self._in_order(kept(self.base))) - 1.0
         return ends[: self.n] - low, starts[: self.n] + 1.0 - high, ends, starts
 
     def interval(self, requirement: Requirement, alpha: float, chance: float) -> Interval:
@@ -191,16 +203,16 @@ class AuditEvidence(Record):
     def _known(self, requirement: Requirement, chance: float) -> Interval:
         """Return the quantity itself, computed in fractions of the recorded decimals and rounded to nearest once."""
         if requirement.unit == "absence":
-            found = [_total(scores) / self.m for scores in (kept(self.checkpoint), present(self.checkpoint))]
+            found = [self._mean(scores, read=True) for scores in (kept(self.checkpoint), present(self.checkpoint))]
         else:
             high, low = present(self.checkpoint), kept(self.checkpoint)
             found = [
-                (_total(kept(self.base)) - _total(high)) / self.m,
-                (_total(present(self.base)) - _total(low)) / self.m,
+                self._mean(kept(self.base)) - self._mean(high, read=True),
+                self._mean(present(self.base)) - self._mean(low, read=True),
             ]
         value = found[0] if requirement.unit == "absence" else found[1]  # failures as in `PairedScores`
         if requirement.unit == "retention":
-            above = _total(kept(self.base)) / self.m - _exact(chance)
+            above = self._mean(kept(self.base)) - _exact(chance)
             value, found = 1 - value / above, sorted(1 - drop / above for drop in found)
         return Interval(value=float(value), lower=float(found[0]), upper=float(found[1]))
 
@@ -239,9 +251,28 @@ class AuditEvidence(Record):
             limits=(
                 ORDER_PREMISE if self.n < self.m else FIXED_PREMISE,
                 *([] if self.n == self.m else [DRAWN_SEED if self.seed_drawn else GIVEN_SEED]),
+                *pool_premise(self.pool),
                 DEPLOYMENT_LIMIT,
             ),
         )
+
+    @property
+    def order(self) -> list[int]:
+        """The places of all items, in the order of the audit."""
+        return self._in_order(list(range(self.m)))
+
+    def _in_order(self, values: list[T]) -> list[T]:
+        return in_order(values, self.seed, item_weights(self.pool))
+
+    def _mean(self, scores: list[float], read: bool = False) -> Fraction:
+        """Return the mean of a score for each item, as decimals say them: in the file's order, or as they were read."""
+        if self.pool is None:
+            return _total(scores) / self.m
+        if read:
+            scores = [score for _, score in sorted(zip(self.order, scores, strict=True))]
+        ends = list(accumulate(part.items for part in self.pool))
+        totals = [_total(scores[a:b]) / (b - a) for a, b in zip((0, *ends), ends, strict=False)]
+        return sum((share * mean for share, mean in zip(shares(self.pool), totals, strict=True)), Fraction(0))
 
     @property
     def lost(self) -> int:
@@ -257,8 +288,9 @@ class AuditEvidence(Record):
     def found(self) -> str:
         """What was counted, in words."""
         read = f"all {self.m} items" if self.n == self.m else f"{self.n} of {self.m} items"
-        right = _total(kept(self.checkpoint))
-        score = f", score {float(right / self.n):.3f}" if self.n else ""
+        right = kept(self.checkpoint)  # those read are of all benchmarks by their weights
+        mean = self._mean(right, read=True) if self.n == self.m else _total(right) / max(self.n, 1)
+        score = f", score {float(mean):.3f}" if self.n else ""
         return f"{read} scored: {self.lost} lost, {self.gained} gained{score}"
 
     def _claim(
@@ -270,9 +302,9 @@ class AuditEvidence(Record):
         verdict: Verdict,
         vacuous: bool,
     ) -> str:
-        name, what, asked = benchmark.name, f"exactly these {self.m} items of {benchmark.name}", requirement.describe()
+        what, asked = f"exactly these {self.m} items of {benchmark.spelled}", requirement.describe()
         if vacuous:
-            return nothing_claimed(name, requirement, benchmark.chance, self.found)
+            return nothing_claimed(benchmark.name, requirement, benchmark.chance, self.found)
         if self.n == self.m:
             return f"On {what}: {self.found} ({asked} required)."
         seed = "drawn when the gate ran" if self.seed_drawn else "known beforehand"
@@ -304,9 +336,9 @@ class AuditEvidence(Record):
             n=self.n,
             of="items",
             items="fixed",
-            method="items in random order without replacement, betting both ways",
             items_lost=tuple(i for i, loss in changes if loss > 0),
             items_gained=tuple(i for i, loss in changes if loss < 0),
+            method=f"items in {'weighted ' * bool(self.pool)}random order without replacement, betting both ways",
             running=tuple((i + 1, *(_shown(float(capital[i])) for capital in capitals)) for i in places),
         )
 
@@ -323,6 +355,7 @@ class AuditEvidence(Record):
     def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
         """Return what disagrees with the rest of the record, an end that was not where it was decided above all."""
         lines = unlike_benchmark(subject.benchmark, [self.m], self.graded)
+        lines += unlike_pool(subject.benchmark, "evidence", self.pool)
         lines += crosschecks.of_companions("evidence", self.differences, subject)
         end = self.decided_after(self.until, alpha, subject.benchmark.chance)
         if end != self.n:

@@ -15,9 +15,9 @@ from certify.evidence import KINDS
 from certify.evidence.audit import goal
 from certify.evidence.distance import DrawDesign, best_mean
 from certify.evidence.judgement import Requirement, Verdict, percent
-from certify.evidence.paired_items import perfect_groups
+from certify.evidence.paired_items import perfect_groups, perfect_pool
 from certify.evidence.width import WidthEvidence
-from certify.records import Groups, units
+from certify.records import BenchmarkIdentity, Groups, units
 from certify.statistics import PowerPlan, certified_radius, draws_for_power, one_pass_lower, pairs_for_power, ranges
 from certify.statistics.audits import running_evidence
 from certify.statistics.sizes import smallest
@@ -90,6 +90,17 @@ def infeasible(
     return (
         f"{kind}: this gate cannot pass with {n} {counted(kind, grouped)}: {advice} if nothing is lost or gained "
         f"({requirement.describe()} at {percent(alpha)} confidence)"
+    )
+
+
+def infeasible_pool(benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> str | None:
+    """Return why point evidence cannot certify a pool even if none of its items loses anything, or None if it can."""
+    interval = perfect_pool(benchmark, requirement, alpha)
+    if interval is not None and requirement.decide(interval.lower, interval.upper) is Verdict.CERTIFIED:
+        return None
+    return (
+        f"point: this gate cannot pass on {benchmark.spelled}: they are too few even if nothing is lost or gained "
+        f"({requirement.describe()} at {percent(alpha)} confidence); a benchmark with few items needs less weight"
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -14,12 +15,14 @@ from certify.records import (
     BenchmarkIdentity,
     Groups,
     NonNegative,
+    Pool,
     Record,
     Seed,
     Unit,
     grouping,
     order_of,
     refuse_ungrouped,
+    shares,
     units,
 )
 from certify.statistics import (
@@ -48,6 +51,10 @@ GROUPS_PREMISE = (
     "once whatever its size, and the checkpoint to have been made and chosen without them; gating again after feedback "
     "is another test."
 )
+POOL_PREMISE = (
+    "What is bounded is the mean over the benchmarks by the weights that were declared: one of them may fall by more "
+    "where others make up for it."
+)
 FIXED_PREMISE = "It speaks of exactly these items; it has no confidence because nothing is random."
 DEPLOYMENT_LIMIT = "It holds for this benchmark, scoring, tokenizer, dtype and these kernels."
 
@@ -69,18 +76,53 @@ def present(scores: ItemScores) -> list[float]:
     return [1.0 if s is None else s for s in scores]
 
 
-def in_order(scores: list[T], order: Seed | None) -> list[T]:
-    """Return scores, or places, in the order that a seed draws, uniform over all orders; as they are without one."""
+def in_order(scores: list[T], order: Seed | None, weights: Sequence[float] | None = None) -> list[T]:
+    """Return scores, or places, in the order that a seed draws, uniform over all orders; as they are without one.
+
+    With ``weights`` each of those left comes next with a probability in proportion to its weight: in the order of
+    independent exponential times with these rates.
+    """
     if order is None:
         return scores
-    places = np.random.Generator(np.random.PCG64(order.integer)).permutation(len(scores))
-    return [scores[i] for i in places]
+    source = np.random.Generator(np.random.PCG64(order.integer))
+    if weights is None:
+        return [scores[i] for i in source.permutation(len(scores))]
+    times = source.standard_exponential(len(scores)) / np.asarray(weights)
+    return [scores[i] for i in np.argsort(times, kind="stable")]
 
 
 def sampled_words(groups: Groups, order: Seed | None) -> str:
     """Say in a claim what was sampled, and that a betting bound took it in an order of its own."""
     taken = "" if order is None else ", taken in an order drawn from a seed"
     return f"{'items' if groups is None else 'groups of items'}{taken}"
+
+
+def populations(pool: Pool) -> str:
+    """Say in a claim whose mean is bounded."""
+    return "the population" if pool is None else "the populations"
+
+
+def pool_premise(pool: Pool) -> tuple[str, ...]:
+    """Say what the mean over several benchmarks leaves open."""
+    return () if pool is None else (POOL_PREMISE,)
+
+
+def item_weights(pool: Pool) -> list[float] | None:
+    """Return the weight of each item of a pool in its mean, None without one."""
+    if pool is None:
+        return None
+    each = ((float(share / part.items), part.items) for part, share in zip(pool, shares(pool), strict=True))
+    return [weight for weight, items in each for _ in range(items)]
+
+
+def refuse_unlike_pool(pool: Pool, items: int) -> None:
+    """Refuse scores of another number of items than their pool has.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if pool is not None and (pooled := sum(part.items for part in pool)) != items:
+        raise ValueError(f"{items} items, but the benchmarks of the pool have {pooled}")
 
 
 def groups_words(groups: Groups) -> str:
@@ -98,7 +140,8 @@ def rule_for(graded: bool) -> Rule:
 def bounded_by(benchmark: BenchmarkIdentity) -> dict[str, Any]:
     """Return the fields of :class:`PairedScores` that new records of a benchmark have, whatever was scored."""
     graded, groups = benchmark.graded, benchmark.groups
-    return {"graded": graded, "order": order_of(benchmark), "rule": rule_for(graded), "groups": groups}
+    own = {"graded": graded, "order": order_of(benchmark), "rule": rule_for(graded), "groups": groups}
+    return own if benchmark.pool is None else {**own, "pool": benchmark.pool}
 
 
 def unlike_benchmark(benchmark: BenchmarkIdentity, counts: Iterable[int], graded: bool) -> list[str]:
@@ -116,6 +159,11 @@ def unlike_order(benchmark: BenchmarkIdentity, where: str, order: Seed | None) -
     if order == expected:
         return []
     return [f"{where}.order: recorded {_short(order)}, the benchmark gives {_short(expected)}"]
+
+
+def unlike_pool(benchmark: BenchmarkIdentity, where: str, pool: Pool) -> list[str]:
+    """Return whether another mean was taken over benchmarks than the pool declares."""
+    return [] if pool == benchmark.pool else [f"{where}.pool: is not the pool of the benchmark {benchmark.name}"]
 
 
 def unlike_groups(benchmark: BenchmarkIdentity, where: str, groups: Groups) -> list[str]:
@@ -152,7 +200,8 @@ class PairedScores(Record):
     ``order`` is the seed of the order in which graded items, or groups, enter a betting bound (None: the file's own, as
     in version 1 of the files). ``rule`` is how the drop of scores that are not graded is bounded, in files without it
     "split". ``groups`` says which items come together: a population's mean is then one over groups, each of which
-    counts once, by the mean of its items.
+    counts once, by the mean of its items. ``pool``: the items are those of several benchmarks, one after the other, and
+    every mean is the weighted mean of theirs.
     ``eta`` is the total variation between the noise under which the other weights were scored and the
     ideal Gaussian (0 without noise); it widens what is said of them.
     """
@@ -162,12 +211,16 @@ class PairedScores(Record):
     rule: Rule = "split"
     eta: NonNegative = 0.0
     groups: Groups = None
+    pool: Pool = None
     base: ItemScores
     checkpoint: ItemScores
 
     @model_validator(mode="after")
     def _paired(self) -> PairedScores:
         refuse_ungrouped(self.groups, len(self.base))
+        refuse_unlike_pool(self.pool, len(self.base))
+        if (groups := self.groups) is not None and any(groups[a] in groups[:a] for a in self._ends[:-1]):
+            raise ValueError("groups: one has items of two benchmarks of the pool")
         if len(self.base) != len(self.checkpoint):
             raise ValueError(f"paired scores must have equal length, got {len(self.base)} and {len(self.checkpoint)}")
         refuse_grades((*self.base, *self.checkpoint), self.graded)
@@ -180,8 +233,12 @@ class PairedScores(Record):
 
     def method(self, items: Items) -> str:
         """Return how the scores are bounded, in words."""
-        if self.groups is not None and items == "population":
-            return f"items paired with the base, betting bounds over {units(self.m, self.groups)} groups"
+        grouped = self.groups is not None and items == "population"
+        over = f" over {units(self.m, self.groups)} groups" if grouped else ""
+        if self.pool is not None:
+            return f"items of {len(self.pool)} benchmarks paired with the base, betting bounds{over} in weighted rounds"
+        if grouped:
+            return f"items paired with the base, betting bounds{over}"
         exact = {"split": "exact one-pass", "trinomial": "exact trinomial"}[self.rule]
         return f"items paired with the base, {'betting' if self.graded else exact} bounds"
 
@@ -220,24 +277,55 @@ class PairedScores(Record):
         """
         most, least = self._by_unit(self.losses), self._by_unit(self.least_losses)
         if self._bet:
-            lower = paired_difference_lower(in_order(least, self.order), alpha)
-            upper = -paired_difference_lower(in_order([-loss for loss in most], self.order), alpha)
+            lower = paired_difference_lower(self._shuffled(least), alpha, self._strata())
+            upper = -paired_difference_lower(self._shuffled([-loss for loss in most]), alpha, self._strata())
         else:
             bounds = drop_bounds if self.rule == "split" else trinomial_drop_bounds
             lower = bounds(_lost(least), _gained(least), self.m, alpha).lower
             upper = bounds(_lost(most), _gained(most), self.m, alpha).upper
-        return Interval(value=sum(most) / len(most), lower=lower - self.eta, upper=upper + self.eta)
+        return Interval(value=self.average(most), lower=lower - self.eta, upper=upper + self.eta)
 
     def means(self, items: Items) -> tuple[float, float]:
         """Return the mean scores of base and checkpoint, failures as 0: over groups where these are a population's."""
         plain = (kept(self.base), kept(self.checkpoint))
         of_base, of_checkpoint = plain if items == "fixed" else map(self._by_unit, plain)
-        return sum(of_base) / len(of_base), sum(of_checkpoint) / len(of_checkpoint)
+        return self.average(of_base), self.average(of_checkpoint)
+
+    def average(self, values: list[float]) -> float:
+        """Return the mean of values of all items, or of all units; of a pool the weighted mean of its benchmarks'."""
+        if self.pool is None:
+            return sum(values) / len(values)
+        ends = self._ends if len(values) == self.m else self._unit_ends
+        means = [sum(values[a:b]) / (b - a) for a, b in zip((0, *ends), ends, strict=False)]
+        return sum(float(share) * mean for share, mean in zip(shares(self.pool), means, strict=True))
 
     @property
     def _bet(self) -> bool:
-        """Whether units have scores between right and wrong, which counting does not bound."""
-        return self.graded or self.groups is not None
+        """Whether units have scores between right and wrong, or weights of their own, which counting does not bound."""
+        return self.graded or self.groups is not None or self.pool is not None
+
+    @property
+    def _ends(self) -> list[int]:
+        """Where the items of each benchmark end."""
+        return list(accumulate(part.items for part in self.pool)) if self.pool else [self.m]
+
+    @property
+    def _unit_ends(self) -> list[int]:
+        """Where the units of each benchmark end; groups are numbered as they come, so each has its own in a row."""
+        return self._ends if self.groups is None else [max(self.groups[:end]) + 1 for end in self._ends]
+
+    def _strata(self) -> list[tuple[int, float]]:
+        """Return the number of units and the share of each benchmark of a pool."""
+        if self.pool is None:
+            return []
+        ends = self._unit_ends
+        sizes = [b - a for a, b in zip((0, *ends), ends, strict=False)]
+        return [(size, float(share)) for size, share in zip(sizes, shares(self.pool), strict=True)]
+
+    def _shuffled(self, values: list[float]) -> list[float]:
+        """Return values of units in the order of the bets, those of each benchmark among themselves."""
+        ends = self._unit_ends
+        return [x for a, b in zip((0, *ends), ends, strict=False) for x in in_order(values[a:b], self.order)]
 
     def _by_unit(self, scores: list[float]) -> list[float]:
         """Return the mean of each group, in the order of their numbers; the scores themselves without groups."""
@@ -249,14 +337,23 @@ class PairedScores(Record):
 
     def base_score(self, alpha: float) -> Interval:
         """Return the base's mean score, failures as 0, with one-sided bounds, each at ``alpha``."""
-        return _mean(in_order(self._by_unit(kept(self.base)), self.order), alpha, self._bet)
+        return self._mean(self._by_unit(kept(self.base)), alpha)
 
     def score(self, alpha: float) -> Interval:
         """Return the checkpoint's mean score, failures as 1, with one-sided bounds, each at ``alpha``."""
-        found = _mean(in_order(self._by_unit(present(self.checkpoint)), self.order), alpha, self._bet)
+        found = self._mean(self._by_unit(present(self.checkpoint)), alpha)
         assert found.lower is not None
         assert found.upper is not None
         return Interval(value=found.value, lower=found.lower - self.eta, upper=found.upper + self.eta)
+
+    def _mean(self, scores: list[float], alpha: float) -> Interval:
+        """Return a mean over units with bounds: one-pass for 0/1 scores, betting for others."""
+        value = self.average(scores)
+        if self._bet:
+            bets = self._shuffled(scores), alpha, self._strata()
+            return Interval(value=value, lower=betting_lower(*bets), upper=betting_upper(*bets))
+        m, k = len(scores), round(sum(scores))
+        return Interval(value=value, lower=one_pass_lower(k, m, alpha), upper=one_pass_upper(k, m, alpha))
 
     def interval(self, requirement: Requirement, alpha: float, chance: float, items: Items) -> Interval | None:
         """Return the bounds in the requirement's unit, or None where retention has no meaning.
@@ -266,11 +363,11 @@ class PairedScores(Record):
         """
         if items == "population":
             return interval_in_unit(requirement, self, alpha, chance)
-        most = sum(self.losses) / self.m
+        most = self.average(self.losses)
         known = KnownScores(
-            known_drop=Interval(value=most, lower=sum(self.least_losses) / self.m, upper=most),
-            known_base=sum(kept(self.base)) / self.m,
-            known_score=sum(present(self.checkpoint)) / self.m,
+            known_drop=Interval(value=most, lower=self.average(self.least_losses), upper=most),
+            known_base=self.average(kept(self.base)),
+            known_score=self.average(present(self.checkpoint)),
         )
         return interval_in_unit(requirement, known, alpha, chance)
 
@@ -283,18 +380,16 @@ def _gained(losses: list[float]) -> int:
     return sum(loss < 0 for loss in losses)
 
 
-def _mean(scores: list[float], alpha: float, bet: bool) -> Interval:
-    """Return a mean over units with bounds: one-pass for 0/1 scores, betting for others."""
-    m, value = len(scores), sum(scores) / len(scores)
-    if bet:
-        return Interval(value=value, lower=betting_lower(scores, alpha), upper=betting_upper(scores, alpha))
-    k = round(sum(scores))
-    return Interval(value=value, lower=one_pass_lower(k, m, alpha), upper=one_pass_upper(k, m, alpha))
-
-
 def perfect_items(n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:
     """Return the interval when each of ``n`` items shows what the requirement wants, at the base and the checkpoint."""
     return interval_in_unit(requirement, _PerfectItems(n, requirement.perfect_score), alpha, chance)
+
+
+def perfect_pool(benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> Interval | None:
+    """Return the same of all items of a pool; no scores of theirs do better."""
+    scores = (requirement.perfect_score,) * benchmark.items
+    pairs = PairedScores(**bounded_by(benchmark), base=scores, checkpoint=scores)
+    return interval_in_unit(requirement, pairs, alpha, benchmark.chance)
 
 
 def perfect_groups(n: int, requirement: Requirement, alpha: float, chance: float) -> Interval | None:

@@ -27,11 +27,14 @@ from certify.evidence.paired_items import (
     groups_words,
     items_premise,
     perfect_items,
+    pool_premise,
+    populations,
     sampled_words,
     share_missing,
     unlike_benchmark,
     unlike_groups,
     unlike_order,
+    unlike_pool,
 )
 from certify.evidence.trials import RecordedRun, Subject
 from certify.records import BenchmarkIdentity, Record
@@ -103,7 +106,7 @@ class PointEvidence(Record):
             vacuous=vacuous,
             notes=notes,
             claim=self._claim(benchmark, requirement, alpha, interval, verdict, vacuous),
-            limits=(items_premise(self.items, s.groups), DEPLOYMENT_LIMIT),
+            limits=(items_premise(self.items, s.groups), *pool_premise(s.pool), DEPLOYMENT_LIMIT),
         )
 
     def _claim(
@@ -120,17 +123,17 @@ class PointEvidence(Record):
         if vacuous:
             return nothing_claimed(benchmark.name, requirement, benchmark.chance, counts)
         if self.items == "fixed":
-            return f"On exactly these {s.m} items of {benchmark.name}: {counts} ({requirement.describe()} required)."
+            return f"On exactly these {s.m} items of {benchmark.spelled}: {counts} ({requirement.describe()} required)."
         counts += groups_words(s.groups)
         bound = Deciding.of(requirement, verdict, interval).side
         if verdict is Verdict.UNDECIDED:
             return (
-                f"Undecided whether {requirement.describe()} holds for the checkpoint on {benchmark.name}: {counts}, "
-                f"{requirement.quantity} {bound}."
+                f"Undecided whether {requirement.describe()} holds for the checkpoint on {benchmark.spelled}: "
+                f"{counts}, {requirement.quantity} {bound}."
             )
         return (
             f"With {percent(alpha)} confidence over the {sampled_words(s.groups, s.order)}, the checkpoint's "
-            f"{requirement.quantity} on the population behind {benchmark.name} is {bound} "
+            f"{requirement.quantity} on {populations(s.pool)} behind {benchmark.spelled} is {bound} "
             f"({counts}; {requirement.describe()} required)."
         )
 
@@ -167,6 +170,7 @@ class PointEvidence(Record):
         """Return what disagrees with the rest of the record; ``whole``: its version stores all that is compared."""
         lines = unlike_benchmark(subject.benchmark, [self.scores.m], self.scores.graded)
         lines += unlike_groups(subject.benchmark, "evidence.scores", self.scores.groups)
+        lines += unlike_pool(subject.benchmark, "evidence.scores", self.scores.pool)
         if whole or self.scores.groups is not None:  # version 1 knew no groups
             lines += unlike_order(subject.benchmark, "evidence.scores", self.scores.order)
         if whole:

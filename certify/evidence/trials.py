@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from certify.evidence.paired_items import in_order
+from certify.evidence.paired_items import in_order, item_weights
 from certify.records import BenchmarkIdentity, EngineIdentity, ModelIdentity, NoiseLaw, Seed, derive_seed
 from certify.statistics import GatePlan
 
@@ -68,7 +68,7 @@ class Trials:
         Every item once, by one pass in the file's order and by an audit in a random one; random items in pairs.
         """
         if self.purpose == "audit":
-            return tuple(in_order(list(range(self.n)), self.seed))
+            return tuple(in_order(list(range(self.n)), self.seed, item_weights(self.subject.benchmark.pool)))
         if self.purpose == "basin":
             return tuple(range(self.n))
         if self.purpose not in ("pairs", "sequential"):

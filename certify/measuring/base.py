@@ -12,7 +12,7 @@ from certify.benchmarks import Benchmark, ModelLimits, Scorer, open_benchmark
 from certify.checkpoints import Checkpoint, load_model, load_tokenizer, open_checkpoint
 from certify.checkpoints.model import AUTO
 from certify.checkpoints.probes import rows_independent
-from certify.errors import ActivationRefused, InvalidInput
+from certify.errors import ActivationRefused, InvalidInput, InvalidPlan
 from certify.evidence.paired_items import ItemScores
 from certify.evidence.trials import Purpose, Subject, Trials
 from certify.measuring.environment import ONE_ROW, environment, with_halves
@@ -192,7 +192,13 @@ class Base:
         return Subject(self.scorer.identity, self.checkpoint.identity)
 
     def trials(self, purpose: Purpose, law: NoiseLaw, n: int, user_seed: int = 0) -> Trials:
-        """Return ``n`` draws of ``law`` at this base for one purpose."""
+        """Return ``n`` draws of ``law`` at this base for one purpose.
+
+        Raises:
+            InvalidPlan: on a pool of benchmarks, whose means over items say nothing of its weights.
+        """
+        if self.scorer.identity.pool is not None:
+            raise InvalidPlan(f"{self.benchmark.name} is a pool of benchmarks: measure each of them")
         return Trials(purpose, self.subject, law, n, user_seed)
 
     def weight_law(self, sigma: float | Mapping[str, float]) -> WeightNoise:

@@ -153,6 +153,7 @@ class Candidate:
             base=measurement.unnoised if measurement else self.base.kept_scores(run),
             checkpoint=(),
             differences=self.differences,
+            pool=identity.pool,
         )
         order = trials.items or ()
         key = {

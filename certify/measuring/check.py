@@ -11,7 +11,7 @@ from certify.certificate import Certificate, Measurement, charged_alpha
 from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.errors import CertificateMismatch, CertifyWarning, InvalidPlan
 from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
-from certify.evidence.feasibility import require_feasible
+from certify.evidence.feasibility import infeasible_pool, require_feasible
 from certify.evidence.paired_items import Items
 from certify.evidence.trials import Trials
 from certify.measuring.attempts import attempt
@@ -22,6 +22,8 @@ from certify.noise import Subspace
 from certify.records import NoiseLaw, Seed, SubspaceNoise, grouping, identity_key, items_key, units
 
 SMOOTHED_DRAWS = 200
+POOLED = ("point", "audit")
+"""Kinds of evidence that judge the weighted mean of several benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +157,23 @@ def _refuse_beforehand(base: Base, kinds: Sequence[str], informational: Sequence
         raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(KINDS)}")
     if asked.measurement is not None:
         _check_measurement(base, asked.measurement)
+    pooled = [k for k in (*kinds, *informational) if k not in POOLED] if base.scorer.identity.pool else []
+    if pooled:
+        raise InvalidPlan(
+            f"{base.benchmark.name} is a pool of benchmarks, which {' and '.join(POOLED)} evidence judge together; ask "
+            f"{', '.join(pooled)} evidence of each"
+        )
     for kind in (*kinds, *informational):
         GATHERING[kind].refuse(base, asked)
 
 
 def _refuse_point(base: Base, asked: Asked) -> None:
-    if asked.items != "fixed":  # nothing is random about fixed items: any number can certify
+    if asked.items == "fixed":  # nothing is random about fixed items: any number can certify
+        return
+    if base.scorer.identity.pool is None:
         _refuse_few_items("point", base, asked)
+    elif problem := infeasible_pool(base.scorer.identity, asked.requirement, asked.alpha):
+        raise InvalidPlan(problem)
 
 
 def _refuse_position(base: Base, asked: Asked) -> None:

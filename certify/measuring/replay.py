@@ -11,7 +11,7 @@ from certify.checkpoints import Checkpoint
 from certify.errors import InvalidPlan
 from certify.evidence import AuditEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.displacement import Displacement
-from certify.evidence.paired_items import ItemScores, in_order
+from certify.evidence.paired_items import ItemScores
 from certify.evidence.trials import RecordedRun
 from certify.measuring.base import Base
 from certify.measuring.candidate import Candidate
@@ -67,8 +67,8 @@ def repeat(
         lines = _scored_again("the checkpoint", evidence.scores.checkpoint, candidate.scores)
         return lines, ["the checkpoint on every item"]
     if isinstance(evidence, AuditEvidence):
-        order = in_order(list(range(evidence.m)), evidence.seed)[: evidence.n]
-        lines = _scored_again("the checkpoint", evidence.checkpoint, candidate.scores_of(order))
+        found = candidate.scores_of(evidence.order[: evidence.n])
+        lines = _scored_again("the checkpoint", evidence.checkpoint, found)
         return lines, [f"the checkpoint on the {evidence.n} items that were scored"]
     if isinstance(evidence, PositionEvidence):
         lines = _moved_again(evidence.displacement, candidate.displacement())

@@ -26,8 +26,11 @@ SLACK = 2.0**-49
 """Taken off tau: more than the rounding of N tau, of its difference from a sum and of a quotient comes to together."""
 
 
-def running_evidence(x: ArrayLike, most: ArrayLike, tau: float) -> FloatArray:
+def running_evidence(x: ArrayLike, most: ArrayLike, tau: float, weights: ArrayLike | None = None) -> FloatArray:
     """Return ln E_1 .. ln E_n against "the mean of all N numbers is at least tau", rounded down; inf: it cannot be.
+
+    With ``weights``, of shape (N,) in the order of reading, it is the weighted mean, and the order must be one in which
+    each of the numbers left comes next with a probability in proportion to its weight.
 
     x: shape (n,), the numbers read so far, in the order of reading; most: shape (N,), the largest that each can be, in
     the same order, those not yet read included. All in [-1, 1].
@@ -45,10 +48,14 @@ def running_evidence(x: ArrayLike, most: ArrayLike, tau: float) -> FloatArray:
     seen, ends = (np.ceil(ranges.scores(*each, low=-1.0) * GRID) / GRID for each in (("x", x), ("most", most)))
     n, size = len(seen), len(ends)
     ranges.require(n <= size and bool((seen <= ends[:n]).all()), "x", n, "must not exceed the largest it can be")
-    held, left = _before(seen), ends.sum() - _before(ends[:n])
-    needed = size * tau - held - size * SLACK  # of those not read yet, at least
+    w = np.ones(size) if weights is None else np.asarray(weights, dtype=np.float64)
+    ranges.require(w.shape == (size,) and bool((w > 0.0).all()), "weights", weights, "must be positive, one for each")
+    held, left, weight = _before(w[:n] * seen), _from(w * ends)[: n + 1], _from(w)[: n + 1]
+    # Sums of weighted numbers are not exact: each is of at most N terms, and off by at most 2^-53 N times all weight.
+    slack = SLACK if weights is None else SLACK + size * 2.0**-50
+    needed = weight[0] * tau - held - weight[0] * slack  # of those not read yet, at least
     t = np.arange(n)
-    mu = needed[:-1] / (size - t)
+    mu = needed[:-1] / weight[:-1]
     room = np.maximum.accumulate(ends[::-1])[::-1][:n] - mu
     steps = np.log1p(_bets(seen, mu, room, tau) * (mu - seen))
     # Sum and terms: t additions of at most their absolute sum, and log1p of an argument with three roundings, >= -0.9.
@@ -70,3 +77,8 @@ def _bets(seen: FloatArray, mu: FloatArray, room: FloatArray, tau: float) -> Flo
 def _before(values: FloatArray) -> FloatArray:
     """Sums of the first 0 .. n values."""
     return np.concatenate(([0.0], np.cumsum(values)))
+
+
+def _from(values: FloatArray) -> FloatArray:
+    """Sums of all values from the first on, from the second on, .. of none."""
+    return np.concatenate((np.cumsum(values[::-1])[::-1], [0.0]))

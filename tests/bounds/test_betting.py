@@ -29,10 +29,9 @@ def test_lower_bound_lies_between_zero_and_the_mean(x, alpha):
 @settings(max_examples=60)
 def test_capital_falls_in_the_hypothetical_mean(x, mu, alpha):
     """Every partial product decreases in mu, so bisection finds the end of the rejected means."""
-    scores = np.array(x)
-    bets = betting._bets(scores, alpha)
-    higher = mu + 0.01
-    assert np.all(betting._log_capital(scores, bets, higher) <= betting._log_capital(scores, bets, mu) + 1e-12)
+    rounds = betting._Rounds(np.array(x), ())
+    bets = rounds.bets(alpha)
+    assert np.all(rounds.log_capital(bets, mu + 0.01) <= rounds.log_capital(bets, mu) + 1e-12)
 
 
 @given(samples, st.floats(0.001, 0.3))
@@ -40,11 +39,12 @@ def test_capital_falls_in_the_hypothetical_mean(x, mu, alpha):
 def test_bound_is_a_rejected_mean(x, alpha):
     """At the bound the capital has reached 1 / alpha: it is the safe end of the bisection."""
     lower, scores = statistics.betting_lower(x, alpha), np.array(x)
-    bets, goal = betting._bets(scores, alpha), math.log(1 / alpha)
+    rounds, goal = betting._Rounds(scores, ()), math.log(1 / alpha)
+    bets = rounds.bets(alpha)
     if lower > 0:
-        assert betting._log_capital(scores, bets, lower).max() >= goal - 1e-9
+        assert rounds.log_capital(bets, lower).max() >= goal - 1e-9
     elif scores.mean() > 1e-200:  # then no mean is rejected, however small
-        assert betting._log_capital(scores, bets, float(scores.mean()) * 2.0**-59).max() < goal + 1e-9
+        assert rounds.log_capital(bets, float(scores.mean()) * 2.0**-59).max() < goal + 1e-9
 
 
 @given(samples, st.floats(0.001, 0.2))

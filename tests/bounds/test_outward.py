@@ -82,7 +82,7 @@ def test_betting_bounds_are_rejected_means(seed, alpha):
     x = np.random.default_rng(seed).beta(8, 2, 30) if seed else np.ones(30)
     low = statistics.betting_lower(x, alpha)
     assert low > 0.0
-    assert capital(x, betting._bets(x, alpha), Fraction(low)) >= 1 / Fraction(alpha)
+    assert capital(x, betting._Rounds(x, ()).bets(alpha), Fraction(low)) >= 1 / Fraction(alpha)
     mirrored = 1.0 - x
     assert Fraction(statistics.betting_upper(mirrored, alpha)) >= 1 - Fraction(
         statistics.betting_lower(1.0 - mirrored, alpha)

@@ -1,0 +1,182 @@
+"""A pool of benchmarks: one decision by declared weights, a record that verifies, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import models
+import pytest
+import torch
+
+from certify.__main__ import main
+from certify.certificate import Certificate, read_document
+from certify.cli import output
+
+Certify = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base that is right on every item of two benchmarks, a copy, a wreck, and two pools of them."""
+    where = tmp_path_factory.mktemp("pools")
+    model = models.llama()
+    models.save_folder(where / "base", model)
+    models.variant(where / "base", where / "same", lambda t: t["model.norm.weight"].add_(1e-5))
+    noise = torch.Generator().manual_seed(0)
+
+    def wreck(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            tensors[name] = tensor + torch.randn(tensor.shape, generator=noise)
+
+    models.variant(where / "base", where / "wreck", wreck)
+    items = models.own_answers(model, 150)
+    models.write_jsonl(where / "own.jsonl", items[:100])
+    models.write_jsonl(where / "other.jsonl", [{**each, "cluster": i // 2} for i, each in enumerate(items[100:])])
+    (where / "suite.toml").write_text('[pool]\n"own.jsonl" = 2\n"other.jsonl" = 1\n')
+    (where / "alike.toml").write_text('[pool]\n"other.jsonl" = 1\n"own.jsonl" = 1\n')
+    return where
+
+
+@pytest.fixture
+def certify(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Certify:
+    """Run a command in the folder; return its exit code and what it said."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("CERTIFY_DRAWS_DIR", str(tmp_path / "draws"))
+        monkeypatch.setattr(output.out, "width", 200)
+        monkeypatch.setattr(sys, "argv", ["certify", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        streams = capsys.readouterr()
+        return int(stop.value.code or 0), streams.out, streams.err
+
+    return run
+
+
+def certificate(folder: Path) -> Path:
+    """The only certificate in a folder."""
+    (file,) = folder.glob("*.json")
+    return file
+
+
+@pytest.mark.parametrize("command", [("check", "--max-drop", "0.1"), ("audit", "--max-drop", "0.1")])
+@pytest.mark.parametrize(("checkpoint", "code"), [("same", 0), ("wreck", 1)])
+def test_one_decision_over_two_benchmarks(
+    certify: Certify, tmp_path: Path, command: tuple[str, ...], checkpoint: str, code: int
+) -> None:
+    """One gate and one file; it verifies against the pool, is repeated, shown, reported and, for point, compared."""
+    name, *asked = command
+    found, said, _ = certify(name, checkpoint, "--base", "base", "-b", "suite.toml", *asked, "-o", str(tmp_path / "c"))
+    assert found == code
+    assert "suite" in said
+    assert "2/3 of own (100 items), 1/3 of other (50 items)" in " ".join(said.split())
+    file = certificate(tmp_path / "c")
+    named = ("--base", "base", "--checkpoint", checkpoint, "--benchmark", "suite.toml")
+    assert certify("verify", str(file), *named, "--replay", "1")[0] == 0
+    assert certify("verify", str(file), "--benchmark", "own.jsonl")[0] == 4
+    assert certify("verify", str(file), "--benchmark", "alike.toml")[0] == 4
+    assert "suite" in certify("show", str(file))[1]
+    assert certify("report", str(file), "-t", "html", "-o", str(tmp_path / "page.html"))[0] in (0, code)
+    assert "weighted mean of 2/3 of own" in (tmp_path / "page.html").read_text()
+    if name == "check":
+        code, said, _ = certify("compare", str(file), str(file))
+        assert code == 0
+        assert "the populations behind suite" in " ".join(said.split())
+
+
+def test_only_shares_matter(certify: Certify, folder: Path, tmp_path: Path) -> None:
+    """Weights 4 and 2 are 2 and 1: the same pool, digest, order and bounds, so that no spelling buys another order."""
+    (folder / "twice.toml").write_text('[pool]\n"own.jsonl" = 4.0\n"other.jsonl" = 2\n')
+    for pool in ("suite", "twice"):
+        asked = ("-b", f"{pool}.toml", "--max-drop", "0.1")
+        assert certify("check", "same", "--base", "base", *asked, "-o", str(tmp_path / pool))[0] == 0
+    one, other = (read_document(certificate(tmp_path / pool)) for pool in ("suite", "twice"))
+    assert isinstance(one, Certificate)
+    assert isinstance(other, Certificate)
+    assert one.benchmark.digest == other.benchmark.digest
+    assert one.judgement.upper == other.judgement.upper
+    assert one.evidence.scores.order == other.evidence.scores.order
+
+
+def test_each_and_pooled_beside_each_other(certify: Certify) -> None:
+    """A pool is one gate among others, and Holm's procedure counts it as one."""
+    files = [word for name in ("own.jsonl", "other.jsonl", "suite.toml") for word in ("-b", name)]
+    _, said, _ = certify("check", "same", "--base", "base", *files, "--max-drop", "0.2")
+    assert "Holm over 3 gates at 0.05: 3 certified jointly (point[own], point[other], point[suite])" in said
+
+
+def test_a_changed_weight_is_a_contradiction(certify: Certify, tmp_path: Path) -> None:
+    """In the identity, in the scores, or in both with all that follows: never valid."""
+    certify("check", "wreck", "--base", "base", "-b", "suite.toml", "-o", str(tmp_path))
+    file = certificate(tmp_path)
+    for places in (("benchmark",), ("scores",), ("benchmark", "scores")):
+        value = json.loads(file.read_text())
+        holders = {"benchmark": value["benchmark"], "scores": value["evidence"]["scores"]}
+        for place in places:
+            holders[place]["pool"][0]["weight"] = 1000.0
+        (tmp_path / "forged.json").write_text(json.dumps(value))
+        assert certify("verify", str(tmp_path / "forged.json"))[0] == 4, places
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[pool]\n"own.jsonl" = 0\n"other.jsonl" = 1', "pool.own.jsonl"),
+        ('[pool]\n"own.jsonl" = -1\n"other.jsonl" = 1', "pool.own.jsonl"),
+        ('[pool]\n"own.jsonl" = inf\n"other.jsonl" = 1', "pool.own.jsonl"),
+        ('[pool]\n"own.jsonl" = nan\n"other.jsonl" = 1', "pool.own.jsonl"),
+        ('[pool]\n"own.jsonl" = "2"\n"other.jsonl" = 1', "pool.own.jsonl"),
+        ('[pool]\n"own.jsonl" = true\n"other.jsonl" = 1', "pool.own.jsonl"),
+        ('[pool]\n"own.jsonl" = 1e-9\n"other.jsonl" = 1', "less than a millionth of the weight"),
+        ('[pool]\n"own.jsonl" = 1e308\n"other.jsonl" = 1e308\n"x.jsonl" = 1', "x.jsonl: no such file"),
+        ('[pool]\n"own.jsonl" = 1', "should have at least 2 items"),
+        ("[pool]\n", "should have at least 2 items"),
+        ("", "expected [pool]"),
+        ("chance = 0.5", "expected [pool]"),
+        ('[pool]\n"own.jsonl" = 1\n"own.jsonl" = 2', "not readable TOML"),
+        ('[pool]\n"own.jsonl" = 1\n"./own.jsonl" = 2', "counts each benchmark once, and own is in it twice"),
+        ('[pool]\n"own.jsonl" = 1\n"copy.jsonl" = 2', "counts each benchmark once"),
+        ('[pool]\n"own.jsonl" = 1\n"gone.jsonl" = 2', "gone.jsonl: no such file"),
+        ('[pool]\n"own.jsonl" = 1\n"suite.toml" = 2', "suite.toml: holds no items"),
+        ('[pool]\nown.jsonl = 1\n"other.jsonl" = 2', "pool.own"),
+    ],
+)
+def test_pools_that_are_refused(certify: Certify, folder: Path, text: str, said: str) -> None:
+    """In one line that names the file, before a model is loaded."""
+    (folder / "copy.jsonl").write_bytes((folder / "own.jsonl").read_bytes())
+    (folder / "bad.toml").write_text(text)
+    code, _, err = certify("check", "same", "--base", "base", "-b", "bad.toml")
+    assert code == 2
+    assert said in err.replace("\n", " ")
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("evidence", ["smoothed --sigma 0.01", "position", "distance"])
+def test_evidence_that_knows_no_weights_is_refused(certify: Certify, evidence: str) -> None:
+    """A mean over items would pass for the weighted one."""
+    code, _, err = certify("check", "same", "--base", "base", "-b", "suite.toml", "--require", *evidence.split())
+    assert code == 2
+    assert "suite is a pool of benchmarks, which point and audit evidence judge together" in err
+
+
+@pytest.mark.parametrize(
+    "command", ["measure base -b suite.toml -o m.json", "plan -b suite.toml", "show-items base -b suite.toml"]
+)
+def test_commands_that_know_no_weights_refuse_the_file(certify: Certify, command: str) -> None:
+    """They read items, and a pool has none of its own."""
+    code, _, err = certify(*command.split())
+    assert code == 2
+    assert "suite.toml: holds no items" in err
+
+
+def test_a_pool_that_is_too_small_is_refused_before_anything_is_scored(certify: Certify) -> None:
+    """A drop of .001 needs more items than all of these, lost or not."""
+    code, _, err = certify("check", "same", "--base", "base", "-b", "suite.toml", "--max-drop", "0.001")
+    assert code == 2
+    assert "this gate cannot pass on suite, the weighted mean of 2/3 of own" in err
