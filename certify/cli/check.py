@@ -38,7 +38,7 @@ def check(
     base: Annotated[Path | None, typer.Option(help="Folder (or hf://...) of the base.", show_default=False)] = None,
     benchmark: Annotated[
         list[Path] | None,
-        typer.Option("--benchmark", "-b", help="File of items or of a pool, or lm-eval:TASK; repeatable.", show_default=False),
+        typer.Option("--benchmark", "-b", help="Items, a pool, or lm-eval:TASK; repeatable.", show_default=False),
     ] = None,
     require: Annotated[
         str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)

@@ -326,7 +326,7 @@ class AuditEvidence(Record):
     ) -> Shown:
         """Return what a report says beside the judgement, the running evidence of both sides included."""
         capitals = self.evidence_against(requirement, benchmark.chance)
-        losses, numbers = self._losses(Requirement())[0], in_order([*range(1, self.m + 1)], self.seed)
+        losses, numbers = self._losses(Requirement())[0], [place + 1 for place in self.order]
         changes = sorted(zip(numbers[: self.n], losses.tolist(), strict=True))
         places = sorted({round(k * (self.n - 1) / (POINTS - 1)) for k in range(POINTS)}) if len(capitals[0]) else []
         return Shown.judged(
