@@ -13,10 +13,10 @@ from point_certificates import BENCHMARK, identity
 from certify.certificate import Certificate
 from certify.evidence import AuditEvidence, PointEvidence, Requirement, Verdict
 from certify.evidence.feasibility import audited_items
-from certify.evidence.paired_items import PairedScores, in_order
+from certify.evidence.paired_items import PairedScores, in_order, item_weights
 from certify.evidence.trials import Subject, Trials
 from certify.joint import p_value
-from certify.records import BenchmarkIdentity, Environment
+from certify.records import BenchmarkIdentity, Environment, Part, identity_of_pool
 from certify.verify import differences
 
 BASE, CHECKPOINT = identity("base", "b"), identity("final", "1")
@@ -233,3 +233,19 @@ def test_graded_scores_are_audited() -> None:
         made = certificate(audit(base, tuple(b - lost for b in base), graded=True, chance=0.0), chance=0.0)
         assert (made.verdict, made.evidence.n < 200) == (verdict, True)
         assert differences(made) == []
+
+
+@pytest.mark.parametrize("pool", [None, (3.0, 1.0)], ids=["one benchmark", "a pool"])
+def test_lost_and_gained_items_are_numbered_as_in_the_file(pool: tuple[float, float] | None) -> None:
+    """Whatever order they were scored in, a pool's weighted one included."""
+    parts = pool and tuple(
+        Part(name=f"b{i}", items=10, weight=weight, chance=0.25, digest=f"sha256:{i:064x}")
+        for i, weight in enumerate(pool)
+    )
+    benchmark = bench(20).model_copy(update={"pool": parts, **(identity_of_pool(parts) if parts else {})})
+    drawn = Trials("audit", Subject(benchmark, BASE, CHECKPOINT), None, 20, 0).seed
+    base = tuple(float(i != 6) for i in range(20))
+    scored = in_order([float(i not in (3, 17)) for i in range(20)], drawn, item_weights(parts))
+    found = AuditEvidence(graded=False, seed=drawn, until=DROP, base=base, checkpoint=tuple(scored), pool=parts)
+    shown = certificate(found).model_copy(update={"benchmark": benchmark}).shown()
+    assert (shown.items_lost, shown.items_gained) == ((4, 18), (7,))
