@@ -39,9 +39,10 @@ def refuse_outside(where: str, ids: Ids, new_tokens: int, limits: ModelLimits) -
             f"{where}: token {outside[0]} is outside the model's embedding of {limits.vocabulary} rows: tokenizer and "
             "model do not belong together"
         )
-    length = len(ids) + new_tokens
+    length = limits.virtual_tokens + len(ids) + new_tokens
     if limits.positions is not None and length > limits.positions:
-        what = f"{len(ids)} tokens and {new_tokens} to be generated" if new_tokens else f"{length} tokens"
+        what = f"{len(ids)} tokens and {new_tokens} to be generated" if new_tokens else f"{len(ids)} tokens"
+        what += f", after {limits.virtual_tokens} virtual tokens," if limits.virtual_tokens else ""
         raise BenchmarkError(f"{where}: {what} are more than the model's {limits.positions} positions; shorten it")
 
 

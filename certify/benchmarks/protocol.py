@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 class ModelLimits:
     """What a model can take: rows of its embedding and the longest sequence it has positions for; None: no limit.
 
+    ``virtual_tokens`` of these positions are taken by what an adapter puts before every input.
     ``batching`` is the cheapest way of batching that a scorer may try: that of a record, where its draws are repeated.
     """
 
     positions: int | None = None
     vocabulary: int | None = None
     batching: Way = WAYS[0]
+    virtual_tokens: int = 0
 
 
 NO_LIMITS = ModelLimits()

@@ -1,8 +1,10 @@
-"""PEFT adapters: a folder that changes a base's weights is the checkpoint that merging it makes."""
+"""PEFT adapters: one that changes weights is the checkpoint that merging makes, a prompt stands beside its base."""
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,12 @@ from certify.checkpoints.files import (
     refuse_others,
 )
 from certify.checkpoints.model import load_model
+from certify.checkpoints.prompts import KINDS, Prompted
+from certify.checkpoints.recipe import COMBINATIONS, Recipe
 from certify.errors import CertifyWarning, CheckpointError
 from certify.text import shortened
+
+FACTOR = re.compile(r"\.lora_([AB]\.weight|embedding_[AB])$")  # of what a LoRA adapter changes
 
 
 def named_base(folder: Path) -> Path:
@@ -36,8 +42,10 @@ def named_base(folder: Path) -> Path:
     )
 
 
-def merged(folder: Path, base: Checkpoint, scale: float = 1.0) -> Checkpoint:
+def adapted(folder: Path, base: Checkpoint, scale: float = 1.0) -> Checkpoint:
     """Return the checkpoint that PEFT's ``merge_and_unload`` makes of ``base`` and the adapter in ``folder``.
+
+    A prompt has no weights: it is a :class:`~certify.checkpoints.prompts.Prompted`, whatever the scale.
 
     ``scale`` multiplies the scaling of each of its layers beforehand, as ``peft.helpers.rescale_adapter_scale`` does.
 
@@ -45,31 +53,84 @@ def merged(folder: Path, base: Checkpoint, scale: float = 1.0) -> Checkpoint:
     model's size, twice while they are made) and nothing is written.
 
     Raises:
-        CheckpointError: weights that are pickled or do not fit the base, an adapter that changes no weights (prompts,
-            prefixes), or peft is not installed.
+        CheckpointError: weights that are pickled or do not fit the base, an adapter that neither merges nor is a
+            prompt, or peft is not installed.
     """
-    _refuse_unread(folder)
-    _say_other_name(folder, base)
-    try:
-        import peft
-    except ImportError:
-        raise CheckpointError(f"{folder}: an adapter is merged by peft: pip install 'pytest-basin[adapters]'") from None
-    with explained(f"{folder}: cannot be read as an adapter"), warnings.catch_warnings(action="ignore"):
-        config = peft.PeftConfig.from_pretrained(str(folder))
+    config = _config(folder, base)
     if config.is_prompt_learning:
-        raise CheckpointError(
-            f"{folder}: {config.peft_type.value} puts something before the input and changes no weights, so it is no "
-            "checkpoint: only adapters that merge into weights can be gated"
-        )
+        return Prompted.open(folder, base)
+    import peft
+
     model = load_model(base)
     failed = f"{folder}: cannot be merged into {base.path}"
     with explained(failed), warnings.catch_warnings(action="ignore"):  # what it warns of is refused here
         wrapped: Any = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False, torch_device="cpu")
         _refuse_left_over(folder, base, wrapped)
         _rescale(folder, wrapped, scale)
+        made = _merge(folder, wrapped, config.peft_type.value)
+    return _held(folder, base, made, {"merged into": base})
+
+
+def combined(recipe: Recipe, folders: Sequence[Path], base: Checkpoint) -> Checkpoint:
+    """Return the checkpoint that PEFT's ``add_weighted_adapter`` and ``merge_and_unload`` make of ``base``.
+
+    ``cat`` is the sum of what the adapters change, each times its weight, rounded once; ``linear`` adds up their
+    factors, with products of one adapter's A and another's B, and needs equal ranks. Memory as :func:`adapted`.
+
+    Raises:
+        CheckpointError: an adapter that is no LoRA, or has parts that PEFT does not combine or combines wrongly.
+    """
+    for folder in folders:
+        _refuse_uncombined(folder, _config(folder, base), recipe)
+    import peft
+
+    names = [f"adapter{i}" for i in range(len(folders))]
+    weights = [float(recipe.value("weight", "", 0.0, model)) for model in recipe.models]
+    model = load_model(base)
+    with explained(f"{recipe.path}: cannot be merged into {base.path}"), warnings.catch_warnings(action="ignore"):
+        wrapped: Any = peft.PeftModel.from_pretrained(model, str(folders[0]), names[0], torch_device="cpu")
+        for folder, name in zip(folders[1:], names[1:], strict=True):
+            wrapped.load_adapter(str(folder), name, torch_device="cpu")
+        for folder, name in zip(folders, names, strict=True):
+            _refuse_left_over(folder, base, wrapped, name)
+        wrapped.add_weighted_adapter(names, weights, "combined", combination_type=COMBINATIONS[recipe.method])
+        wrapped.set_adapter("combined")
         made = wrapped.merge_and_unload()
+    adapters = [Checkpoint(folder, file_tensors([folder / ADAPTER_WEIGHTS]), {}) for folder in folders]
+    roles = [recipe.role(model) for model in recipe.models]
+    return _held(recipe.path, base, made, {"merged into": base, **dict(zip(roles, adapters, strict=True))})
+
+
+def _config(folder: Path, base: Checkpoint) -> Any:
+    """Return an adapter's config as PEFT reads it, once its folder is one that is opened here."""
+    _refuse_unread(folder)
+    _say_other_name(folder, base)
+    try:
+        import peft
+    except ImportError:
+        raise CheckpointError(f"{folder}: an adapter is read by peft: pip install 'pytest-basin[adapters]'") from None
+    with explained(f"{folder}: cannot be read as an adapter"), warnings.catch_warnings(action="ignore"):
+        return peft.PeftConfig.from_pretrained(str(folder))
+
+
+def _held(path: Path, base: Checkpoint, made: Any, parents: Mapping[str, Checkpoint]) -> Checkpoint:
     held = {name: tensor.detach().contiguous() for name, tensor in made.state_dict().items()}
-    return Checkpoint(folder, held_tensors(held, folder), base.written, held, base.beside, {"merged into": base})
+    return Checkpoint(path, held_tensors(held, path), base.written, held, base.beside, parents)
+
+
+def _refuse_uncombined(folder: Path, config: Any, recipe: Recipe) -> None:
+    """Refuse what ``add_weighted_adapter`` leaves out, or scales by the square root of a rank (rsLoRA)."""
+    kind, stored = config.peft_type.value, file_tensors([folder / ADAPTER_WEIGHTS])
+    beside = next((name for name in stored if not FACTOR.search(name)), None)
+    if kind != "LORA":
+        what = f"is {kind}, and {recipe.method} combines LORA alone"
+    elif config.use_rslora:
+        what = "has use_rslora, which peft combines at another scale than its own"
+    elif beside is not None:
+        what = f"has {beside!r} beside its factors, which peft does not combine"
+    else:
+        return
+    raise CheckpointError(f"{recipe.path}: {folder} {what}: merge_method = \"task_arithmetic\" adds what each changes")
 
 
 def _refuse_unread(folder: Path) -> None:
@@ -95,12 +156,12 @@ def _say_other_name(folder: Path, base: Checkpoint) -> None:
         )
 
 
-def _refuse_left_over(folder: Path, base: Checkpoint, wrapped: Any) -> None:
+def _refuse_left_over(folder: Path, base: Checkpoint, wrapped: Any, name: str = "default") -> None:
     """Refuse tensors of the adapter that found no place, which peft drops, and places that found no tensor."""
     import peft
 
     stored = set(file_tensors([folder / ADAPTER_WEIGHTS]))
-    own = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
+    own = set(peft.get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False))
     wrong = sorted((stored - own - set(wrapped.state_dict())) | (own - stored))
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
@@ -108,6 +169,16 @@ def _refuse_left_over(folder: Path, base: Checkpoint, wrapped: Any) -> None:
             f"{folder}: {wrong[0]!r}{more} of the adapter does not fit {base.path}: it is an adapter of another base, "
             "or its weights and its config are of two adapters"
         )
+
+
+def _merge(folder: Path, wrapped: Any, kind: str) -> Any:
+    try:
+        return wrapped.merge_and_unload()
+    except (AttributeError, NotImplementedError):  # what peft's tuners raise that have no such thing
+        raise CheckpointError(
+            f"{folder}: peft merges no {kind} into weights: only adapters that it merges are gated, and prompts of "
+            f"{', '.join(KINDS)}"
+        ) from None
 
 
 def _rescale(folder: Path, wrapped: Any, scale: float) -> None:

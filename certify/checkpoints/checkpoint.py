@@ -57,7 +57,8 @@ class Checkpoint:
     the model's own names. ``written`` is config.json as it stands; a single file has none. Weights that lie in no file
     are ``held``: an adapter's once it is merged, those of a model in memory, or those of a merge, each made when asked
     for. ``settings`` is the folder of config, tokenizer and the like where that is not ``path``; ``parents`` are the
-    checkpoints that the weights were made of, by what each was to the merge.
+    checkpoints that the weights were made of, by what each was to the merge. ``virtual_tokens`` is how many positions
+    are taken by what an adapter puts before every input.
     """
 
     path: Path
@@ -66,11 +67,17 @@ class Checkpoint:
     held: Mapping[str, torch.Tensor] | None = field(default=None, repr=False, compare=False)
     settings: Path | None = field(default=None, repr=False)
     parents: Mapping[str, Checkpoint] = field(default_factory=dict, repr=False)
+    virtual_tokens: int = 0
 
     @property
     def name(self) -> str:
         """The folder's (or file's) own name."""
         return self.path.resolve().name
+
+    @property
+    def additions(self) -> tuple[str, ...]:
+        """Say what is scored beside its weights and config: nothing."""
+        return ()
 
     @property
     def beside(self) -> Path:

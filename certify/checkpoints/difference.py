@@ -77,7 +77,9 @@ def companion_differences(base: Checkpoint, checkpoint: Checkpoint, *, generated
     if generated:
         ours, theirs = generation_meaning(base.generation), generation_meaning(checkpoint.generation)
         parts.append(("generation settings", ours, theirs))
-    return [f"{part} differs: {'; '.join(changes(ours, theirs)[:3])}" for part, ours, theirs in parts if ours != theirs]
+    differing = [part for part in parts if part[1] != part[2]]
+    named = [f"{part} differs: {'; '.join(changes(ours, theirs)[:3])}" for part, ours, theirs in differing]
+    return [*named, *checkpoint.additions]
 
 
 def spelling_differences(base: Checkpoint, checkpoint: Checkpoint) -> list[str]:

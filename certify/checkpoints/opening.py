@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from certify.checkpoints.adapter import merged, named_base
+from certify.checkpoints.adapter import adapted, combined, named_base
 from certify.checkpoints.checkpoint import Checkpoint
 from certify.checkpoints.files import (
     ADAPTER_CONFIG,
@@ -19,7 +19,7 @@ from certify.checkpoints.files import (
 )
 from certify.checkpoints.in_memory import in_memory
 from certify.checkpoints.merge import merge
-from certify.checkpoints.recipe import SUFFIXES, Input, Recipe, read_recipe
+from certify.checkpoints.recipe import COMBINATIONS, SUFFIXES, Input, Recipe, read_recipe
 from certify.checkpoints.source import locate
 from certify.errors import CheckpointError
 from certify.text import refuse_unseen
@@ -55,7 +55,7 @@ def open_checkpoint(
     if config is not None:
         return _with_config(path, Path(config))
     if path.is_dir() and is_adapter(path):
-        return merged(path, base or open_checkpoint(named_base(path)))
+        return adapted(path, base or open_checkpoint(named_base(path)))
     if path.is_dir():
         return Checkpoint(path, folder_tensors(path), read_json(path / CONFIG))
     if path.suffix in SUFFIXES:
@@ -87,8 +87,17 @@ def _with_config(path: Path, config: Path) -> Checkpoint:
 def _merge(recipe: Recipe, base: Checkpoint | None) -> Checkpoint:
     """Open the models of a recipe: adapters are merged into its own base, else into ``base``."""
     own = base if recipe.base is None else _opened(recipe, Input(recipe.base, {}), base)
+    if own is not None and recipe.method in COMBINATIONS:
+        return combined(recipe, [_adapter(recipe, model) for model in recipe.models], own)
     models = [own if own and recipe.is_base(model) else _opened(recipe, model, own) for model in recipe.inputs]
     return merge(recipe, models)
+
+
+def _adapter(recipe: Recipe, model: Input) -> Path:
+    path = locate(recipe.place(model.source))
+    if not (path.is_dir() and is_adapter(path)):
+        raise CheckpointError(f"{recipe.path}: {path}: no adapter, and {recipe.method} combines these alone")
+    return path
 
 
 def _opened(recipe: Recipe, model: Input, base: Checkpoint | None) -> Checkpoint:
@@ -97,7 +106,7 @@ def _opened(recipe: Recipe, model: Input, base: Checkpoint | None) -> Checkpoint
         if path.suffix in SUFFIXES and path.is_file():
             raise CheckpointError(f"{path}: a recipe in a recipe: write that merge (mergekit-yaml) and name its folder")
         if path.is_dir() and is_adapter(path):
-            return merged(path, base or open_checkpoint(named_base(path)), model.scale)
+            return adapted(path, base or open_checkpoint(named_base(path)), model.scale)
         if model.scale != 1:
             raise CheckpointError(f"{path}: scale is of adapters, and this is none: give it a weight")
         return open_checkpoint(path)

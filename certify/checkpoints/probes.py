@@ -60,6 +60,12 @@ def rows_independent(model: nn.Module) -> bool:
     return _found[model]
 
 
+def moves_nothing(model: nn.Module, other: nn.Module) -> bool:
+    """Whether two models give a few random tokens the same logits, bit for bit."""
+    ids = _tokens(model, 1, LENGTH)
+    return bool((_logits(model, ids) == _logits(other, ids)).all())
+
+
 def same_logits(model: nn.Module, ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Whether two ways of calling a model gave the same logits, shape (places, vocabulary), up to rounding."""
     dtype = _dtype(model)

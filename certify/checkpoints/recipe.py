@@ -24,9 +24,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "linear": {"weight": None, "normalize": True, "int8_mask": False},
     "slerp": {"t": None, "int8_mask": False},
     "task_arithmetic": {"weight": None, "normalize": False, "lambda": 1.0, "int8_mask": False},
+    "adapter_cat": {"weight": None},
+    "adapter_linear": {"weight": None},
     "ties": {"weight": None, "density": 1.0, "normalize": True, "lambda": 1.0, "int8_mask": False},
 }
 """Parameters of each method and what they are unless given (None: must be). int8_mask saves mergekit memory alone."""
+COMBINATIONS = {"adapter_cat": "cat", "adapter_linear": "linear"}
+"""Methods of ours, which combine LoRA adapters before they are merged, by PEFT's name of the combination."""
 OF_EACH = ("weight", "density")  # parameters that each model may have of its own
 KEYS = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype")
 OTHERS = {
@@ -164,8 +168,24 @@ def _refuse_unfit(recipe: Recipe) -> None:
         raise CheckpointError(
             f"{recipe.path}: slerp takes base_model and one other model, and {len(recipe.inputs)} are named"
         )
+    if recipe.method in COMBINATIONS:
+        _refuse_uncombined(recipe)
     if recipe.method in ("task_arithmetic", "ties") and all(recipe.is_base(model) for model in recipe.models):
         raise CheckpointError(f"{recipe.path}: {recipe.method} needs a model beside base_model")
+
+
+def _refuse_uncombined(recipe: Recipe) -> None:
+    """Refuse what a combination of adapters has no place for: each has one number, its weight."""
+    if recipe.path.suffix != ".toml":
+        raise CheckpointError(f"{recipe.path}: mergekit knows no {recipe.method}: write this recipe as TOML")
+    if recipe.dtype or recipe.out_dtype:
+        raise CheckpointError(f"{recipe.path}: {recipe.method} merges in the base's own dtype: delete dtype, out_dtype")
+    for model in recipe.models:
+        weight = recipe.value("weight", "", 0.0, model)
+        if model.scale != 1:
+            raise CheckpointError(f"{recipe.path}: {model.source}: its weight is its scale: delete scale")
+        if any(isinstance(each.get("weight"), list) for each in (model.parameters, *recipe.shared)):
+            raise CheckpointError(f"{recipe.path}: {model.source}: an adapter has one weight, got {weight:g} and more")
 
 
 def _parsed(path: Path) -> dict[str, Any]:

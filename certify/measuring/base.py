@@ -95,7 +95,10 @@ class Base:
     def encode(self, checkpoint: Checkpoint) -> Scorer:
         """Return the benchmark as ``checkpoint``'s own tokenizer encodes it, where the model takes its input."""
         inputs = str(self.model.device) if self.device == AUTO else self.device
-        limits = ModelLimits(positions=checkpoint.positions, vocabulary=checkpoint.vocabulary, batching=self.cheapest)
+        limits = ModelLimits(
+            positions=checkpoint.positions, vocabulary=checkpoint.vocabulary, batching=self.cheapest,
+            virtual_tokens=checkpoint.virtual_tokens,
+        )  # fmt: skip
         return self.benchmark.encode(load_tokenizer(checkpoint), inputs, limits)
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from certify.benchmarks import Scorer
 from certify.certificate import GateRecord, Measurement
-from certify.checkpoints import Checkpoint, difference, load_model
+from certify.checkpoints import Checkpoint, difference, load_for_scoring
 from certify.checkpoints.difference import companion_differences
 from certify.checkpoints.files import COORDINATES
 from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, InvalidPlan
@@ -79,7 +79,7 @@ class Candidate:
     def model(self) -> nn.Module:
         """The checkpoint's model."""
         if not self._loaded:
-            self._loaded.append(load_model(self.checkpoint, self.base.device))
+            self._loaded.append(load_for_scoring(self.checkpoint, self.base.device))
         return self._loaded[0]
 
     @property
@@ -103,7 +103,8 @@ class Candidate:
     @cached_property
     def _own_scorer(self) -> Scorer:
         """The items as the checkpoint's own tokenizer encodes them; the base's scorer where that gives the same ids."""
-        own = self.base.encode(self.checkpoint) if self.checkpoint.has_tokenizer else self.base.scorer
+        asked = self.checkpoint.has_tokenizer or self.checkpoint.virtual_tokens
+        own = self.base.encode(self.checkpoint) if asked else self.base.scorer
         return self.base.scorer if own.identity.tokens == self.base.scorer.identity.tokens else own
 
     @property

@@ -302,7 +302,7 @@ def _position(candidate: Candidate, asked: Asked) -> Evidence:
 GATHERING = {
     "point": Gathering(_refuse_point, _point),
     "position": Gathering(_refuse_position, _position, as_measured=True, displaced=True),
-    "smoothed": Gathering(_refuse_smoothed, _smoothed),
+    "smoothed": Gathering(_refuse_smoothed, _smoothed, displaced=True),
     "distance": Gathering(_refuse_distance, _distance, displaced=True),
     "audit": Gathering(_refuse_audit, _audit, as_measured=True),
 }

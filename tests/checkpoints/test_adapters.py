@@ -163,6 +163,10 @@ def without_one(tensors: dict[str, torch.Tensor]) -> None:
     del tensors[min(tensors)]
 
 
+def emptied(tensors: dict[str, torch.Tensor]) -> None:
+    tensors.clear()
+
+
 def not_a_number(tensors: dict[str, torch.Tensor]) -> None:
     tensors[min(tensors)][0] = torch.nan
 
@@ -178,6 +182,8 @@ def not_a_number(tensors: dict[str, torch.Tensor]) -> None:
         (None, {"base_model_name_or_path": "org/model"}, r"the base 'org/model', which is no folder here: give the ba"),
         (None, {"base_model_name_or_path": None}, r"the base None, which is no folder here"),
         (None, {"r": 3}, r"cannot be merged into"),
+        (None, {"r": 0}, r"cannot be merged into"),
+        (emptied, {}, r"adapter_model\.safetensors: holds no tensors"),
     ],
 )
 def test_what_does_not_fit_is_one_line(
@@ -190,13 +196,11 @@ def test_what_does_not_fit_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_prompts_are_no_weights(where: Path, tmp_path: Path) -> None:
-    """A prompt that was tuned cannot be merged: it is named."""
-    model = AutoModelForCausalLM.from_pretrained(where / "base")
-    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
-    peft.get_peft_model(model, config).save_pretrained(tmp_path / "a")
-    with pytest.raises(CheckpointError, match="PROMPT_TUNING puts something before the input and changes no weights"):
-        open_checkpoint(tmp_path / "a")
+def test_without_peft_the_extra_is_named(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, before anything is loaded."""
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(CheckpointError, match=r"pip install 'pytest-basin\[adapters\]'"):
+        open_checkpoint(where / "adapter")
 
 
 def test_pickled_adapters_are_not_opened(where: Path, tmp_path: Path) -> None:
