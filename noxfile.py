@@ -55,9 +55,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Examples of the pages, their numbers, names and links."""
+    """Examples of the pages, their numbers, names and links; the site."""
     session.install("-c", "constraints.txt", ".[test]")
     pytest(session, *PAGES)
+    session.install("-r", ".ci/site.txt")
+    session.run("mkdocs", "build", "--strict", "--site-dir", str(Path(session.create_tmp(), "site")))
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 import warnings
@@ -9,6 +10,7 @@ from typing import Any
 
 LONGEST = 600
 """Characters of a line on stderr: what happened comes first, and no input may fill a log."""
+COMPLETION = {"--show-completion", "--install-completion"}
 INTERRUPTED = "certify: interrupted; nothing was written half"
 
 
@@ -58,7 +60,8 @@ def main() -> None:
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):
             sys.exit(141)
-        if end.code != code:  # somebody else's: no verdict may leave by it
+        completing = "_CERTIFY_COMPLETE" in os.environ or {*sys.argv[1:2]} & COMPLETION  # no command runs then
+        if end.code != code and not (completing and end.code == 0):  # somebody else's: no verdict may leave by it
             _say(f"certify: error of certify itself: something that it called ended the process ({end.code!r})", debug)
             sys.exit(Exit.ITSELF)
         raise

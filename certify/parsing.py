@@ -5,6 +5,7 @@ Every refusal is one line: the file, what is wrong with it, and the rule.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -72,7 +73,7 @@ def size_of(file: Path, refusal: type[CertifyError]) -> int:
     try:
         found = file.stat()
     except FileNotFoundError:
-        raise refusal(f"{file}: no such file") from None
+        raise refusal(f"{file}: no such file{nearest(file)}") from None
     except OSError as error:
         raise refusal(f"{file}: not readable: {error.strerror}") from None
     except ValueError:  # a null character
@@ -80,6 +81,20 @@ def size_of(file: Path, refusal: type[CertifyError]) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise refusal(f"{file}: not readable: it is no ordinary file")
     return found.st_size
+
+
+def nearest(path: Path) -> str:
+    """Name what lies where ``path`` first leaves the file system and is spelled most like it; nothing if unreadable."""
+    lost = next((p for p in [path, *path.parents] if p.parent.is_dir() and not p.exists()), None)
+    if lost is None:
+        return ""
+    try:
+        there = [found.name for found in lost.parent.iterdir()]
+    except OSError:
+        return ""
+    if close := difflib.get_close_matches(lost.name, there, n=3):
+        return f" (did you mean {' or '.join(str(lost.parent / name) for name in close)}?)"
+    return f" ({lost.parent} holds nothing of that name)"
 
 
 def parse_json(text: str, where: str) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from certify.errors import CheckpointError
+from certify.parsing import nearest
 from certify.text import shortened
 
 HUB = re.compile(r"hf:/{1,2}(?P<model>[^/@\s]+(?:/[^/@\s]+)?)(?:@(?P<revision>\S+))?")  # Path() writes hf:/ of hf://
@@ -27,21 +27,10 @@ def locate(source: str | Path) -> Path:
     try:
         if path.exists():
             return path
-        nearest = _nearest(path)
+        close = nearest(path)
     except (OSError, ValueError) as error:  # a name that is too long, or holds a null character
         raise CheckpointError(f"{shortened(str(path))}: no name of a folder or file ({error.args[-1]})") from None
-    raise CheckpointError(f"{path}: no such folder or file{nearest}; a hub model is written hf://org/name@revision")
-
-
-def _nearest(path: Path) -> str:
-    """Name what lies where ``path`` first leaves the file system and is spelled most like it."""
-    lost = next((p for p in [path, *path.parents] if p.parent.is_dir() and not p.exists()), None)
-    if lost is None:
-        return ""
-    close = difflib.get_close_matches(lost.name, [p.name for p in lost.parent.iterdir()], n=3)
-    if not close:
-        return f" ({lost.parent} holds nothing of that name)"
-    return f"; did you mean {' or '.join(str(lost.parent / name) for name in close)}?"
+    raise CheckpointError(f"{path}: no such folder or file{close}; a hub model is written hf://org/name@revision")
 
 
 def _from_hub(source: str) -> Path:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from certify.certificate import Certificate, Measurement, ScoresRecord
     from certify.measuring import Base
 
+KINDS = "point, position, smoothed, distance, audit"
+"""In the help, which loads nothing of the library."""
+
 
 @spread()
 def check(
@@ -41,10 +44,10 @@ def check(
         typer.Option("--benchmark", "-b", help="Items, a pool, or lm-eval:TASK; repeatable.", show_default=False),
     ] = None,
     require: Annotated[
-        str, typer.Option(help="Evidence that sets the verdict, comma-separated.", rich_help_panel=ASKED)
+        str, typer.Option(help=f"Evidence that sets the verdict: {KINDS}, comma-separated.", rich_help_panel=ASKED)
     ] = "point",
     also: Annotated[
-        str, typer.Option(help="Evidence shown for information only, comma-separated.", rich_help_panel=ASKED)
+        str, typer.Option(help="Evidence shown for information only, of the same kinds.", rich_help_panel=ASKED)
     ] = "",
     measurement: Annotated[
         list[Path] | None, typer.Option(help="The base's measurement file; one for each benchmark, in any order.")

@@ -312,7 +312,7 @@ BAD: dict[str, tuple[str | Mapping[str, Any], str]] = {
     ),
     "model and adapter in one": (models_of({"model": "one+adapter"}), r"an adapter is named alone, and merged into"),
     "a path that is not there": (
-        models_of({"model": "onne", "parameters": {"weight": 1}}), r"no such folder or file; did you mean .*/one",
+        models_of({"model": "onne", "parameters": {"weight": 1}}), r"no such folder or file \(did you mean .*/one",
     ),
     "a scale in YAML": (models_of({"model": "one", "scale": 0.5}), r"no key 'scale' is known"),
     "another tokenizer": (LINEAR | {"tokenizer_source": "union"}, r"tokenizer_source = 'union': the merge has the tok"),

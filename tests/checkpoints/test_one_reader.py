@@ -298,7 +298,7 @@ def test_a_path_never_reaches_the_network(folder: Path, monkeypatch: pytest.Monk
     load_model(opened)
     load_tokenizer(opened)
     with pytest.raises(
-        CheckpointError, match=r"no such folder or file; did you mean .*folder\?; a hub model is written hf://"
+        CheckpointError, match=r"no such folder or file \(did you mean .*folder\?\); a hub model is written hf://"
     ):
         open_checkpoint(folder.parent / "foldr")
     monkeypatch.chdir(folder.parent)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -15,8 +18,8 @@ from certify.cli.app import app
 from certify.cli.options import Asked, Work, spread
 
 COMMANDS = (
-    "plan", "measure", "check", "audit", "gate", "basin", "tokens", "verify", "show", "show-items", "import-task",
-    "compare", "report", "landscape", "demo",
+    "demo", "init", "import-task", "show-items", "plan", "measure", "basin", "check", "audit", "gate", "show",
+    "verify", "compare", "report", "landscape", "tokens",
 )  # fmt: skip
 
 
@@ -106,3 +109,86 @@ def test_help_loads_nothing_of_the_library() -> None:
 def test_the_check_of_what_is_loaded_can_fail() -> None:
     """A module that computes is noticed."""
     assert {"numpy", "scipy"} <= loaded("import certify.cli.plan_lines")
+
+
+def command(name: str) -> Any:
+    """A command as typer makes it."""
+    made: Any = typer.main.get_command(app)
+    return made.commands[name]
+
+
+def examples(name: str) -> list[list[str]]:
+    """The lines below a command's help, in words of a shell."""
+    return [shlex.split(line) for line in command(name).epilog.split("\n\n")[1:]]
+
+
+def parses(words: list[str]) -> bool:
+    """Whether a line is one that its command takes, up to what lies on the disk."""
+    return bool(command(words[1]).make_context(words[1], words[2:]))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_with_lines_that_can_be_typed(name: str) -> None:
+    """Each is a line of this very command, and its options are there."""
+    assert examples(name)
+    assert all(words[:2] == ["certify", name] and parses(words) for words in examples(name))
+
+
+def test_an_example_of_an_option_that_is_gone_is_noticed() -> None:
+    """The check above can fail."""
+    with pytest.raises(Exception, match="No such option: --most"):
+        parses(["certify", "plan", "--most", "0.05"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_names_values_by_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No type of Python's: <path>, <number>, <text>, or the values that may be chosen; a flag takes none."""
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 100)
+    shown = CliRunner().invoke(app, [name, "--help"]).output
+    assert not any(word in shown.lower() for word in ("bool", "list[", "<int", "<float", "<str>"))
+
+
+def test_the_help_of_all_follows_the_data() -> None:
+    """Groups from a first look to what was written, each with its commands."""
+    shown = CliRunner().invoke(app, ["--help"]).output
+    listed = re.findall(r"^│ ([a-z]+(?:-[a-z]+)*) ", shown, re.MULTILINE)
+    assert listed == list(COMMANDS)
+    assert "bool" not in shown
+
+
+def test_kinds_of_evidence_are_those_of_the_library() -> None:
+    """The help lists them without loading it."""
+    from certify.cli.check import KINDS
+    from certify.evidence import KINDS as KNOWN
+
+    assert sorted(KINDS.split(", ")) == sorted(KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("line", "position", "offered"), [("certify ch", 1, {"check"}), ("certify check --b", 2, {"--base", "--benchmark"})]
+)
+def test_the_shell_completes_commands_and_options(line: str, position: int, offered: set[str]) -> None:
+    """As the script of --install-completion asks, and with the exit code of a success."""
+    asked = {**os.environ, "_CERTIFY_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(position)}
+    done = subprocess.run([sys.executable, "-m", "certify"], env=asked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) == offered
+
+
+def test_the_script_of_completion_is_shown() -> None:
+    """To look at, or to put where one's shell reads it."""
+    words = [sys.executable, "-m", "certify", "--show-completion", "bash"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "complete -o default -F _certify_completion certify" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [(("chekc", "x"), "'check'"), (("check", "x", "--bas", "y"), "--base"), (("--versoin",), "--version")],
+)
+def test_a_mistyped_word_is_answered_with_the_nearest(words: tuple[str, ...], near: str) -> None:
+    """One line, exit 2."""
+    done = subprocess.run([sys.executable, "-m", "certify", *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert near in done.stderr
