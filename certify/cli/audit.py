@@ -1,4 +1,4 @@
-"""``certify audit``: one checkpoint on fixed benchmarks, item by item in a random order, until it is decided."""
+"""``certify audit``: checkpoints on fixed benchmarks, item by item in a random order, until it is decided."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from certify.cli.check import judge_each
-from certify.cli.options import Asked, BaseOption, CheckpointArgument, Work, spread
+from certify.cli.options import Asked, BaseOption, Work, spread
 
 
 @spread()
 def audit(
-    checkpoint: CheckpointArgument,
+    checkpoint: Annotated[
+        list[Path],
+        typer.Argument(help="Folder (or hf://...) of a checkpoint, or a merge's recipe; several at once.",
+                       show_default=False),
+    ],
     *,
     base: BaseOption,
     benchmark: Annotated[

@@ -1,4 +1,4 @@
-"""``certify check``: one checkpoint, judged."""
+"""``certify check``: checkpoints of one base, judged."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ KINDS = "point, position, smoothed, distance, audit"
 @spread()
 def check(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="Folder (or hf://...) of the checkpoint.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Folder (or hf://...) of a checkpoint, or a merge's recipe; several at once.",
+                       show_default=False),
     ] = None,
     *,
     base: Annotated[Path | None, typer.Option(help="Folder (or hf://...) of the base.", show_default=False)] = None,
@@ -73,7 +75,7 @@ def check(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is spelled differently, too.")] = False,
 ) -> None:
-    """Judge one checkpoint, or all of a run. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
+    """Judge checkpoints of one base. Exit 0 certified, 1 refuted, 2 bad input, 3 undecided, 4 contradiction."""
     required = names(require)
     if brought.given:
         if output is not None:
@@ -85,7 +87,7 @@ def check(
             what = ", ".join(mixed) or f"--require {require}"
             raise InvalidPlan(f"{what}: scores made elsewhere give point evidence, without models")
         _finish(judge_scores(brought, asked.requirement, asked.alpha, items), asked.alpha, output)
-    if checkpoint is None or base is None or not benchmark:
+    if not checkpoint or base is None or not benchmark:
         missing = [name for name, value in (("CHECKPOINT", checkpoint), ("--base", base), ("--benchmark", benchmark))
                    if not value]  # fmt: skip
         named = ", ".join(missing)
@@ -111,7 +113,7 @@ def check(
 
 
 def judge_each(
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     base: Path,
     benchmarks: Sequence[Path],
     measurements: Sequence[Path],
@@ -127,7 +129,7 @@ def judge_each(
     subspaces: Sequence[Path] = (),
     **how: Any,
 ) -> NoReturn:
-    """Judge a checkpoint (``every``: all of a run) on each benchmark; say and file what was found, exit as it says."""
+    """Judge checkpoints (``every``: all of a run) on each benchmark; say and file what was found, exit as it says."""
     from certify.benchmarks import open_pool_or_benchmark
     from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
@@ -139,6 +141,7 @@ def judge_each(
 
     if output is not None:
         refuse_unwritable_folder(output)
+    places = [place for each in checkpoints for place in _below(each)] if every else _named_once(checkpoints)
     with carried_out(work, filed=output) as run:
         opened = Base.open(base, open_pool_or_benchmark(benchmarks[0]), work.device)
         bases = [opened, *(opened.on(open_pool_or_benchmark(path)) for path in benchmarks[1:])]
@@ -168,11 +171,11 @@ def judge_each(
             return certificates, spelling_differences(opened.checkpoint, candidate.checkpoint) or ["nothing"]
 
         filed = output if run.world.rank == 0 else None
-        found, refused = _of_each(_below(checkpoint), judged, filed) if every else ([judged(checkpoint)], [])
+        found, refused = _of_each(places, judged, filed) if every or places[1:] else ([judged(places[0])], [])
     certificates = [certificate for each, _ in found for certificate in each]
     if run.world.rank:
         raise typer.Exit(_exit_code(certificates, refused))
-    lines = [f"{of[0].checkpoint.name}, " * every + line for of, spelled in found for line in spelled]
+    lines = [f"{of[0].checkpoint.name}, " * bool(found[1:]) + line for of, spelled in found for line in spelled]
     more = [f"spelled differently beside the weights: {line}" for line in lines] if verbose else []
     _finish(certificates, asked.alpha, output, more, refused)
 
@@ -187,6 +190,7 @@ def _finish(
     """Print what was found, write it, and leave with its code; ``refused``: a line for each that was not judged."""
     say_verdicts(records)
     say(*more)
+    say(*_answers(records, alpha))
     if len(decisive := _decisive(records)) > 1:
         say(_holm_line(decisive, alpha))
     if output is not None:
@@ -216,6 +220,23 @@ def _below(folder: Path) -> list[Path]:
     if not found:
         raise InvalidPlan(f"{folder}: --all takes a folder of checkpoints (checkpoint-100, ...), and finds none")
     return [*found, folder] if any(folder.glob("*.safetensors")) else found  # the final model lies in the run's own
+
+
+def _named_once(checkpoints: Sequence[Path]) -> Sequence[Path]:
+    """Return the checkpoints, each of which is there and named once: a typo should not cost the others' draws.
+
+    Raises:
+        CheckpointError: one is not there.
+        InvalidPlan: one is named twice, and would count as two gates.
+    """
+    from certify.checkpoints.source import locate
+
+    found: list[Path] = []
+    for place in (locate(each).resolve() for each in checkpoints):
+        if place in found:
+            raise InvalidPlan(f"{place}: this checkpoint is named twice")
+        found.append(place)
+    return checkpoints
 
 
 def _of_each(
@@ -257,13 +278,27 @@ def _of_benchmarks(measurements: list[Measurement], bases: Sequence[Base]) -> li
 
 def say_verdicts(certificates: Sequence[Certificate | ScoresRecord]) -> None:
     """Print the table of verdicts, then one sentence for each, and its notes."""
-    from certify.report.rows import row_of
+    from certify.report.rows import row_of, told_apart
     from certify.report.table import verdict_table
 
-    rows = [row_of(c) for c in certificates]
+    rows, _ = told_apart([row_of(c) for c in certificates], None)
     out.print(verdict_table(rows))
     for row in rows:
         say(f"{row.checkpoint}, {row.evidence}: {row.claim}", *(f"    {note}" for note in row.notes))
+
+
+def _answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> list[str]:
+    """Return an answer for each of several checkpoints, as a report begins with, and what all of them rest on."""
+    from certify.cli.report import with_p_values
+    from certify.report.release import headlines, rests_on
+    from certify.report.rows import Context, row_of
+
+    about = Context(alpha=alpha)
+    found = headlines(with_p_values([(row_of(record), record) for record in records], about), about)
+    if len(found) < 2:
+        return []
+    lines = [f"{each.checkpoint}: {each.answer}: {each.because}" for each in found]
+    return [*lines, *filter(None, [rests_on(found, about)])]
 
 
 def _holm_line(certificates: Sequence[Certificate | ScoresRecord], alpha: float) -> str:

@@ -63,7 +63,7 @@ def report(
     alpha = None if confidence is None else alpha_of(confidence)
     given = {name: value for name, value in (("title", title), ("date", date), ("alpha", alpha)) if value}
     about = _shared(context for _, context, _ in read).model_copy(update=given)
-    rows = _with_p_values([(row, document) for found, _, document in read for row in found], about)
+    rows = with_p_values([(row, document) for found, _, document in read for row in found], about)
     rows = _with_texts(rows, benchmark or ())
     if output is None:
         out.file.write(render(form, rows, about))
@@ -121,7 +121,7 @@ def _read_rows_of(file: Path) -> tuple[list[Row], Context, AnyDocument | None]:
     return [row], Context(base=row.base, checkpoint=row.checkpoint, versions=versions), document
 
 
-def _with_p_values(found: Sequence[tuple[Row, AnyDocument | None]], about: Context) -> list[Row]:
+def with_p_values(found: Sequence[tuple[Row, AnyDocument | None]], about: Context) -> list[Row]:
     """Return the rows, those of checkpoints that pass beside others that fail with their p-values, if these are known.
 
     Only then does a headline rest on them; each takes its judge a few dozen times.
