@@ -11,7 +11,7 @@ from certify._lazy import on_first_use
 if TYPE_CHECKING:
     from certify._version import __version__
     from certify.benchmarks import Benchmark, open_benchmark
-    from certify.certificate import BasinRecord, Certificate, GateRecord, Measurement, read_document
+    from certify.certificate import BasinRecord, Certificate, CoverRecord, GateRecord, Measurement, read_document
     from certify.checkpoints import Checkpoint, open_checkpoint
     from certify.comparison import compare
     from certify.errors import (
@@ -43,6 +43,7 @@ __getattr__, __dir__ = on_first_use(
         "Checkpoint": "certify.checkpoints",
         "CheckpointChanged": "certify.errors",
         "CheckpointError": "certify.errors",
+        "CoverRecord": "certify.certificate",
         "GateRecord": "certify.certificate",
         "InvalidInput": "certify.errors",
         "InvalidPlan": "certify.errors",
@@ -76,6 +77,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointChanged",
     "CheckpointError",
+    "CoverRecord",
     "GateRecord",
     "InvalidInput",
     "InvalidPlan",

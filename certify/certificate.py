@@ -2,7 +2,8 @@
 
 A :class:`Measurement` holds what was counted at a base, once. A :class:`Certificate` holds what is claimed
 about one checkpoint, with everything needed to recompute the claim without torch, weights or benchmark. A
-:class:`GateRecord` holds the same of a sequential gate, a :class:`BasinRecord` of the basin of a base.
+:class:`GateRecord` holds the same of a sequential gate, a :class:`BasinRecord` of the basin of a base, a
+:class:`CoverRecord` of a family of checkpoints.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from certify.errors import CertificateMismatch, InvalidPlan, UnsupportedSchema
 from certify.evidence import Evidence, Judgement, Requirement, crosschecks
+from certify.evidence.cover import CoverEvidence, CoverJudgement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import Shown, up
 from certify.evidence.paired_items import ItemScores, unlike_benchmark, unlike_groups, unlike_order
@@ -33,6 +35,7 @@ from certify.records import (
     BroughtScores,
     Digest,
     Environment,
+    FamilyIdentity,
     ModelIdentity,
     Record,
     Seed,
@@ -140,27 +143,31 @@ class Judged(Document):
     def judged_again(self) -> Record:
         """Return the judgement that the recorded counts give now."""
         judgement, seeds = self._judged(), [run.seed for run in self.runs]
-        more = [*_of_seeds(seeds, "alpha" in type(self).model_fields), *_of_missing(self.evidence.unanswered)]
+        subject = "family" if isinstance(self.about, FamilyIdentity) else "checkpoint"
+        more = [*_of_seeds(seeds, "alpha" in type(self).model_fields, subject), *_of_missing(self.evidence.unanswered)]
         claim, notes = " ".join([judgement.claim, *more]), judgement.notes
         if missing := self.evidence.unanswered:
             notes = (*notes, f"{up(100 * missing, 2)} % of the answers are missing; each counts against the claim")
         return judgement.model_copy(update={"claim": claim, "notes": notes})
 
-    def _judged(self) -> Judgement | GateJudgement | WidthJudgement:
+    def _judged(self) -> Judgement | GateJudgement | WidthJudgement | CoverJudgement:
         judged: Judgement = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)
         return judged
 
     def contradictions(self) -> list[str]:
         """Return one line for each thing that its parts say of each other and that is not so."""
         lines: list[str] = self.evidence.contradictions(
-            self._subject, self.failure_probability, whole=self.version > 1
+            self.subject, self.failure_probability, whole=self.version > 1
         )
         return lines
 
     @property
-    def _subject(self) -> Subject:
+    def subject(self) -> Subject:
+        """Whose scores it holds; another tool's are nobody's that is known here."""
         about = self.about
         assert not isinstance(about, BroughtScores)  # its record asks for none
+        if isinstance(about, FamilyIdentity):
+            return Subject(self.benchmark, self.base, family=about)
         return Subject(self.benchmark, self.base, about)
 
     def shown(self) -> Shown:
@@ -180,8 +187,8 @@ class Judged(Document):
         return charged_alpha(declared, max((run.seed.attempt for run in self.runs), default=0))
 
     @property
-    def about(self) -> ModelIdentity | BroughtScores | None:
-        """The checkpoint that the claim is about, None where it is the base itself."""
+    def about(self) -> ModelIdentity | BroughtScores | FamilyIdentity | None:
+        """The checkpoint (or the family) that the claim is about, None where it is the base itself."""
         return getattr(self, "checkpoint", None)
 
     @property
@@ -235,7 +242,7 @@ class Judged(Document):
     @property
     def runs(self) -> tuple[RecordedRun, ...]:
         """Every run of draws at the base; of a gate, at its checkpoint."""
-        found: tuple[RecordedRun, ...] = self.evidence.runs(self._subject)
+        found: tuple[RecordedRun, ...] = self.evidence.runs(self.subject)
         return found
 
 
@@ -249,7 +256,7 @@ def _in_a_name(text: str) -> str:
     return text.replace("/", "-").encode()[:100].decode(errors="ignore")
 
 
-def _of_seeds(seeds: Sequence[Seed], charged: bool) -> Iterator[str]:
+def _of_seeds(seeds: Sequence[Seed], charged: bool, subject: str) -> Iterator[str]:
     """Yield a sentence on each thing about ``seeds`` that is not the default, so that no claim is silent on it.
 
     ``charged``: the record itself gives a later attempt its share of alpha; a gate's plan was given one by its caller.
@@ -260,7 +267,7 @@ def _of_seeds(seeds: Sequence[Seed], charged: bool) -> Iterator[str]:
     if again := max((seed.attempt for seed in seeds), default=0):
         j = again + 1
         share = f", judged at 1/{j * (j + 1)} of the declared alpha" if charged else ""
-        yield f"It is attempt {j} at this checkpoint{share}."
+        yield f"It is attempt {j} at this {subject}{share}."
 
 
 def _of_missing(share: float) -> Iterator[str]:
@@ -374,7 +381,25 @@ class BasinRecord(Judged):
     judgement: WidthJudgement
 
 
-AnyDocument = Certificate | ScoresRecord | Measurement | GateRecord | BasinRecord
+class CoverRecord(Judged):
+    """One claim about a whole family of checkpoints, made of a base: where in its box what must be kept is kept."""
+
+    schema_name: Literal["pytest-basin/cover"] = Field(default="pytest-basin/cover", alias="schema")
+    base: ModelIdentity
+    benchmark: BenchmarkIdentity
+    requirement: Requirement
+    alpha: Alpha
+    evidence: CoverEvidence
+    environment: Environment
+    judgement: CoverJudgement
+
+    @property
+    def about(self) -> FamilyIdentity:
+        """The family."""
+        return self.evidence.family
+
+
+AnyDocument = Certificate | ScoresRecord | Measurement | GateRecord | BasinRecord | CoverRecord
 D = TypeVar("D", bound=Document)
 DOCUMENTS: Mapping[str, type[AnyDocument]] = {
     "pytest-basin/certificate": Certificate,
@@ -382,6 +407,7 @@ DOCUMENTS: Mapping[str, type[AnyDocument]] = {
     "pytest-basin/measurement": Measurement,
     "pytest-basin/gate": GateRecord,
     "pytest-basin/basin": BasinRecord,
+    "pytest-basin/cover": CoverRecord,
 }
 
 

@@ -59,16 +59,34 @@ def adapted(folder: Path, base: Checkpoint, scale: float = 1.0) -> Checkpoint:
     config = _config(folder, base)
     if config.is_prompt_learning:
         return Prompted.open(folder, base)
+    wrapped = _beside(folder, base)
+    with explained(f"{folder}: cannot be merged into {base.path}"), warnings.catch_warnings(action="ignore"):
+        _rescale(folder, wrapped, scale)
+        made = _merge(folder, wrapped, config.peft_type.value)
+    return _held(folder, base, made, {"merged into": base})
+
+
+def unmerged(folder: Path, base: Checkpoint) -> Any:
+    """Return PEFT's model of ``base`` with the adapter in ``folder`` beside it; raises what :func:`adapted` does.
+
+    Raises:
+        CheckpointError: a prompt, too, which changes no weights.
+    """
+    config = _config(folder, base)
+    if config.is_prompt_learning:
+        raise CheckpointError(f"{folder}: {config.peft_type.value} changes no weights, so there is nothing to scale")
+    return _beside(folder, base)
+
+
+def _beside(folder: Path, base: Checkpoint) -> Any:
     import peft
 
     model = load_model(base)
     failed = f"{folder}: cannot be merged into {base.path}"
     with explained(failed), warnings.catch_warnings(action="ignore"):  # what it warns of is refused here
-        wrapped: Any = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False, torch_device="cpu")
+        wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False, torch_device="cpu")
         _refuse_left_over(folder, base, wrapped)
-        _rescale(folder, wrapped, scale)
-        made = _merge(folder, wrapped, config.peft_type.value)
-    return _held(folder, base, made, {"merged into": base})
+    return wrapped
 
 
 def combined(recipe: Recipe, folders: Sequence[Path], base: Checkpoint) -> Checkpoint:
@@ -182,12 +200,22 @@ def _merge(folder: Path, wrapped: Any, kind: str) -> Any:
 
 
 def _rescale(folder: Path, wrapped: Any, scale: float) -> None:
+    if scale != 1:
+        for layer in scaled_layers(folder, wrapped):
+            layer.scaling = {name: scale * own for name, own in layer.scaling.items()}
+
+
+def scaled_layers(folder: Path, wrapped: Any) -> list[Any]:
+    """Return the layers of PEFT's model that a scale multiplies.
+
+    Raises:
+        CheckpointError: one of them is no LoRA layer.
+    """
     from peft.tuners.lora import LoraLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    if scale == 1:
-        return
-    for layer in (module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)):
+    layers = [module for module in wrapped.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
         if not isinstance(layer, LoraLayer):
             raise CheckpointError(f"{folder}: scale is of LoRA adapters, and this one has a {type(layer).__name__}")
-        layer.scaling = {name: scale * own for name, own in layer.scaling.items()}
+    return layers

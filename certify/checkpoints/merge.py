@@ -35,7 +35,7 @@ def merge(recipe: Recipe, opened: Sequence[Checkpoint]) -> Checkpoint:
             f"{recipe.path}: {donor.path} is a single file without a config, and the merge has its config from there: "
             "name its folder"
         )
-    tensors = _Merged(recipe, tuple(each.like(donor) for each in opened))
+    tensors = Merged(recipe, tuple(each.like(donor) for each in opened))
     for model, checkpoint in zip(recipe.inputs, tensors.opened, strict=True):
         _refuse_unlike(recipe, model, donor, checkpoint)
     recipe.warn_of_idle_filters(tensors)
@@ -45,7 +45,7 @@ def merge(recipe: Recipe, opened: Sequence[Checkpoint]) -> Checkpoint:
 
 
 @dataclass(frozen=True)
-class _Merged(Mapping[str, "torch.Tensor"]):
+class Merged(Mapping[str, "torch.Tensor"]):
     """The tensors of a merge in the model's own names, as mergekit has them too, each made anew when it is read."""
 
     recipe: Recipe

@@ -8,7 +8,7 @@ import re
 import tomllib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,14 @@ class Recipe:
 
     def is_base(self, model: Input) -> bool:
         """Whether a model is the recipe's base."""
-        return self.base is not None and self.place(model.source) == self.place(self.base)
+        return model.source in self._base_sources
+
+    @cached_property
+    def _base_sources(self) -> set[str]:
+        sources = {model.source for model in self.models}
+        if self.base is None:
+            return set()
+        return {self.base} | {each for each in sources if self.place(each) == self.place(self.base)}
 
     def place(self, source: str) -> str:
         """Return where a model lies: paths are relative to the recipe's file."""
@@ -101,6 +108,44 @@ class Recipe:
             whose = "" if model is None else f" of {model.source}"
             raise CheckpointError(f"{self.path}: {self.method} needs {parameter}{whose} for tensor {tensor!r}")
         return default
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """What of it a family of merges varies: the weight of each model beside the base, in order; SLERP's t."""
+        names = (f"weight of {Path(model.source).name}" for model in self._weighted)
+        return ("t",) if self.method == "slerp" else tuple(names)
+
+    @property
+    def _weighted(self) -> list[Input]:
+        return [model for model in self.models if self.method == "linear" or not self.is_base(model)]
+
+    @cached_property
+    def own_point(self) -> tuple[float, ...]:
+        """What the recipe itself says of what is varied.
+
+        Raises:
+            CheckpointError: it says nothing, or another number for each tensor.
+        """
+        scopes = [{}] if self.method == "slerp" else [model.parameters for model in self._weighted]
+        parameter = "t" if self.method == "slerp" else "weight"
+        found = []
+        for scope, name in zip(scopes, self.varied, strict=True):
+            own = next((each[parameter] for each in (scope, *self.shared) if parameter in each), None)
+            if not isinstance(own, float):
+                raise CheckpointError(f"{self.path}: {name} must be one number for all tensors, got {_shown(own)}")
+            found.append(own)
+        return tuple(found)
+
+    def at(self, point: Sequence[float]) -> Recipe:
+        """Return the same recipe with other numbers for what is varied."""
+        if self.method == "slerp":
+            return replace(self, shared=({"t": float(point[0])}, *self.shared))
+        given = {id(model): float(a) for model, a in zip(self._weighted, point, strict=True)}
+        models = [
+            replace(model, parameters={**model.parameters, "weight": given[id(model)]}) if id(model) in given else model
+            for model in self.models
+        ]
+        return replace(self, models=tuple(models))
 
     def warn_of_idle_filters(self, tensors: Collection[str]) -> None:
         """Warn of a filter that fits no tensor: one for other architectures does no harm, a mistyped one does."""

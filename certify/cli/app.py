@@ -12,6 +12,7 @@ from certify.cli.audit import audit
 from certify.cli.basin import basin
 from certify.cli.check import check
 from certify.cli.compare import compare
+from certify.cli.cover import cover
 from certify.cli.demo import demo
 from certify.cli.gate import gate
 from certify.cli.import_task import import_task
@@ -117,6 +118,10 @@ COMMANDS = (
         "certify check --scores LOGS_OF_BASE --scores-of LOGS_OF_TUNED",
     )),
     (JUDGE, audit, (f"certify audit tuned {ON} --max-drop 0.05 -o certificates",)),
+    (JUDGE, cover, (
+        "certify cover base --family segment:tuned --range 0,1.25 -b items.jsonl -o cover.json",
+        "certify cover base --family adapter:lora --range 0,1.2 -b items.jsonl -o cover.json",
+    )),
     (JUDGE, gate, (f"certify gate tuned {ON} --sigma 0.01 --p1 0.9 --at-least 0.8 -o gate.json",)),
     (READ, show, ("certify show certificates/*.json",)),
     (READ, verify, (

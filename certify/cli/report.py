@@ -151,9 +151,9 @@ def _with_texts(rows: Sequence[Row], benchmarks: Sequence[Path]) -> list[Row]:
         InvalidPlan: a benchmark that no row was judged on.
         BenchmarkError: it cannot be read.
     """
-    from certify.benchmarks import open_benchmark
+    from certify.benchmarks import open_pool_or_benchmark
 
-    opened = {path: open_benchmark(path) for path in benchmarks}
+    opened = {path: open_pool_or_benchmark(path) for path in benchmarks}
     judged_on = {row.digests.get("benchmark") for row in rows}
     if unknown := [str(path) for path, items in opened.items() if items.digest not in judged_on]:
         raise InvalidPlan(f"--benchmark {unknown[0]}: no gate of this report was judged on these items")

@@ -15,8 +15,9 @@ from certify.cli.output import say
 from certify.errors import ActivationRefused, CertificateMismatch, InvalidInput, InvalidPlan
 
 if TYPE_CHECKING:
-    from certify.certificate import AnyDocument, Certificate, ScoresRecord
+    from certify.certificate import AnyDocument, Certificate, CoverRecord, ScoresRecord
     from certify.checkpoints import Checkpoint
+    from certify.checkpoints.family import Family
     from certify.measuring import Base
 
 ONLY_WEIGHTS = (
@@ -35,7 +36,9 @@ class Beside:
     """What is held against each file beside itself: other files, and draws that are made again."""
 
     base: Annotated[Path | None, typer.Option(help="Also hash this base.")] = None
-    checkpoint: Annotated[Path | None, typer.Option(help="Also hash this checkpoint.")] = None
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Also hash this checkpoint; of a cover, what its family is made of.")
+    ] = None
     benchmark: Annotated[Path | None, typer.Option(help="Also hash this benchmark.")] = None
     replay: Annotated[int, typer.Option(min=0, help="Draw this many stored draws at the base again.")] = 0
     audit: Annotated[int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")] = 0
@@ -55,6 +58,13 @@ class Beside:
 
         assert self.checkpoint is not None
         return open_checkpoint(self.checkpoint, base, config=self.config)
+
+    def family(self, document: CoverRecord, base: Checkpoint) -> Family:
+        """Open the family of a cover with what was named as its checkpoint."""
+        from certify.checkpoints.family import open_family
+
+        assert self.checkpoint is not None
+        return open_family(document.evidence.family.kind, self.checkpoint, base)
 
     @property
     def draws(self) -> bool:
@@ -122,9 +132,10 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
 def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: Beside) -> tuple[list[str], list[str]]:
     """Return what a replay and an audit contradict, and what to say if they contradict nothing."""
     from certify.benchmarks import open_pool_or_benchmark
-    from certify.certificate import Certificate, GateRecord
+    from certify.certificate import Certificate, CoverRecord, GateRecord
     from certify.checkpoints import open_checkpoint
     from certify.measuring import Base
+    from certify.measuring.cover import redrawn
     from certify.measuring.replay import audit, audit_lines, repeat, replay
     from certify.noise import open_subspace
 
@@ -144,6 +155,12 @@ def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: 
                 said.append(f"Repeated at the checkpoint, with the same result: {', '.join(words)}.")
             elif isinstance(document, Certificate):
                 said.append(_left_out(document))
+            elif isinstance(document, CoverRecord) and beside.checkpoint is not None:
+                lines += redrawn(document, base, beside.family(document, base.checkpoint), beside.replay)
+                n = document.evidence.n
+                said.append(f"Repeated in the family, with the same scores: {min(beside.replay, n)} of {n} draws.")
+            elif isinstance(document, CoverRecord):
+                said.append("On trust: every draw of the family; name what it is made of with --checkpoint.")
             said.append("On trust: all other draws, and who ran this when and with which versions.")
         if beside.audit:
             found = list(audit_lines(audit(document, base, beside.audit), beside.audit))
@@ -187,7 +204,7 @@ def _repeated(document: AnyDocument, draws: int) -> str:
 
 def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
     """Hash the files that were named and compare them with the identities in the record."""
-    from certify.certificate import Certificate, GateRecord, ScoresRecord
+    from certify.certificate import Certificate, CoverRecord, GateRecord, ScoresRecord
     from certify.records import grouping, same_model
 
     if isinstance(document, ScoresRecord):
@@ -198,6 +215,9 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
         recorded["checkpoint"] = document.checkpoint
     for part, path in (("base", beside.base), ("checkpoint", beside.checkpoint)):
         if path is None:
+            continue
+        if part not in recorded and isinstance(document, CoverRecord):
+            lines += _family(document, beside)
             continue
         if part not in recorded:
             lines.append(f"{part}: the file is about a base and names no {part}")
@@ -218,6 +238,24 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
             there, here = grouping(items.groups), grouping(recorded_items.groups)
             lines.append(f"benchmark.groups: {beside.benchmark} has {there}, recorded {here}")
     return lines
+
+
+def _family(document: CoverRecord, beside: Beside) -> list[str]:
+    """Hash what a cover's family is made of.
+
+    Raises:
+        InvalidPlan: its base was not named.
+    """
+    from certify.checkpoints import open_checkpoint
+
+    if beside.base is None:
+        raise InvalidPlan("--checkpoint: a family is made of a base and more; name the base with --base")
+    recorded, found = document.evidence.family, beside.family(document, open_checkpoint(beside.base)).identity
+    if found.fingerprint == recorded.fingerprint:
+        return []
+    pairs = zip(recorded.members, found.members, strict=False)
+    other = next((name for (name, ours), (_, theirs) in pairs if ours != theirs), "the number of its parts")
+    return [f"family: {beside.checkpoint} is not what was covered ({other} differs)"]
 
 
 def _logs(document: ScoresRecord, beside: Beside) -> list[str]:

@@ -9,26 +9,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from certify.evidence.paired_items import in_order, item_weights
-from certify.records import BenchmarkIdentity, EngineIdentity, ModelIdentity, NoiseLaw, Seed, derive_seed
+from certify.records import (
+    Axis,
+    BenchmarkIdentity,
+    EngineIdentity,
+    FamilyIdentity,
+    ModelIdentity,
+    NoiseLaw,
+    Seed,
+    derive_seed,
+)
 from certify.statistics import GatePlan
 
-Purpose = Literal["basin", "pairs", "distance", "smoothed", "sequential", "audit", "pilot"]
+Purpose = Literal["basin", "pairs", "distance", "smoothed", "sequential", "audit", "cover", "pilot"]
 OF_A_CHECKPOINT = ("smoothed", "sequential", "audit")
 """Purposes whose draws are fresh for each checkpoint; the others serve all of them."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose scores they are: items, base, and the checkpoint where one is judged."""
+    """Whose scores they are: items, base, and the checkpoint or the family where one is judged."""
 
     benchmark: BenchmarkIdentity
     base: ModelIdentity
     checkpoint: ModelIdentity | None = None
+    family: FamilyIdentity | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class Trials:
     """``n`` draws of one law for one purpose; seed and items follow from these fields and nothing else.
 
     ``plan``: that of a sequential gate, whose draws are its own. An audit has no noise, so no law: it draws an order.
+    Nor has a cover, which draws points of its ``box``.
     """
 
     purpose: Purpose
@@ -45,6 +57,7 @@ class Trials:
     user_seed: int = 0
     attempt: int = 0
     plan: GatePlan | None = None
+    box: tuple[Axis, ...] = ()
 
     @cached_property
     def seed(self) -> Seed:
@@ -58,8 +71,16 @@ class Trials:
             n=self.n,
             user_seed=self.user_seed,
             attempt=self.attempt,
-            plan=None if self.plan is None else asdict(self.plan),
+            plan=self._planned,
         )
+
+    @property
+    def _planned(self) -> dict[str, Any] | None:
+        """What was fixed beforehand: windows that are chosen after a look are others, with draws of their own."""
+        if self.subject.family is not None:
+            axes = [axis.model_dump(mode="json") for axis in self.box]
+            return {"family": self.subject.family.fingerprint, "box": axes}
+        return None if self.plan is None else asdict(self.plan)
 
     @cached_property
     def items(self) -> tuple[int, ...] | None:
@@ -71,10 +92,9 @@ class Trials:
             return tuple(in_order(list(range(self.n)), self.seed, item_weights(self.subject.benchmark.pool)))
         if self.purpose == "basin":
             return tuple(range(self.n))
-        if self.purpose not in ("pairs", "sequential"):
+        if self.purpose not in ("pairs", "sequential", "cover"):
             return None
-        source = np.random.Generator(np.random.PCG64(self.seed.integer))
-        return tuple(source.integers(self.subject.benchmark.items, size=self.n).tolist())
+        return random_items(self.seed, self.subject.benchmark.items, self.n)
 
     @property
     def label(self) -> str:
@@ -88,12 +108,26 @@ class Trials:
         return f"{kind}, {self.law.kind}"
 
 
+def random_items(seed: Seed, items: int, n: int) -> tuple[int, ...]:
+    """Return ``n`` of so many items, each drawn independently of the others."""
+    source = np.random.Generator(np.random.PCG64(seed.integer))
+    return tuple(source.integers(items, size=n).tolist())
+
+
+def random_points(seed: Seed, box: Sequence[Axis], n: int) -> NDArray[np.float64]:
+    """Return ``n`` points, shape (n, k), independent and uniform in a box, and independent of :func:`random_items`."""
+    source = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed.integer, spawn_key=(1,))))
+    low, high = (np.array([getattr(axis, end) for axis in box]) for end in ("low", "high"))
+    points: NDArray[np.float64] = low + (high - low) * source.random((n, len(box)))
+    return points
+
+
 @dataclass(frozen=True)
 class RecordedRun:
     """What a record holds of one run: its trials, rebuilt from the record's identities, and what they scored.
 
     ``where`` is the field. ``unanswered`` is what an item without an answer was recorded as. ``engine``: None where
-    nothing was drawn into weights, as in an audit.
+    no noise was drawn into weights, as in an audit.
     """
 
     where: str

@@ -1,4 +1,4 @@
-"""How often a checkpoint was gated with draws of its own.
+"""How often a checkpoint was gated, or a family covered, with draws of its own.
 
 Another sigma, plan, number of draws or user seed is another test, and pays for it. What is known is what was kept: a
 list beside the finished draws, and the certificates in the folder that new ones go to.
@@ -10,11 +10,10 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from certify.certificate import DOCUMENTS, Certificate, GateRecord, read_as
+from certify.certificate import DOCUMENTS, Certificate, CoverRecord, GateRecord, read_as
 from certify.errors import CertifyError, CertifyWarning, InvalidInput
-from certify.evidence import AuditEvidence, SmoothedEvidence
-from certify.evidence.sequential import SequentialEvidence
 from certify.evidence.trials import Purpose, Subject
 from certify.locks import held
 from certify.measuring.run import Run
@@ -54,9 +53,13 @@ def _number(known: list[tuple[int, str]], seed_of: Callable[[int], Seed]) -> int
 
 
 def _question(purpose: Purpose, subject: Subject) -> str:
-    assert subject.checkpoint is not None  # other draws serve every checkpoint
-    models = identity_key(subject.base), identity_key(subject.checkpoint)
-    return digest([purpose, *models, items_key(subject.benchmark)]).removeprefix("sha256:")[:32]
+    if subject.family is not None:
+        about: str | list[Any] = subject.family.fingerprint
+    else:
+        assert subject.checkpoint is not None  # other draws serve every checkpoint
+        about = identity_key(subject.checkpoint)
+    asked = [purpose, identity_key(subject.base), about, items_key(subject.benchmark)]
+    return digest(asked).removeprefix("sha256:")[:32]
 
 
 def _kept(file: Path) -> Iterator[tuple[int, str]]:
@@ -86,10 +89,7 @@ def _filed(folder: Path, purpose: Purpose, subject: Subject) -> Iterator[tuple[i
             document = read_as(file, DOCUMENTS)
         except CertifyError:  # not ours, or damaged: `certify verify` says so
             continue
-        if not isinstance(document, Certificate | GateRecord):
+        if not isinstance(document, Certificate | GateRecord | CoverRecord) or document.evidence.kind != purpose:
             continue
-        evidence = document.evidence
-        if not isinstance(evidence, SmoothedEvidence | SequentialEvidence | AuditEvidence) or evidence.kind != purpose:
-            continue
-        if _question(purpose, Subject(document.benchmark, document.base, document.checkpoint)) == question:
-            yield evidence.seed.attempt, evidence.seed.value
+        if _question(purpose, document.subject) == question:
+            yield from ((run.seed.attempt, run.seed.value) for run in document.runs)

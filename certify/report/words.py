@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from certify.certificate import AnyDocument, BasinRecord, Certificate, GateRecord, Judged, Measurement, ScoresRecord
+from certify.certificate import (
+    AnyDocument,
+    BasinRecord,
+    Certificate,
+    CoverRecord,
+    GateRecord,
+    Judged,
+    Measurement,
+    ScoresRecord,
+)
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.paired_items import kept
 from certify.records import BroughtScores
 from certify.report.basin_table import detail_lines, place_lines
+from certify.report.cover_table import window_lines
 from certify.report.rows import Row, row_of
 
 
@@ -29,9 +39,12 @@ def document_lines(document: AnyDocument) -> Iterator[str]:
             yield f"{name.replace('_', ' ')}: {'none' if value is None else format(value, '.6g')}"
     if isinstance(document, BasinRecord):
         yield from detail_lines(document)
+    if isinstance(document, CoverRecord):
+        yield from window_lines(document)
     for limit in row.limits:
         yield f"not covered: {limit}"
-    for part, model in (("base", document.base), ("checkpoint", document.about)):
+    about = "family" if isinstance(document, CoverRecord) else "checkpoint"
+    for part, model in (("base", document.base), (about, document.about)):
         if model:
             log = f", {model.file} of {model.tool} {model.version}".rstrip() if isinstance(model, BroughtScores) else ""
             yield f"{part}: {model.name} {model.fingerprint}{log}"
@@ -41,6 +54,8 @@ def document_lines(document: AnyDocument) -> Iterator[str]:
 def _about(document: Judged, row: Row) -> str:
     if document.about is None:
         return f"basin of {row.base} on {row.benchmark}"
+    if isinstance(document, CoverRecord):
+        return f"cover of {row.checkpoint} on {row.benchmark}"
     kind = "sequential gate" if row.evidence == "sequential" else f"{row.evidence} evidence"
     return f"{kind} on {row.benchmark}, checkpoint {row.checkpoint}"
 
@@ -56,6 +71,8 @@ def _numbers(document: Judged, row: Row) -> Iterator[str]:
         )
     elif isinstance(document, BasinRecord):
         yield from place_lines(document)
+    elif isinstance(document, CoverRecord):
+        yield f"found: {row.place[0]}, of {len(document.said.windows)} windows; {row.facts}"
     else:
         sure = f" ({row.confidence})" if row.confidence else ""
         estimate = "" if row.value is None else f", estimate of the {row.quantity} {row.estimate}"

@@ -26,6 +26,8 @@ MODEL = r"(base|checkpoint|evidence\.places\.\d+\.checkpoint)"
 TRUSTED = {
     rf"{MODEL}\.(name|spelling(\..*)?)": "a name, or a spelling that computes nothing",
     rf"{MODEL}\.": "which model: held against the folder that --base or --checkpoint names",
+    r"evidence\.(family\.|chosen)": "which family: held against what --checkpoint names; a mark that decides nothing",
+    r"evidence\.box\.": "another box, with a seed of its own, under which --replay draws other scores",
     r"benchmark\.": "which items, asked how: held against the file that --benchmark names",
     r"environment\.": "where it ran and with which versions; nothing that is claimed follows from it",
     r"(requirement\.(unit|limit)|alpha|informational|evidence\.plan\..*)$": "what is asked of the same counts",

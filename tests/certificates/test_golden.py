@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.certificate import Certificate, GateRecord, Measurement, read_document
+from certify.certificate import Certificate, CoverRecord, GateRecord, Measurement, read_document
 from certify.evidence import KINDS, DistanceEvidence, PositionEvidence
 from certify.records import digest
 from certify.verify import differences
@@ -48,6 +48,12 @@ def test_every_end_of_a_gate_is_kept() -> None:
     gates = [d for d in map(read_document, GOLDEN) if isinstance(d, GateRecord)]
     assert {d.judgement.decision.value for d in gates} == {"passed", "refuted", "futile", "capped"}
     assert {d.evidence.engine.name for d in gates} == {"explicit", "activation"}
+
+
+def test_every_colour_of_a_cover_is_kept() -> None:
+    """Windows that are kept, lost and open."""
+    covers = [d for d in map(read_document, GOLDEN) if isinstance(d, CoverRecord)]
+    assert {w.verdict.value for d in covers for w in d.judgement.windows} == {"certified", "refuted", "undecided"}
 
 
 def test_a_field_that_a_later_release_adds_breaks_no_old_digest(tmp_path: Path) -> None:

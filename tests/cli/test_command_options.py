@@ -18,7 +18,7 @@ from certify.cli.app import app
 from certify.cli.options import Asked, Work, spread
 
 COMMANDS = (
-    "demo", "init", "import-task", "show-items", "plan", "measure", "basin", "check", "audit", "gate", "show",
+    "demo", "init", "import-task", "show-items", "plan", "measure", "basin", "check", "audit", "cover", "gate", "show",
     "verify", "compare", "report", "landscape", "tokens",
 )  # fmt: skip
 
