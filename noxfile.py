@@ -83,7 +83,7 @@ def lm_eval(session: nox.Session) -> None:
     session.install("-c", "constraints.txt", ".[test,data,adapters,logs,lm-eval]", "inspect_ai")
     tests = (
         "benchmarks/test_lm_eval.py", "benchmarks/test_fields.py", "checkpoints/test_adapters.py",
-        "checkpoints/test_adapter_sums.py", "checkpoints/test_prompts.py",
+        "checkpoints/test_adapter_sums.py", "checkpoints/test_prompts.py", "checkpoints/test_families.py",
         "logs/test_real_logs.py",
     )  # fmt: skip
     pytest(session, *(f"tests/{test}" for test in tests))
