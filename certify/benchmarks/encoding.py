@@ -128,7 +128,8 @@ class Encoder:
             ids = self._ids(text)
         except Exception as error:  # tokenizers raise Exception itself
             raise BenchmarkError(
-                f"{self.where(item)}: the tokenizer cannot encode {shortened(repr(text))}: {shortened(str(error))}"
+                f"{self.where(item)}: the tokenizer cannot encode {shortened(repr(text))}: {shortened(str(error))}; "
+                "correct the item, or how it is asked"
             ) from None
         if self.unknown not in ids:
             read = set(_folded(self._text(ids)))

@@ -119,8 +119,8 @@ COMMANDS = (
     )),
     (JUDGE, audit, (f"certify audit tuned {ON} --max-drop 0.05 -o certificates",)),
     (JUDGE, cover, (
-        "certify cover base --family segment:tuned --range 0,1.25 -b items.jsonl -o cover.json",
-        "certify cover base --family adapter:lora --range 0,1.2 -b items.jsonl -o cover.json",
+        "certify cover base --family segment:tuned --range 0,1.25 -b items.jsonl -o covers",
+        "certify cover base --family adapter:lora --range 0,1.2 -b items.jsonl -o covers",
     )),
     (JUDGE, gate, (f"certify gate tuned {ON} --sigma 0.01 --p1 0.9 --at-least 0.8 -o gate.json",)),
     (READ, show, ("certify show certificates/*.json",)),

@@ -23,7 +23,7 @@ def audit(
     benchmark: Annotated[
         list[Path],
         typer.Option(
-            "--benchmark", "-b", help="File of items, or of a pool, a gate of its own; repeatable.", show_default=False
+            "--benchmark", "-b", help="File of items, or a pool; each is a gate; repeatable.", show_default=False
         ),
     ],
     measurement: Annotated[

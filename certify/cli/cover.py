@@ -39,13 +39,15 @@ def cover(
     within: Annotated[
         list[str],
         typer.Option(
-            "--range", metavar="LOW,HIGH", help="Range of the coefficient; of two, give one for each.",
+            "--range",
+            metavar="LOW,HIGH",
+            help="Range of the coefficient (of a segment 0 is the base, 1 the checkpoint); of two, one for each.",
             show_default=False,
         ),
     ],
     benchmark: Annotated[
         list[Path],
-        typer.Option("--benchmark", "-b", help="File of items, a cover of its own; repeatable.", show_default=False),
+        typer.Option("--benchmark", "-b", help="File of items, covered by itself; repeatable.", show_default=False),
     ],
     draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Draws of one point and one item each.")] = DRAWS,
     windows: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +52,7 @@ def demo(
         "basin-demo"
     ),
 ) -> None:
-    """Run everything on a small base and five fine-tunes that ship with the package (CPU, about a minute)."""
+    """Run everything on a small base and five fine-tunes that ship with the package (CPU, a minute or two)."""
     import torch
 
     from certify.demo import DATA
@@ -88,6 +89,12 @@ def demo(
     _say_folders(written)
     problems = [*_contradictions(written), *_surprises(certificates)]
     say(*problems, f"finished in {time.perf_counter() - started:.0f} s")
+    if not problems:
+        say(
+            "next:",
+            f"    certify verify {shlex.quote(str(output))}/certificates/*.json  # recompute them; no models, no torch",
+            "    certify init --help  # a gate on models of your own",
+        )
     raise typer.Exit(Exit.REFUTED if problems else Exit.CERTIFIED)
 
 

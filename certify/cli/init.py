@@ -58,10 +58,11 @@ def init(
     settings, benchmark = _asked(items)
     number = len(benchmark.items)
     require_feasible("point", number, requirement_of(max_drop), ALPHA, benchmark.chance, groups=benchmark.groups)
-    known: dict[str, Any] = {"base": _from(folder, base), "checkpoint": _from(folder, checkpoint), "items": items.name,
-             "name": benchmark.name, "count": f"{number:,}", "max_drop": max_drop}  # fmt: skip
-    known["commands"] = _commands(known["base"], items.name)
     copied = folder / "benchmarks" / items.name
+    known: dict[str, Any] = {"base": _from(folder, base), "checkpoint": _from(folder, checkpoint), "items": items.name,
+             "settings": copied.with_suffix(".toml").name, "name": benchmark.name, "count": f"{number:,}",
+             "max_drop": max_drop}  # fmt: skip
+    known["commands"] = _commands(known["base"], items.name)
     texts: dict[Path, str | None] = {folder / place: text for place, text in _texts(known).items()}
     if not _same(copied, items):  # which lie in their place already
         texts[copied.with_suffix(".toml")] = settings
@@ -189,7 +190,8 @@ def _column(row: Mapping[str, Any], names: Sequence[str]) -> str | None:
 def _settings(name: str, fields: Mapping[str, Any] | None) -> str:
     lines = [f"description = {_toml(f'Items of {name}.')}"]
     if fields is not None:
-        lines += ["", "# How a row becomes an item, guessed from the names of its columns.", "[fields]"]
+        lines += ["", "# How a row becomes an item, guessed from the names of its columns: make it what your model is"]
+        lines += ["# used to, and see with `certify show-items` what it then reads.", "[fields]"]
         lines += [f"{key} = {_toml(value)}" for key, value in fields.items()]
     return "\n".join(lines) + "\n"
 
@@ -203,7 +205,7 @@ def _commands(base: str, items: str) -> list[str]:
     """Return what to type in the new folder, in this order."""
     benchmark = shlex.quote(f"benchmarks/{items}")
     return [
-        f"certify show-items {shlex.quote(base)} -b {benchmark}  # what the model reads, as their TOML says",
+        f"certify show-items {shlex.quote(base)} -b {benchmark}  # what the model reads",
         "pytest --basin-plan                 # what the gate needs, before anything runs",
         "pytest                              # the gate",
         "certify verify certificates/*.json  # recompute it; no models, no torch",

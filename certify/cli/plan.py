@@ -30,7 +30,7 @@ def plan(
     ] = None,
     *,
     benchmark: Annotated[
-        Path | None, typer.Option("--benchmark", "-b", help="JSONL file: its number of items and its chance.")
+        Path | None, typer.Option("--benchmark", "-b", help="File of items: their number and their chance.")
     ] = None,
     evidence: Annotated[
         str, typer.Option(help="Kinds of evidence to plan for, comma-separated.", rich_help_panel=ASKED)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="Certificates, and other records.", show_default=False)],
 ) -> None:
     """Say in words what a file holds, once it is recomputed. Exit 4 if it contradicts itself, which is said first."""
     from certify.certificate import DOCUMENTS, read_as

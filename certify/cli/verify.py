@@ -74,7 +74,7 @@ class Beside:
 
 @spread()
 def verify(
-    files: Annotated[list[Path], typer.Argument(help="Certificates or measurements.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="Certificates, and other records.", show_default=False)],
     beside: Beside,
 ) -> None:
     """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""

@@ -78,7 +78,7 @@ def _head(gates: Sequence[Row], about: Context) -> list[str]:
     lines += [escaped(in_words(gates, about)), ""]
     lines += [text for line in (rests_on(first, about),) if line for text in (line, "")]
     models = [
-        f"{name} {escaped(value)}" for name, value in (("checkpoint", about.checkpoint), ("base", about.base)) if value
+        f"{name}: {escaped(value)}" for name, value in (("checkpoint", about.checkpoint), ("base", about.base)) if value
     ]
     if models:
         lines += [", ".join(models), ""]

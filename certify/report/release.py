@@ -10,6 +10,9 @@ from certify.evidence.judgement import up
 from certify.report.rows import Context, Outcome, Row, worst_first
 from certify.statistics import holm
 
+_OF_NO_CHECKPOINT = ("basin", "cover")
+"""Records of a base, or of a whole family: neither is a checkpoint that could be released."""
+
 
 class Answer(StrEnum):
     """What a headline says, worst first."""
@@ -45,7 +48,7 @@ class Headline:
 
 
 def headlines(rows: Sequence[Row], about: Context) -> list[Headline]:
-    """Return a headline for each checkpoint, worst first; none where every row is about a base alone.
+    """Return a headline for each checkpoint, worst first; none where no row is about a single checkpoint.
 
     Guarantee: "Release" stands only where every required gate of the checkpoint is certified, and its baseline kept.
     Of one checkpoint, or where all are released, that is one conjunction: it is wrong with probability at most the
@@ -53,7 +56,7 @@ def headlines(rows: Sequence[Row], about: Context) -> list[Headline]:
     over the checkpoints bounds the probability that any of them is released wrongly by ``about.alpha``.
     Source: docs/reports.md, "What a headline rests on".
     """
-    judged = [row for row in rows if row.evidence != "basin"]  # a basin record speaks of the base
+    judged = [row for row in rows if row.evidence not in _OF_NO_CHECKPOINT]
     named = dict.fromkeys(row.checkpoint for row in judged if row.checkpoint)
     of_all = [row for row in judged if not row.checkpoint]  # gates that failed before they knew their checkpoint
     groups = {name: [row for row in judged if row.checkpoint == name] + of_all for name in named}
@@ -105,8 +108,9 @@ def tone(found: Sequence[Headline]) -> Outcome:
 def columns(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return the columns of the matrix: for each benchmark the kinds of evidence that judged a checkpoint on it."""
     found: dict[str, list[str]] = {}
-    for benchmark, kind in dict.fromkeys((row.benchmark, row.evidence) for row in rows if row.evidence != "basin"):
-        found.setdefault(benchmark, []).append(kind)
+    for benchmark, kind in dict.fromkeys((row.benchmark, row.evidence) for row in rows):
+        if kind not in _OF_NO_CHECKPOINT:
+            found.setdefault(benchmark, []).append(kind)
     return found
 
 

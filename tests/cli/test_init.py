@@ -58,6 +58,7 @@ def test_the_repository_is_green_for_a_good_checkpoint_and_its_readme_runs(tmp_p
     """Every command of the README but the installation, in its order, which are those that the command ends with."""
     said = init(tmp_path / "gates", table(tmp_path / "sums.csv", {"prompt": "prompt", "target": "target"})).output
     (block,) = re.findall(r"```console\n(.*?)```", (tmp_path / "gates" / "README.md").read_text(), re.DOTALL)
+    assert "how the items are to be asked" in (tmp_path / "gates" / "README.md").read_text().replace("\n", " ")
     install, *commands = block.splitlines()
     assert install == "pip install './pytest-basin[models]'"
     assert [line.strip() for line in said.partition("next:")[2].splitlines()[2:]] == commands

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certify.report.page import render_html
-from certify.report.release import Answer, Headline, headlines, rests_on, title
+from certify.report.release import Answer, Headline, columns, headlines, rests_on, title
 from certify.report.render import ReportType, render, render_annotations, render_json, render_markdown
 from certify.report.rows import Context, Row, told_apart
 
@@ -70,6 +70,15 @@ def test_a_gate_without_a_checkpoint_counts_for_all() -> None:
     basin = Row(**row(checkpoint="", evidence="basin", verdict="undecided", digests={}))
     assert answers([gate("a"), basin]) == {"a": Answer.RELEASE}
     assert headlines([basin], Context()) == []
+
+
+@pytest.mark.parametrize("found", [{}, REFUTED])
+def test_a_family_is_no_checkpoint_to_release(found: dict[str, Any]) -> None:
+    """A cover speaks of means over windows: it is a gate, and neither a headline nor a column nor one of several."""
+    cover = gate("family", digest="9", evidence="cover", **found)
+    assert headlines([cover], Context()) == []
+    assert answers([gate("a"), cover]) == {"a": Answer.RELEASE}
+    assert columns([gate("a"), cover]) == columns([gate("a")])
 
 
 def test_what_is_only_information_neither_releases_nor_withholds() -> None:
