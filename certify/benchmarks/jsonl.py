@@ -92,6 +92,8 @@ def open_benchmark(path: str | Path) -> JsonlBenchmark:
         return task_benchmark(asked_task(str(path)))
     file = Path(path)
     refuse_unseen("the benchmark", file.name)
+    if not file.name:
+        raise BenchmarkError(f"{str(path)!r}: no name of a benchmark; name the file, or the folder from outside")
     if file.suffix == ".toml":
         raise BenchmarkError(
             f"{file}: holds no items; a pool of benchmarks is judged by point and audit evidence (`certify check`, "
@@ -217,7 +219,7 @@ def _settings(file: Path) -> Settings:
     text = read_text(file, BenchmarkError)
     try:
         given = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError
         raise BenchmarkError(f"{file}: not readable TOML: {shortened(str(error))}") from None
     return _validated(file, given)
 

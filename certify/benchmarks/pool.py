@@ -101,12 +101,13 @@ def open_pool_or_benchmark(path: str | Path) -> JsonlBenchmark | PooledBenchmark
     if file.suffix != ".toml":
         return open_benchmark(file)
     refuse_unseen("the pool", file.name)
+    text = read_text(file, BenchmarkError)
     try:
-        declared = _Declared.model_validate(tomllib.loads(read_text(file, BenchmarkError))).pool
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BenchmarkError(f"{file}: not readable TOML: {shortened(str(error))}") from None
+        declared = _Declared.model_validate(tomllib.loads(text)).pool
     except ValidationError as error:
         raise BenchmarkError(f"{file}: {first_problem(error)}; expected {EXPECTED}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError
+        raise BenchmarkError(f"{file}: not readable TOML: {shortened(str(error))}") from None
     found = PooledBenchmark(
         file.stem, tuple(open_benchmark(file.parent / name) for name in declared), tuple(declared.values())
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os.path
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def read_rows(file: Path) -> list[Row]:
     Raises:
         BenchmarkError: it is not readable as what it is called, with the line or row.
     """
-    if (file / SAVED).is_file() or (file / SPLITS).is_file():
+    if os.path.isfile(file / SAVED) or os.path.isfile(file / SPLITS):  # no error where the name is too long
         return _saved_dataset(file)
     if file.suffix.lower() == ".parquet":
         return _parquet(file)

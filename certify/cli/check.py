@@ -291,10 +291,11 @@ def _answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> lis
     """Return an answer for each of several checkpoints, as a report begins with, and what all of them rest on."""
     from certify.cli.report import with_p_values
     from certify.report.release import headlines, rests_on
-    from certify.report.rows import Context, row_of
+    from certify.report.rows import Context, row_of, told_apart
 
     about = Context(alpha=alpha)
-    found = headlines(with_p_values([(row_of(record), record) for record in records], about), about)
+    rows = with_p_values([(row_of(record), record) for record in records], about)
+    found = headlines(*told_apart(rows, about))
     if len(found) < 2:
         return []
     lines = [f"{each.checkpoint}: {each.answer}: {each.because}" for each in found]
@@ -304,13 +305,13 @@ def _answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> lis
 def _holm_line(certificates: Sequence[Certificate | ScoresRecord], alpha: float) -> str:
     """Say which of several gates hold jointly, by Holm's procedure."""
     from certify.joint import holm_certified
+    from certify.report.rows import row_of, told_apart
 
     holds = holm_certified(certificates, alpha)
+    rows, _ = told_apart([row_of(c) for c in certificates], None)
     several = len({c.benchmark.digest for c in certificates}) > 1
-    many = len({c.checkpoint.name for c in certificates}) > 1
-    named = [
-        f"{c.checkpoint.name}, " * many + c.evidence.kind + f"[{c.benchmark.name}]" * several for c in certificates
-    ]
+    many = len({row.checkpoint for row in rows}) > 1
+    named = [f"{row.checkpoint}, " * many + row.evidence + f"[{row.benchmark}]" * several for row in rows]
     between = "; " if many else ", "
     held = between.join(name for name, yes in zip(named, holds, strict=True) if yes)
     return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"

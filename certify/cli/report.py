@@ -139,7 +139,7 @@ def with_p_values(found: Sequence[tuple[Row, AnyDocument | None]], about: Contex
         if not failing or name in failing or row.informational or not isinstance(document, Certificate | ScoresRecord):
             return row
         p = p_value(document.evidence, document.benchmark, document.requirement, levels)
-        return row.model_copy(update={"p": p})
+        return row.model_copy(update={"p": min(p, document.alpha)})  # it is certified there; p is rounded up
 
     return [judged(row, each.checkpoint, document) for each, (row, document) in zip(told, found, strict=True)]
 

@@ -252,6 +252,8 @@ def _family(document: CoverRecord, beside: Beside) -> list[str]:
         raise InvalidPlan("--checkpoint: a family is made of a base and more; name the base with --base")
     recorded, found = document.evidence.family, beside.family(document, open_checkpoint(beside.base)).identity
     if found.fingerprint == recorded.fingerprint:
+        if recorded.coefficients == found.coefficients[::-1] != found.coefficients:  # other names are other folders
+            return [f"family: its coefficients are, in order, {' and '.join(found.coefficients)}; recorded swapped"]
         return []
     pairs = zip(recorded.members, found.members, strict=False)
     other = next((name for (name, ours), (_, theirs) in pairs if ours != theirs), "the number of its parts")

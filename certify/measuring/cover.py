@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from certify.certificate import CoverRecord
+from certify.certificate import CoverRecord, charged_alpha
 from certify.checkpoints.difference import companion_differences
 from certify.checkpoints.family import Family
 from certify.errors import CheckpointError, InvalidPlan
@@ -20,7 +20,7 @@ from certify.measuring.replay import spread
 from certify.measuring.run import Run
 from certify.measuring.scores import checked
 from certify.noise.walk import Walk
-from certify.records import Axis, items_key
+from certify.records import Axis, Seed, items_key
 
 if TYPE_CHECKING:
     from certify.noise.contract import Place
@@ -57,8 +57,15 @@ def measure_cover(
         return Trials("cover", subject, None, draws, user_seed, j, box=tuple(box))
 
     scores = base.kept_scores(run)
-    _refuse_out_of_reach(base, box, draws, requirement, alpha)
-    trials = planned(attempt(run, "cover", subject, lambda j: planned(j).seed))
+
+    def seed_of(j: int) -> Seed:
+        share = charged_alpha(alpha, j)  # an attempt that could certify nothing is refused, and not counted
+        _refuse_out_of_reach(base, box, draws, requirement, share)
+        return planned(j).seed
+
+    number = attempt(run, "cover", subject, seed_of)
+    trials = planned(number)
+    _refuse_out_of_reach(base, box, draws, requirement, charged_alpha(alpha, number))  # where no attempts are kept
     items, points = trials.items or (), random_points(trials.seed, box, draws)
     with Walk(base.model, _Members(family)) as walk:
 

@@ -10,8 +10,8 @@ from certify.evidence.judgement import up
 from certify.report.rows import Context, Outcome, Row, worst_first
 from certify.statistics import holm
 
-_OF_NO_CHECKPOINT = ("basin", "cover")
-"""Records of a base, or of a whole family: neither is a checkpoint that could be released."""
+_OF_NONE = ("basin", "cover")
+"""Evidence about no checkpoint: the base's basin, and a cover's means over a family, in which one point may be lost."""
 
 
 class Answer(StrEnum):
@@ -48,7 +48,7 @@ class Headline:
 
 
 def headlines(rows: Sequence[Row], about: Context) -> list[Headline]:
-    """Return a headline for each checkpoint, worst first; none where no row is about a single checkpoint.
+    """Return a headline for each checkpoint, worst first; none where every row is about a base or a family.
 
     Guarantee: "Release" stands only where every required gate of the checkpoint is certified, and its baseline kept.
     Of one checkpoint, or where all are released, that is one conjunction: it is wrong with probability at most the
@@ -56,7 +56,7 @@ def headlines(rows: Sequence[Row], about: Context) -> list[Headline]:
     over the checkpoints bounds the probability that any of them is released wrongly by ``about.alpha``.
     Source: docs/reports.md, "What a headline rests on".
     """
-    judged = [row for row in rows if row.evidence not in _OF_NO_CHECKPOINT]
+    judged = [row for row in rows if row.evidence not in _OF_NONE]
     named = dict.fromkeys(row.checkpoint for row in judged if row.checkpoint)
     of_all = [row for row in judged if not row.checkpoint]  # gates that failed before they knew their checkpoint
     groups = {name: [row for row in judged if row.checkpoint == name] + of_all for name in named}
@@ -108,16 +108,16 @@ def tone(found: Sequence[Headline]) -> Outcome:
 def columns(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return the columns of the matrix: for each benchmark the kinds of evidence that judged a checkpoint on it."""
     found: dict[str, list[str]] = {}
-    for benchmark, kind in dict.fromkeys((row.benchmark, row.evidence) for row in rows):
-        if kind not in _OF_NO_CHECKPOINT:
-            found.setdefault(benchmark, []).append(kind)
+    judged = [row for row in rows if row.evidence not in _OF_NONE]
+    for benchmark, kind in dict.fromkeys((row.benchmark, row.evidence) for row in judged):
+        found.setdefault(benchmark, []).append(kind)
     return found
 
 
 def _headline(name: str, rows: list[Row], about: Context) -> Headline:
     required = [row for row in rows if not row.informational]
     refuted = [row for row in required if Outcome.REFUTED in (row.outcome, row.against_baseline)]
-    open_ = [row for row in required if row.failing]
+    open_ = [row for row in required if row.failing or row.vacuous]
     if refuted or open_:
         gate = (refuted or open_)[0]
         answer = Answer.REFUSE if refuted else Answer.WAIT
@@ -150,7 +150,7 @@ def _p(row: Row) -> float:
         return 1.0
     if row.confidence.startswith("exactly"):
         return 0.0
-    return min(x for x in (row.p, row.alpha, 1.0) if x is not None)
+    return next(x for x in (row.p, row.alpha, 1.0) if x is not None)  # p charges for attempts, alpha is their share
 
 
 def _where(row: Row) -> str:

@@ -224,12 +224,13 @@ def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:
         )
     judgement, benchmark, checkpoint, shown = document.said, document.benchmark, document.about, document.shown()
     basin = f"basin of {document.base.name}[{benchmark.name}]"
+    name = getattr(checkpoint, "title", checkpoint.name) if checkpoint else ""  # a family is not one of its points
     own: dict[str, Any] = {
         **dict(shown),
         **shown.interval.model_dump(),
-        "item": f"{checkpoint.name}[{benchmark.name}]" if checkpoint else basin,
+        "item": f"{name}[{benchmark.name}]" if checkpoint else basin,
         "base": document.base.name,
-        "checkpoint": checkpoint.name if checkpoint else "",
+        "checkpoint": name,
         "benchmark": benchmark.name,
         "evidence": document.evidence.kind,
         "verdict": judgement.verdict,

@@ -82,7 +82,9 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
         open_benchmark(tmp_path / "none.jsonl")
 
 
-@pytest.mark.parametrize("text", ["chance = 1.0", "chance = -0.1", 'colour = "red"', "chance ="])
+@pytest.mark.parametrize(
+    "text", ["chance = 1.0", "chance = -0.1", 'colour = "red"', "chance =", f"chance = {'9' * 5000}"]
+)
 def test_bad_settings_are_named(tmp_path: Path, text: str) -> None:
     """The TOML file's errors name the TOML file."""
     path = bench(tmp_path, EXACT)

@@ -88,7 +88,23 @@ def test_a_segment_is_covered_and_its_record_lives_on(certify: Certify, tmp_path
     assert "2 kept, 0 lost, 0 open" in certify("report", file)[1]
     assert "2 kept, 0 lost, 0 open" in certify("report", file, "-t", "html")[1]
     row = json.loads(certify("report", file, "-t", "json")[1])["gates"][0]
-    assert (row["evidence"], row["checkpoint"], row["n"], row["of"]) == ("cover", "same", 150, "draws")
+    family = "the segment from the base to same"
+    assert (row["evidence"], row["checkpoint"], row["n"], row["of"]) == ("cover", family, 150, "draws")
+
+
+def test_a_cover_releases_no_checkpoint(certify: Certify, tmp_path: Path) -> None:
+    """Means over windows speak of no point, and here not even of a box that the checkpoint lies in."""
+    aside = ("--range", "0,0.0001", "--windows", "2", "-n", "150", "--max-drop", "0.1")
+    assert certify(*asked("segment:wreck", *aside, "-o", str(tmp_path / "c")))[0] == 0
+    checked = ("check", "same", "wreck", "--base", "base", "-b", "own.jsonl", "--max-drop", "0.1", "--items", "fixed")
+    assert certify(*checked, "-o", str(tmp_path / "c"))[0] == 1
+    found = ("*.cover.json", "same*", "wreck*.point.json")
+    cover, same, wreck = (str(next((tmp_path / "c").glob(each))) for each in found)
+    alone = certify("report", cover)[1]
+    assert "certified | the segment from the base to wreck" in alone and "Release" not in alone
+    both = certify("report", cover, same, wreck)[1]
+    assert "**Release** same:" in both and "**Do not release** wreck:" in both
+    assert "wreck@" not in both, "a family is no other checkpoint of the same name"
 
 
 def test_a_record_of_another_family_is_invalid(certify: Certify, tmp_path: Path) -> None:
@@ -133,9 +149,15 @@ def test_a_merge_is_mapped(certify: Certify, tmp_path: Path) -> None:
     found = {names[window.verdict.value] for window in record.judgement.windows}
     assert len(found) > 1, "a map of one colour shows nothing of colours"
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {"chosen: (0.5, 0.5)", *found}
-    code, _, _ = certify("verify", str(file), "--base", "base", "--checkpoint", "both.yaml", "--benchmark", "own.jsonl",
-                         "--replay", "5")  # fmt: skip
-    assert code == 0
+    named = ("--base", "base", "--checkpoint", "both.yaml")
+    assert certify("verify", str(file), *named, "--benchmark", "own.jsonl", "--replay", "5")[0] == 0
+    swapped = record.evidence.family.model_copy(update={"coefficients": ("weight of wreck", "weight of same")})
+    forged = record.model_copy(update={"evidence": record.evidence.model_copy(update={"family": swapped})})
+    forged = CoverRecord.model_validate_json(forged.model_dump_json(by_alias=True))
+    forged.model_copy(update={"digest": forged.own_digest()}).to_json(tmp_path / "forged.json")
+    code, out, _ = certify("verify", str(tmp_path / "forged.json"), *named)
+    assert code == 4
+    assert "family: its coefficients are, in order, weight of same and weight of wreck; recorded swapped" in out
 
 
 def test_each_benchmark_is_a_cover_of_its_own(certify: Certify, tmp_path: Path) -> None:

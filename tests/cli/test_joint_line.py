@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,3 +55,19 @@ def test_gates_that_hold_jointly_are_named(folder, monkeypatch, capsys) -> None:
 def test_a_single_required_gate_needs_no_such_line(folder, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """Evidence for information does not count."""
     assert lines(monkeypatch, capsys, folder, "same", "--also", "smoothed", "--max-drop", "0.1") == []
+
+
+def test_checkpoints_of_one_name_have_answers_of_their_own(folder, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Eight digits of the digest tell them apart, as in the table; the wreck does not pass for its namesake."""
+    for run, model in (("first", "same"), ("second", "wreck")):
+        shutil.copytree(folder / model, folder / run / "final")
+    monkeypatch.chdir(folder)
+    arguments = ["check", "first/final", "second/final", "--base", "base", "-b", "own.jsonl", "--max-drop", "0.1"]
+    monkeypatch.setattr(sys, "argv", ["certify", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().out
+    (name,) = re.findall(r"(final@[0-9a-f]{8}): Release: ", said)
+    (wreck,) = re.findall(r"(final@[0-9a-f]{8}): Do not release: ", said)
+    assert name != wreck
+    assert f"1 certified jointly ({name}, point)" in said

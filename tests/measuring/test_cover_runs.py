@@ -229,6 +229,20 @@ def test_draws_that_could_never_pass_are_refused_before_any(where: Path, asked: 
     assert [each for each in asked if each is not None] == []
 
 
+def test_a_later_attempt_that_could_never_pass_is_refused_and_not_counted(where: Path, tmp_path: Path) -> None:
+    """What suffices at alpha (72 at a window) does not at alpha/6 (107 there: 214 for both)."""
+    base, run = opened(where), Run(ledgers=tmp_path)
+    family = open_family("segment", where / "same", base.checkpoint)
+
+    def attempt_of(draws: int) -> int:
+        return measure_cover(base, family, BOX, draws=draws, run=run).evidence.seed.attempt
+
+    assert attempt_of(150) == 0
+    with pytest.raises(InvalidPlan, match=r"151 draws put about 76 into each of 2 windows.*takes 107 there.*to 214"):
+        attempt_of(151)
+    assert [attempt_of(150), attempt_of(214)] == [0, 1]
+
+
 def test_a_family_that_is_asked_otherwise_is_refused(where: Path, tmp_path: Path) -> None:
     """Another tokenizer gives other token ids."""
     other = models.variant(where / "same", tmp_path / "other", lambda tensors: None)

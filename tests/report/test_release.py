@@ -37,6 +37,7 @@ NOT_GREEN: dict[str, tuple[dict[str, Any], Answer]] = {
     "refuted": (REFUTED, Answer.REFUSE),
     "undecided": (OPEN, Answer.WAIT),
     "vacuous": ({"verdict": "undecided", "vacuous": True}, Answer.WAIT),
+    "vacuous, and called certified": ({"vacuous": True}, Answer.WAIT),
     "error beside a certificate": ({"error": "its test failed: x"}, Answer.WAIT),
     "baseline refuted": ({"baselines": [BASELINE]}, Answer.REFUSE),
     "baseline missing": ({"baselines": WITHOUT_BASELINE["baselines"]}, Answer.WAIT),
@@ -125,6 +126,12 @@ def test_some_released_beside_others_that_fail_are_so_by_holm(p: float | None, a
         (head,) = [head for head in first if head.checkpoint == "a"]
         assert "a confidence of 0.975" in head.because
     assert title(first) == f"Release {'1 of' if answer is Answer.RELEASE else 'none of'} 2 checkpoints"
+
+
+def test_a_later_attempt_does_not_pass_for_its_share_of_alpha() -> None:
+    """It is certified at .05 / 6, and of all attempts that were made no better than at .05."""
+    later = gate("a", evidence="audit", alpha=0.05 / 6, p=0.05)
+    assert answers([later, gate("b", digest="2", **REFUTED)])["a"] is Answer.WAIT
 
 
 def test_the_weakest_gate_of_a_checkpoint_is_its_p_value() -> None:
