@@ -283,8 +283,10 @@ def say_verdicts(certificates: Sequence[Certificate | ScoresRecord]) -> None:
 
     rows, _ = told_apart([row_of(c) for c in certificates], None)
     out.print(verdict_table(rows))
+    several = len({row.benchmark for row in rows}) > 1
     for row in rows:
-        say(f"{row.checkpoint}, {row.evidence}: {row.claim}", *(f"    {note}" for note in row.notes))
+        gate = f"{row.checkpoint}, {row.evidence}" + f"[{row.benchmark}]" * several
+        say(f"{gate}: {row.claim}", *(f"    {note}" for note in row.notes))
 
 
 def _answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> list[str]:
@@ -298,7 +300,7 @@ def _answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> lis
     found = headlines(*told_apart(rows, about))
     if len(found) < 2:
         return []
-    lines = [f"{each.checkpoint}: {each.answer}: {each.because}" for each in found]
+    lines = [f"{each.checkpoint}: {each.answer}. {each.because[:1].upper()}{each.because[1:]}." for each in found]
     return [*lines, *filter(None, [rests_on(found, about)])]
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from certify.records import Axis
 
 DRAWS = 3000
+MOST_DRAWS = 10_000_000
 WINDOWS = {1: 10, 2: 4}  # along each coefficient
 
 
@@ -49,7 +50,9 @@ def cover(
         list[Path],
         typer.Option("--benchmark", "-b", help="File of items, covered by itself; repeatable.", show_default=False),
     ],
-    draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Draws of one point and one item each.")] = DRAWS,
+    draws: Annotated[
+        int, typer.Option("--draws", "-n", min=1, max=MOST_DRAWS, help="Draws of one point and one item each.")
+    ] = DRAWS,
     windows: Annotated[
         int | None, typer.Option(min=1, help="Windows along each coefficient (10; of two coefficients 4).")
     ] = None,

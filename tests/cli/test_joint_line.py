@@ -67,7 +67,7 @@ def test_checkpoints_of_one_name_have_answers_of_their_own(folder, monkeypatch, 
     with pytest.raises(SystemExit):
         main()
     said = capsys.readouterr().out
-    (name,) = re.findall(r"(final@[0-9a-f]{8}): Release: ", said)
-    (wreck,) = re.findall(r"(final@[0-9a-f]{8}): Do not release: ", said)
+    (name,) = re.findall(r"(final@[0-9a-f]{8}): Release\. ", said)
+    (wreck,) = re.findall(r"(final@[0-9a-f]{8}): Do not release\. ", said)
     assert name != wreck
     assert f"1 certified jointly ({name}, point)" in said
