@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import models
 import pytest
 import torch
+from forked import certify
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -73,13 +73,6 @@ def test_merged_as_peft_merges(tmp_path: Path, kind: str, dtype: torch.dtype) ->
     assert found.identity.companions == expected.identity.companions
     assert found.identity.weights != open_checkpoint(base).identity.weights
     assert "adapter_model.safetensors" in found.identity.spelling
-
-
-def certify(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "certify", *map(str, words)], capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from test_adapters import adapter_folder, base_folder
 
 from certify.checkpoints import load_model, open_checkpoint
-from certify.checkpoints.adapter import merged
+from certify.checkpoints.adapter import adapted
 from certify.checkpoints.family import Family, open_family
 from certify.errors import CheckpointError
 from certify.noise.walk import Span, Walk, towards
@@ -100,7 +100,7 @@ def test_an_adapter_has_the_bits_of_pefts_merge_at_each_scale(tmp_path: Path, ki
     family = open_family("adapter", adapter, base)
     assert family.identity.coefficients == ("scale",)
     for scale in (0.37, 1.0, 0.0, 1.2, 0.37):
-        other = merged(adapter, base, scale)
+        other = adapted(adapter, base, scale)
         assert same(family, (scale,), {name: other.read(name) for name in family.names})
         still = [name for name, part in base.parameters.items() if name not in family.names and not part.buffer]
         assert all(torch.equal(base.read(name), other.read(name)) for name in still)

@@ -14,6 +14,7 @@ import models
 import pytest
 import torch
 import yaml
+from forked import certify
 from safetensors.torch import load_file, save_file
 
 from certify.certificate import Certificate, GateRecord, read_document
@@ -69,13 +70,6 @@ def written(opened: Checkpoint, base: Path, folder: Path) -> Path:
     models.variant(base, folder, lambda tensors: None)
     save_file(save, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
-
-
-def certify(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "certify", *map(str, words)], capture_output=True, text=True, cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
 
 
 # The arithmetic, in numbers that can be checked by hand; test_mergekit.py holds it to mergekit's bits.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import models
 import pytest
 import torch
+from forked import certify
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
@@ -189,10 +188,6 @@ def test_point_and_audit_evidence_repeat(where: Path) -> None:
         assert repeat(record, again, open_checkpoint(where / "llama-prefix", again.checkpoint), 3)[0] == []
     other = open_checkpoint(where / "llama-projected", again.checkpoint)
     assert repeat(point, again, other, 3)[0] != []  # it can fail
-
-
-def certify(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "certify", *map(str, words)], capture_output=True, text=True)
 
 
 def test_checked_and_replayed_on_the_command_line(where: Path, tmp_path: Path) -> None:

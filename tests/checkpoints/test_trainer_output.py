@@ -11,6 +11,7 @@ from pathlib import Path
 import models
 import pytest
 import torch
+from forked import certify
 from safetensors.torch import load_file
 
 from certify.certificate import Certificate, read_document
@@ -23,10 +24,6 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.jo
 
 def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd)
-
-
-def certify(*words: object) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "certify", *words)
 
 
 def verdicts(folder: Path) -> dict[str, str]:

@@ -84,7 +84,7 @@ def test_a_good_checkpoint_is_certified_and_its_record_lives_on(certify: Certify
     assert "log evidence needed: 2.99573" in certify("show", file)[1]
     page = certify("report", file, "-t", "html")[1]
     assert re.search(r'<polyline class="met" points="0,[\d.]+ ', page)
-    assert "evidence 20 decides" in page
+    assert "E = 20 decides" in page
     row = json.loads(certify("report", file, "-t", "json")[1])["gates"][0]
     assert row["running"][0][0] == 1
     assert row["running"][-1][0] == row["n"]

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import certify
 
 from certify.demo import DATA
 
@@ -50,10 +51,9 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     for command, code, lines in commands(text):
         program, *words = command.split()
         words = [str(found) for word in words for found in (sorted(tmp_path.glob(word)) if "*" in word else [word])]
-        module = {"certify": ["-m", "certify"], "python": []}[program]
-        done = subprocess.run(
-            [sys.executable, *module, *words], cwd=tmp_path, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
+        done = certify(*words, cwd=tmp_path, env=environment) if program == "certify" else subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == code, (command, done.stdout + done.stderr)
         said = " ".join((done.stdout + done.stderr).split())
         assert [line for line in lines if line not in said] == [], (command, said)

@@ -36,8 +36,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_few_of_each_kind() -> None:
-    """Three of every target: no traceback, no hang, one line, nothing left behind."""
-    found = run("--cases", str(3 * len(hostile.TARGETS)), "--seed", "3")
+    """One of every target: no traceback, no hang, one line, nothing left behind."""
+    found = run("--cases", str(len(hostile.TARGETS)), "--seed", "3")
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
     counts = re.search(r"^together +(\d+) accepted +(\d+) clear error$", found.stdout, re.M)
     assert counts is not None

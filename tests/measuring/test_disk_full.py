@@ -5,15 +5,14 @@ The limit is that of the process for the size of a file, whose error takes the s
 
 from __future__ import annotations
 
-import os
 import resource
 import subprocess
-import sys
 from pathlib import Path
 
 import models
 import pytest
 import torch
+from forked import certify
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +31,15 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def smoothed(where: Path, place: Path, largest: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
     """Gather forty paired draws in a process that may write files of ``largest`` bytes."""
-    command = [
-        sys.executable, "-m", "certify", "check", where / "tuned", "--base", where / "base", "-b", where / "own.jsonl",
-        "--require", "smoothed", "--sigma", "1e-4", "-n", "40", "--max-drop", "0.5", "--draws-dir", place / "draws",
-        "-o", place / "out",
-    ]  # fmt: skip
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
 
-    return subprocess.run(
-        command, capture_output=True, text=True, preexec_fn=limit, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    return certify(
+        "check", where / "tuned", "--base", where / "base", "-b", where / "own.jsonl", "--require", "smoothed",
+        "--sigma", "1e-4", "-n", "40", "--max-drop", "0.5", "--draws-dir", place / "draws", "-o", place / "out",
+        before=limit,
+    )  # fmt: skip
 
 
 def records(place: Path) -> dict[str, bytes]:

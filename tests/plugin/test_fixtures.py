@@ -154,10 +154,10 @@ def counted(opened, device="cpu"):
     return model.load_model(opened, device)
 
 def pytest_configure():
-    base.load_model = checkpoint.load_model = counted
+    base.load_model = checkpoint.load_for_scoring = counted
 
 def pytest_unconfigure():
-    base.load_model = checkpoint.load_model = model.load_model
+    base.load_model = checkpoint.load_for_scoring = model.load_model
     print("LOADED", calls)
 """
     )
