@@ -127,6 +127,10 @@ def _headline(name: str, rows: list[Row], about: Context) -> Headline:
         return Headline(name, Answer.WAIT, f"gates were not judged ({'; '.join(missing)})", None, tuple(rows))
     if not required:
         return Headline(name, Answer.WAIT, "nothing was required of it", None, tuple(rows))
+    bases = {row.digests.get("base", "") for row in required if "scores" not in row.digests}  # a log is of one task
+    if len(bases) > 1:
+        why = f"its gates are held against {len(bases)} different bases"
+        return Headline(name, Answer.WAIT, why, None, tuple(rows))
     closest = min(required, key=_room)
     several = f"all {len(required)} required gates are certified, the closest" if len(required) > 1 else "certified"
     return Headline(name, Answer.RELEASE, f"{several}: {_why(closest)}", closest, tuple(rows))

@@ -55,6 +55,14 @@ def test_one_gate_that_is_not_green_withholds_the_release(name: str) -> None:
         assert "odd" in head.because
 
 
+def test_gates_against_different_bases_are_no_release() -> None:
+    """Against itself every checkpoint passes; logs of several tasks are each their own base."""
+    rows = [gate(benchmark=b, digests={"checkpoint": "c", "base": b, "benchmark": b}) for b in ("one", "two")]
+    assert answers(rows) == {"run": Answer.WAIT}
+    logs = [row.model_copy(update={"digests": {**row.digests, "scores": "x"}}) for row in rows]
+    assert answers(logs) == {"run": Answer.RELEASE}
+
+
 @pytest.mark.parametrize("word", ["crashed", "not_run"])
 def test_a_gate_that_was_not_judged_withholds_every_release(word: str) -> None:
     """Nobody knows whose it was; what is refuted stays so."""
