@@ -178,7 +178,8 @@ def test_the_shell_completes_commands_and_options(line: str, position: int, offe
 def test_the_script_of_completion_is_shown() -> None:
     """To look at, or to put where one's shell reads it."""
     words = [sys.executable, "-m", "certify", "--show-completion", "bash"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    named = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # no shell may have started the tests
+    done = subprocess.run(words, env=named, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "complete -o default -F _certify_completion certify" in done.stdout
 

@@ -144,20 +144,20 @@ def test_models_are_loaded_once_for_all_benchmarks(project):
     project.configure(benchmark=[str(project.files.digits), str(project.files.few)])
     project.pytester.makeconftest(
         """
-from certify.checkpoints import model
+from certify.checkpoints import load_for_scoring, load_model
 from certify.measuring import base, candidate as checkpoint
 
 calls = []
 
 def counted(opened, device="cpu"):
     calls.append(opened.name)
-    return model.load_model(opened, device)
+    return load_model(opened, device)
 
 def pytest_configure():
     base.load_model = checkpoint.load_for_scoring = counted
 
 def pytest_unconfigure():
-    base.load_model = checkpoint.load_for_scoring = model.load_model
+    base.load_model, checkpoint.load_for_scoring = load_model, load_for_scoring
     print("LOADED", calls)
 """
     )
