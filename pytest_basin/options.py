@@ -278,6 +278,7 @@ def _ini(option: Option, config: pytest.Config) -> Any:
         raise pytest.UsageError(f"{option.dest}: {value!r} is none of {', '.join(option.choices)}")
     return None if value in ("", []) else value
 
+
 def _task(given: str, folder: Path) -> Path:
     """Return a task of lm-eval, a file of its own made absolute; pytest puts a folder before what an ini file says."""
     named = given.partition(TASK)[2]

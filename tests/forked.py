@@ -21,7 +21,8 @@ def certify(
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Run a command as ``python -m certify`` would; ``before`` is called in its process first."""
     (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings(action="ignore"):  # of threads, from Python 3.12 on: the child uses none of them
+        child = os.fork()
     if child == 0:
         code = 70
         try:

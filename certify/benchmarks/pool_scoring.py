@@ -42,6 +42,12 @@ class PoolScorer:
             }
         )
 
+    @property
+    def halved(self) -> list[int]:
+        """Numbers of rows of batches that did not fit into memory."""
+        scorers = (each for some in self._by_way.values() for each in some)
+        return [rows for each in scorers for rows in getattr(each, "halved", ())]
+
     def batching(self, model: nn.Module) -> Batching | None:
         """Return how a model is scored, the same way for all benchmarks; None where all answers are generated."""
         return next((each.batching(model) for each in _by_likelihood(self._scorers(model))), None)

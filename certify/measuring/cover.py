@@ -76,7 +76,7 @@ def measure_cover(
 
         key = {
             "design": "cover", "draws": draws, "seed": trials.seed.value, "benchmark": items_key(identity),
-            "environment": base.environment.model_dump(mode="json"),
+            "environment": base.environment_of(base.loaded).model_dump(mode="json"),
         }  # fmt: skip
         entries = run.carry_out(range(draws), score, f"cover of {family.identity.title}", key)
     evidence = CoverEvidence(

@@ -28,7 +28,7 @@ def with_halves(here: Environment, scorer: Scorer | None) -> Environment:
     if not (halved := getattr(scorer, "halved", ())):
         return here
     words = [here.batching] if here.batching else []
-    words.append(f"batches of {min(halved)} rows and more were done in halves where memory ended")
+    words.append(f"memory ended with {min(halved)} rows or more in some batches, which were done in halves")
     return here.model_copy(update={"batching": "; ".join(words)})
 
 

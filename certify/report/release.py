@@ -53,7 +53,8 @@ def headlines(rows: Sequence[Row], about: Context) -> list[Headline]:
     Guarantee: "Release" stands only where every required gate of the checkpoint is certified, and its baseline kept.
     Of one checkpoint, or where all are released, that is one conjunction: it is wrong with probability at most the
     largest alpha of its gates, without a correction. Where some are released and others are not, Holm's procedure
-    over the checkpoints bounds the probability that any of them is released wrongly by ``about.alpha``.
+    over the checkpoints bounds the probability that any of them is released wrongly by ``about.alpha``. Which of the
+    two applies depends on the results: over both the probability is at most the sum of these alphas.
     Source: docs/reports.md, "What a headline rests on".
     """
     judged = [row for row in rows if row.evidence not in _OF_NONE]
@@ -76,17 +77,26 @@ def rests_on(found: Sequence[Headline], about: Context) -> str:
     released = [each for each in found if each.answer is Answer.RELEASE]
     if not released:
         return ""
-    alpha = max(row.alpha or 0.0 for each in released for row in each.rows if not row.informational)
+    alpha = max(row.alpha or 0.0 for each in found for row in each.rows if not row.informational)
     if len(released) == len(found):
         what = "Release says" if len(found) == 1 else f"Release of all {len(found)} says"
+        more = f" {_either(alpha, about)}" if len(found) > 1 else ""
         return (
             f"{what} that every required gate is certified: one statement, wrong with probability at most {alpha:g}, "
-            "which needs no correction for the number of gates."
+            f"which needs no correction for the number of gates.{more}"
         )
     return (
         f"Some of {len(found)} checkpoints are released and others not, so Release is said where Holm's procedure over "
         f"the checkpoints holds, each by its weakest gate: with probability at least {1 - about.alpha:g} none of them "
-        "misses a requirement."
+        f"misses a requirement. {_either(alpha, about)}"
+    )
+
+
+def _either(alpha: float, about: Context) -> str:
+    """Say what holds whichever rule the results select: releasing all without a correction, or some with it."""
+    return (
+        "Whether all or only some are released depends on the results: over both ways a wrong Release has probability "
+        f"at most {alpha + about.alpha:g}."
     )
 
 

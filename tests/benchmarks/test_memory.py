@@ -85,7 +85,7 @@ def test_the_record_says_where_memory_ended(tmp_path: Path, monkeypatch: pytest.
     with pytest.warns(CertifyWarning):
         assert short.scores == plain.scores
     added = short.environment.batching.removeprefix(plain.environment.batching)
-    assert re.fullmatch(r"; batches of \d+ rows and more were done in halves where memory ended", added)
+    assert re.fullmatch(r"; memory ended with \d+ rows or more in some batches, which were done in halves", added)
     assert short.base.scored_as(short.environment.batching).cheapest == "distinct rows"
 
 

@@ -118,6 +118,8 @@ def test_all_released_needs_no_correction_and_says_so() -> None:
     assert [head.answer for head in first] == [Answer.RELEASE] * 2
     assert title(first) == "Release all 2 checkpoints"
     assert "at most 0.05, which needs no correction" in rests_on(first, Context())
+    assert rests_on(first, Context()).endswith("over both ways a wrong Release has probability at most 0.1.")
+    assert "both ways" not in rests_on(first[:1], Context())
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,7 @@ def test_some_released_beside_others_that_fail_are_so_by_holm(p: float | None, a
     assert {head.checkpoint: head.answer for head in first}["a"] is answer
     said = rests_on(first, Context())
     assert ("Holm" in said and "at least 0.95" in said) == (answer is Answer.RELEASE)
+    assert ("both ways a wrong Release has probability at most 0.1." in said) == (answer is Answer.RELEASE)
     if answer is Answer.WAIT:
         (head,) = [head for head in first if head.checkpoint == "a"]
         assert "a confidence of 0.975" in head.because
