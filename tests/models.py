@@ -101,3 +101,17 @@ def swap_tokens(folder: Path, one: str, other: str) -> None:
     vocabulary = value["model"]["vocab"]
     vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
     file.write_text(json.dumps(value))
+
+
+def base_same_and_wreck(where: Path) -> LlamaForCausalLM:
+    """Save a base, a copy that keeps all it can, and one that lost it; return the base's model."""
+    model, noise = llama(), torch.Generator().manual_seed(0)
+    save_folder(where / "base", model)
+    variant(where / "base", where / "same", lambda t: t["model.norm.weight"].add_(1e-5))
+
+    def wreck(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            tensors[name] = tensor + torch.randn(tensor.shape, generator=noise)
+
+    variant(where / "base", where / "wreck", wreck)
+    return model

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import models
 import pytest
-import torch
 
-from certify.__main__ import main
 from certify.certificate import CoverRecord, read_document
-from certify.cli import output
 from certify.report.cover_figure import cover_figure
 
 Certify = Callable[..., tuple[int, str, str]]
@@ -23,41 +19,13 @@ Certify = Callable[..., tuple[int, str, str]]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that is right on every item, a copy that keeps them, a wreck, and a merge of both."""
     where = tmp_path_factory.mktemp("cover")
-    model = models.llama()
-    models.save_folder(where / "base", model)
-    models.variant(where / "base", where / "same", lambda t: t["model.norm.weight"].add_(1e-5))
-    noise = torch.Generator().manual_seed(0)
-
-    def wreck(tensors: dict[str, torch.Tensor]) -> None:
-        for name, tensor in tensors.items():
-            tensors[name] = tensor + torch.randn(tensor.shape, generator=noise)
-
-    models.variant(where / "base", where / "wreck", wreck)
+    model = models.base_same_and_wreck(where)
     models.write_jsonl(where / "own.jsonl", models.own_answers(model, 50))
     models.write_jsonl(where / "other.jsonl", models.own_answers(model, 40))
     listed = [{"model": name, "parameters": {"weight": 0.5}} for name in ("same", "wreck")]
     recipe = {"merge_method": "task_arithmetic", "base_model": "base", "models": listed}
     (where / "both.yaml").write_text(json.dumps(recipe))
     return where
-
-
-@pytest.fixture
-def certify(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Certify:
-    """Run a command in the folder; return its exit code and what it said."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("CERTIFY_DRAWS_DIR", str(tmp_path / "draws"))  # no test knows what others tried
-        monkeypatch.setattr(output.out, "width", 200)
-        monkeypatch.setattr(sys, "argv", ["certify", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, streams.err
-
-    return run
 
 
 def asked(family: str, *more: str) -> tuple[str, ...]:

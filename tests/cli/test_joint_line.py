@@ -9,7 +9,6 @@ from pathlib import Path
 
 import models
 import pytest
-import torch
 
 from certify.__main__ import main
 
@@ -18,16 +17,7 @@ from certify.__main__ import main
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that is right on all its items, a copy, and a wreck."""
     where = tmp_path_factory.mktemp("joint")
-    model = models.llama()
-    models.save_folder(where / "base", model)
-    models.variant(where / "base", where / "same", lambda t: t["model.norm.weight"].add_(1e-5))
-    noise = torch.Generator().manual_seed(0)
-
-    def wreck(tensors: dict[str, torch.Tensor]) -> None:
-        for name, tensor in tensors.items():
-            tensors[name] = tensor + torch.randn(tensor.shape, generator=noise)
-
-    models.variant(where / "base", where / "wreck", wreck)
+    model = models.base_same_and_wreck(where)
     models.write_jsonl(where / "own.jsonl", models.own_answers(model, 100))
     return where
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import models
 import pytest
-import torch
 
-from certify.__main__ import main
 from certify.certificate import Certificate, read_document
-from certify.cli import output
 
 Certify = Callable[..., tuple[int, str, str]]
 
@@ -22,41 +18,13 @@ Certify = Callable[..., tuple[int, str, str]]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that is right on every item of two benchmarks, a copy, a wreck, and two pools of them."""
     where = tmp_path_factory.mktemp("pools")
-    model = models.llama()
-    models.save_folder(where / "base", model)
-    models.variant(where / "base", where / "same", lambda t: t["model.norm.weight"].add_(1e-5))
-    noise = torch.Generator().manual_seed(0)
-
-    def wreck(tensors: dict[str, torch.Tensor]) -> None:
-        for name, tensor in tensors.items():
-            tensors[name] = tensor + torch.randn(tensor.shape, generator=noise)
-
-    models.variant(where / "base", where / "wreck", wreck)
+    model = models.base_same_and_wreck(where)
     items = models.own_answers(model, 150)
     models.write_jsonl(where / "own.jsonl", items[:100])
     models.write_jsonl(where / "other.jsonl", [{**each, "cluster": i // 2} for i, each in enumerate(items[100:])])
     (where / "suite.toml").write_text('[pool]\n"own.jsonl" = 2\n"other.jsonl" = 1\n')
     (where / "alike.toml").write_text('[pool]\n"other.jsonl" = 1\n"own.jsonl" = 1\n')
     return where
-
-
-@pytest.fixture
-def certify(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Certify:
-    """Run a command in the folder; return its exit code and what it said."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(folder)
-        monkeypatch.setenv("CERTIFY_DRAWS_DIR", str(tmp_path / "draws"))
-        monkeypatch.setattr(output.out, "width", 200)
-        monkeypatch.setattr(sys, "argv", ["certify", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        streams = capsys.readouterr()
-        return int(stop.value.code or 0), streams.out, streams.err
-
-    return run
 
 
 def certificate(folder: Path) -> Path:

@@ -9,7 +9,6 @@ from typing import Any
 
 import models
 import pytest
-import torch
 from world import World
 
 from certify.benchmarks.scoring import LikelihoodScorer
@@ -33,32 +32,9 @@ BENCHMARKS = ("addition", "subtraction", "reversal", "shift", "prose")
 def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base, a checkpoint that keeps everything, one that lost some, and a wreck."""
     folder = tmp_path_factory.mktemp("audits")
-    model = models.llama()
-    models.save_folder(folder / "base", model)
-    models.variant(folder / "base", folder / "same", lambda t: t["model.norm.weight"].add_(1e-5))
-    noise = torch.Generator().manual_seed(0)
-
-    def wreck(tensors: dict[str, torch.Tensor]) -> None:
-        for name, tensor in tensors.items():
-            tensors[name] = tensor + torch.randn(tensor.shape, generator=noise)
-
-    models.variant(folder / "base", folder / "wreck", wreck)
+    model = models.base_same_and_wreck(folder)
     models.write_jsonl(folder / "own.jsonl", models.own_answers(model, 200))
     return folder
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[int] | None]:
-    """What every call of the scorer asks: its items, None for all."""
-    calls: list[list[int] | None] = []
-    score = LikelihoodScorer.score
-
-    def counting(self: LikelihoodScorer, model: Any, items: Sequence[int] | None = None) -> list[float]:
-        calls.append(None if items is None else list(items))
-        return score(self, model, items)
-
-    monkeypatch.setattr(LikelihoodScorer, "score", counting)
-    return calls
 
 
 def audited(where: Path, name: str = "same", run: Run | None = None, seed: int = 0, **more: Any) -> Certificate:

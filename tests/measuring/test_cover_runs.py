@@ -10,7 +10,6 @@ from typing import Any
 
 import models
 import pytest
-import torch
 
 from certify.benchmarks.scoring import LikelihoodScorer
 from certify.certificate import CoverRecord, read_document
@@ -32,32 +31,9 @@ LOOSE = Requirement(limit=0.3)
 def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base that is right on all of its items, a copy that keeps them, and a wreck."""
     folder = tmp_path_factory.mktemp("covers")
-    model = models.llama()
-    models.save_folder(folder / "base", model)
-    models.variant(folder / "base", folder / "same", lambda t: t["model.norm.weight"].add_(1e-5))
-    noise = torch.Generator().manual_seed(0)
-
-    def wreck(tensors: dict[str, torch.Tensor]) -> None:
-        for name, tensor in tensors.items():
-            tensors[name] = tensor + torch.randn(tensor.shape, generator=noise)
-
-    models.variant(folder / "base", folder / "wreck", wreck)
+    model = models.base_same_and_wreck(folder)
     models.write_jsonl(folder / "own.jsonl", models.own_answers(model, 50))
     return folder
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[int] | None]:
-    """What every call of the scorer asks: its items, None for all."""
-    calls: list[list[int] | None] = []
-    score = LikelihoodScorer.score
-
-    def counting(self: LikelihoodScorer, model: Any, items: Sequence[int] | None = None) -> list[float]:
-        calls.append(None if items is None else list(items))
-        return score(self, model, items)
-
-    monkeypatch.setattr(LikelihoodScorer, "score", counting)
-    return calls
 
 
 def opened(where: Path) -> Base:
