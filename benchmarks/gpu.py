@@ -5,18 +5,21 @@ the same digest on the device and on the CPU. Then copy bandwidth (the floor: ev
 copy once), the time of one draw for 0.5 and 7 billion bf16 weights with both samplers, as a multiple of that floor, and
 the pairs (one draw, one item) per second against the plain forward: of the explicit engine in bf16 with 1 and 64 items
 per draw, and of both engines in float32 with a draw for each item, since activation space computes in no 16-bit type.
-Last the product: the demo's benchmarks scored and one gate, on the device and on the CPU, with the answers that differ.
-A few minutes. Refuses to run without an accelerator: there is nothing to measure.
+Then the product: the demo's benchmarks scored, and each verb run as a user does, on the device and on the CPU, with
+what differs between the two records. Last a folder of 7 billion bf16 weights, opened, loaded, scored and drawn as the
+library does it. What was measured is written after each part, so that one that fails loses none before it. Refuses to
+run without an accelerator: there is nothing to measure.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import io
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,13 +27,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from certify.certificate import GateRecord
+from certify.__main__ import main as certify
+from certify.checkpoints import load_tokenizer, open_checkpoint
 from certify.demo import DATA
 from certify.measuring import Base
-from certify.noise import NormalStream, noised, weight_noise
+from certify.noise import noised, weight_noise
 from certify.noise.activation import ActivationEngine, Layout
 from certify.noise.backend import backend_for
 from certify.noise.contract import Noise, Place
@@ -42,7 +47,23 @@ SIGMA = 1e-3
 SEED = Seed(value=f"{7:064x}")
 SIZES = {"0.5 B": 500_000_000, "7 B": 7_000_000_000}
 BENCHMARKS = ("addition", "prose")
-GATE = ("--sigma", "0.03", "--min-retention", "0.95", "--p1", "0.98", "--confidence", "0.99")
+GATE = "--sigma 0.03 --min-retention 0.95 --p1 0.98 --confidence 0.99"
+BASE = f"--base {DATA}/base -b {DATA}/benchmarks/addition.jsonl"
+KEPT = f"{DATA}/checkpoints/benign"
+VERBS = {
+    "gate": f"gate {KEPT} {BASE} {GATE} -o gate.json",
+    "audit": f"audit {KEPT} {BASE} --max-drop 0.05 -o audit",
+    "generate": f"audit {KEPT} --base {DATA}/base -b {DATA}/benchmarks/reversal.jsonl --max-drop 0.05 -o generate",
+    "measure": f"measure {DATA}/base -b {DATA}/benchmarks/addition.jsonl --grid 0.01,0.05 -n 200 -o measured.json",
+    "check": f"check {KEPT} {BASE} --measurement measured.json --max-drop 0.05 --also position -o check",
+    "prompt": f"check prompt {BASE} --max-drop 0.05 -o prompt-checked",
+    "cover": f"cover {DATA}/base -b {DATA}/benchmarks/addition.jsonl --family segment:{KEPT} --range 0,1.2 -n 1100 "
+    "--max-drop 0.05 -o cover",
+    "landscape": f"landscape {DATA}/base -b {DATA}/benchmarks/addition.jsonl --cases most --directions 2 --points 5 "
+    "--refine 0 -o landscape",
+}
+LARGE = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+         "num_key_value_heads": 32}  # fmt: skip
 REPEATS = 7
 
 
@@ -141,7 +162,7 @@ def all_pairs(device: torch.device, rows: int = 64, **size: int) -> Iterator[dic
             yield explicit_pairs(narrow, tokens, items)
         del narrow
         wide = llama(device, torch.float32, **size)
-        for tokens in (16, 64):  # at 256 the activation engine needs minutes a batch: the explicit engine's case
+        for tokens in (16, 64, 256):
             yield explicit_pairs(wide, tokens, 1)
             yield activation_pairs(wide, tokens, rows)
 
@@ -182,70 +203,134 @@ def demo_scores(name: str, device: torch.device) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def demo_gate(device: torch.device) -> dict[str, Any]:
-    """Run one sequential gate as a user does, here and on the CPU: seconds with start and loading, draws, verdict."""
-    paths = ["--base", str(DATA / "base"), "--benchmark", str(DATA / "benchmarks" / "addition.jsonl")]
-    figures: dict[str, Any] = {"command": " ".join(("certify gate benign", *GATE))}
+def compared_verbs(device: torch.device) -> dict[str, Any]:
+    """Run each verb here and on the CPU: exit codes, seconds, and what the records of the two runs differ in."""
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for place in ("cpu", str(device)):
-            file, drawn = Path(folder, f"{place}.json".replace(":", "-")), str(Path(folder, f"draws-{place}"))
-            kept = ["--draws-dir", drawn, "--device", place, "--output", str(file)]
-            checkpoint = str(DATA / "checkpoints" / "benign")
-            command = [sys.executable, "-m", "certify", "gate", checkpoint, *paths, *GATE, *kept]
-            start = time.perf_counter()
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            record = GateRecord.model_validate_json(file.read_text())
-            figures[place] = {"seconds": time.perf_counter() - start, "verdict": record.judgement.verdict,
-                              "draws": len(record.evidence.scores)}  # fmt: skip
+        for place in ("cpu", "device"):
+            tuned_prompt(Path(folder, place, "prompt"))
+        for verb, words in VERBS.items():
+            cpu, slow, first = one_verb(Path(folder, "cpu"), words, "cpu")
+            there, fast, second = one_verb(Path(folder, "device"), words, device.type)
+            names = sorted({*first, *second})
+            differ = [n for n in names if first.get(n) != second.get(n)]
+            figures[verb] = {
+                "exit": [cpu, there], "seconds": [slow, fast], "fields": len(names), "fields_that_differ": len(differ),
+                "such_as": {n: [first.get(n), second.get(n)] for n in differ[:12]},
+            }  # fmt: skip
     return figures
 
 
+def tuned_prompt(folder: Path) -> None:
+    """Write a prompt of five virtual tokens for the demo's base, as PEFT saves one."""
+    base = LlamaForCausalLM.from_pretrained(DATA / "base")
+    torch.manual_seed(7)
+    kind = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    peft.get_peft_model(base, kind).save_pretrained(str(folder))
+
+
+def one_verb(folder: Path, words: str, place: str) -> tuple[int, float, dict[str, Any]]:
+    """Run a verb in this process, in ``folder``; return its exit code, seconds, and what the last record says."""
+    sys.argv = ["certify", *words.split(), "--device", place, "--draws-dir", str(folder / "draws")]
+    start, code = time.perf_counter(), 0
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        before = {file: file.stat().st_mtime_ns for file in Path().rglob("*.json")}
+        try:
+            certify()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        taken = time.perf_counter() - start
+        written = [file for file in Path().rglob("*.json") if "draws" not in file.parts]
+        fresh = [file for file in written if before.get(file) != file.stat().st_mtime_ns]
+        said = {f"{file.name} {name}": leaf for file in fresh for name, leaf in leaves(json.loads(file.read_text()))}
+    return code, taken, said
+
+
+def leaves(document: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of a document with the way to it."""
+    if isinstance(document, dict | list):
+        pairs = document.items() if isinstance(document, dict) else enumerate(document)
+        for key, value in pairs:
+            yield from leaves(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, document
+
+
+def large_model(device: torch.device, items: int = 256, tokens: int = 256, draws: int = 5) -> dict[str, Any]:
+    """Open, hash, load, score and draw 7 billion bf16 weights from a folder, as every verb does."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = load_tokenizer(open_checkpoint(DATA / "base"))
+        model = llama(device, torch.bfloat16, **LARGE)
+        start = time.perf_counter()
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        written = time.perf_counter() - start
+        parameters = model.num_parameters()
+        del model
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        text = "".join(json.loads(line)["prompt"] for line in (DATA / "benchmarks" / "prose.jsonl").open())
+        prompts = [text[i : i + tokens - 2] for i in range(items)]
+        lines = [json.dumps({"prompt": p, "choices": list("abcd"), "answer": i % 4}) for i, p in enumerate(prompts)]
+        Path(folder, "items.jsonl").write_text("\n".join(lines))
+        start = time.perf_counter()
+        base = Base.open(folder, Path(folder, "items.jsonl"), str(device))
+        base.model  # noqa: B018  # hashed, loaded and compared
+        _settled()
+        loaded = time.perf_counter() - start
+        plain = seconds(lambda: base.scorer.score(base.model), repeats=3)
+        with noised(base.model, base.weight_law(SIGMA), SEED) as engine:
+            times = []
+            for draw in range(draws):
+                start = time.perf_counter()
+                base.scorer.score(engine.at(draw))
+                _settled()
+                times.append(time.perf_counter() - start)
+    return {
+        "parameters": parameters, "items": items, "tokens": tokens, "written_s": written, "opened_and_loaded_s": loaded,
+        "plain_s": plain, "draw_s": statistics.median(times), "first_draw_s": times[0],
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(), "weights_bytes": 2 * parameters,
+    }  # fmt: skip
+
+
+def all_draws(device: torch.device, bandwidth: float) -> dict[str, Any]:
+    """Time one draw of each size that fits twice into the device's memory, with both samplers."""
+    fitting = {name: size for name, size in SIZES.items() if 4 * size <= 0.9 * torch.cuda.mem_get_info()[0]}
+    return {
+        f"{name}, bf16, {sampler}": draw_time(device, size, sampler, bandwidth)
+        for name, size in fitting.items()
+        for sampler in ("strict", "fast")
+    }
+
+
 def main() -> None:
-    """Run everything that fits on the device, print it, and write the figures."""
+    """Run everything that fits on the device, print it, and write the figures after each part."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no accelerator here: not measured")
     device = torch.device("cuda")
-    NormalStream(7, "E")
     bandwidth = copy_bandwidth(device)
-    print(f"{torch.cuda.get_device_name()}: copy {bandwidth / 1e12:.2f} TB/s")
-    figures: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "bits": checked_bits(device),
-        "copy_bytes_per_second": bandwidth,
-        "draws": {},
-        "pairs": [],
-        "scoring": [],
+    parts: dict[str, Callable[[], Any]] = {
+        "bits": lambda: checked_bits(device),
+        "draws": lambda: all_draws(device, bandwidth),
+        "pairs": lambda: list(all_pairs(device)),
+        "scoring": lambda: [demo_scores(name, device) for name in BENCHMARKS],
+        "verbs": lambda: compared_verbs(device),
+        "large": lambda: large_model(device),
     }
-    print(f"bits of a draw as on the CPU: {figures['bits']['equal']}, {figures['bits']['backends']}")
-    for name, size in SIZES.items():
-        if 4 * size > 0.9 * torch.cuda.mem_get_info()[0]:
-            print(f"{name}: does not fit twice into this device's memory")
-            continue
-        for sampler in ("strict", "fast"):
-            row = draw_time(device, size, sampler, bandwidth)
-            figures["draws"][f"{name}, bf16, {sampler}"] = row
-            print(f"{name}, bf16, {sampler}, {row['backend']}: {1e3 * row['seconds']:.2f} ms, "
-                  f"{row['times_floor']:.2f} times the copy floor")  # fmt: skip
-    for row in all_pairs(device):
-        figures["pairs"].append(row)
-        print(
-            f"0.5 B Llama, {row['engine']}, {row['dtype']}, T = {row['tokens']}, {row['items_per_draw']} items per "
-            f"draw, batch {row['batch']}: {row['pairs_per_second']:.1f} pairs/s, "
-            f"plain {row['plain_items_per_second']:.1f}/s, noise share {100 * row['noise_share']:.1f} %"
-        )
-    for name in BENCHMARKS:
-        figures["scoring"].append(demo_scores(name, device))
-        print(figures["scoring"][-1])
-    figures["gate"] = demo_gate(device)
-    print(figures["gate"])
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
+    figures: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(), "torch": torch.__version__, "python": platform.python_version(),
+        "copy_bytes_per_second": bandwidth,
+    }  # fmt: skip
+    for name, part in parts.items():
+        start = time.perf_counter()
+        figures[name] = part()
+        print(f"{name} ({time.perf_counter() - start:.0f} s): {json.dumps(figures[name], indent=1)}", flush=True)
+        if arguments.json:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,15 @@ class Place:
     work: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring elements of one tensor's normals in one draw."""
+
+    draw: int
+    start: int
+    count: int
+
+
 class Backend(Protocol):
     """Prepares writers for tensors of one device."""
 
@@ -64,8 +73,13 @@ class Backend(Protocol):
         """
         ...
 
+    def normals(self, out: torch.Tensor, runs: Sequence[Run], tensor: int, key: tuple[int, int]) -> None:
+        """Fill row i of ``out``, float32 or float64, with run i's strict normals, rounded once, then zeros."""
+        ...
+
 
 _SIGMA, _SIZE = 0.01, 2 * 4096 + 1077  # several chunks of either sampler and a short one
+_RUNS = (Run(3, 0, 5000), Run(2**32 - 1, 1000, 3077), Run(3, 2047, 0))  # ends and starts within chunks; nothing
 
 
 def check_backend(backend: Backend, device: torch.device, dtype: torch.dtype, sampler: Sampler = "strict") -> None:
@@ -83,12 +97,21 @@ def check_backend(backend: Backend, device: torch.device, dtype: torch.dtype, sa
     expected = moved(base, z, noise)
     place = Place("check", base.to(device), torch.full_like(base, float("nan"), device=device))
     backend.noise([(place, noise)])(3)
-    got = place.work.cpu()
-    wrong = (got != expected).nonzero()
+    _compare(backend, place.work, expected, f"sampler {sampler}, {dtype}")
+    if sampler == "strict" and dtype in (torch.float32, torch.float64):
+        rows = torch.full((len(_RUNS), 5000), float("nan"), dtype=dtype, device=device)
+        backend.normals(rows, _RUNS, 4, noise.key)
+        plain = NormalStream(7, "E")
+        true = [np.pad(plain.normals(run.draw, 4, run.count, run.start), (0, 5000 - run.count)) for run in _RUNS]
+        _compare(backend, rows.view(-1), torch.from_numpy(np.concatenate(true)).to(dtype), f"normals alone, {dtype}")
+
+
+def _compare(backend: Backend, got: torch.Tensor, expected: torch.Tensor, what: str) -> None:
+    wrong = (got.cpu() != expected).nonzero()
     if len(wrong):
         i = int(wrong[0])
         raise InvalidInput(
-            f"backend {backend.name!r} on {device}, sampler {sampler}, {dtype}: element {i} is {float(got[i])!r}, "
+            f"backend {backend.name!r} on {got.device}, {what}: element {i} is {float(got[i])!r}, "
             f"the contract says {float(expected[i])!r}"
         )
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from certify.noise.contract import Move, Noise, Place, Write
-from certify.noise.philox import LANE, Sampler
+from certify.noise.contract import Move, Noise, Place, Run, Write
+from certify.noise.philox import LANE, LANES, Sampler
 
 SLAB = 1 << 20  # elements at a time: scratch of some 100 MB, whatever the tensor's size
 _M0, _M1, _W0, _W1, _LOW = 0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 0xFFFFFFFF
@@ -36,6 +36,15 @@ class TensorBackend:
     def combination(self, place: Place, directions: torch.Tensor) -> Move:
         """Return the writer of base + sum_i a_i v_i."""
         return partial(_combine, place, directions.to(place.base.device))
+
+    def normals(self, out: torch.Tensor, runs: Sequence[Run], tensor: int, key: tuple[int, int]) -> None:
+        """Fill rows, run by run."""
+        size = LANES["strict"] * LANE
+        for row, run in zip(out, runs, strict=True):
+            chunks = torch.arange(run.start // size, -(-(run.start + run.count) // size), device=out.device)
+            first = run.start % size
+            row[: run.count] = normals(chunks, run.draw, tensor, key, "strict")[first : first + run.count]
+            row[run.count :] = 0
 
 
 def _write(jobs: Sequence[tuple[Place, Noise]], draw: int) -> None:

@@ -5,9 +5,8 @@ Philox words come from ``tl.philox``; the transforms are spelled out here, since
 addition. Triton's interpreter, which the tests use, runs numpy operations one by one: it shows that the arithmetic is
 the contract's, not that a compiler leaves it alone. For that, a test compiles the kernels for compute capability 9.0
 and finds no fused instruction in the PTX (224 of them with fusion on), and the first use on a device compares the bits
-of several chunks. What the driver makes of the PTX can only be seen on a GPU.
-
-NOT YET RUN ON A GPU. A device whose bits differ is refused by :func:`certify.noise.backend.check_backend`.
+of several chunks. What the driver makes of the PTX can only be seen on a GPU: a device whose bits differ is refused by
+:func:`certify.noise.backend.check_backend`; ``benchmarks/gpu.py`` says on which they were equal.
 
 Importing this module imports triton; nothing else in the package does.
 """
@@ -25,12 +24,13 @@ import torch
 import triton
 import triton.language as tl
 
-from certify.noise.contract import Move, Noise, Place, Write
+from certify.noise.contract import Move, Noise, Place, Run, Write
 from certify.noise.tensor_ops import TensorBackend
 
 LANE = tl.constexpr(1024)
 ROUNDER = tl.constexpr(6755399441055744.0)  # 1.5 * 2^52: adding and subtracting it rounds |x| < 2^51 to nearest even
-SCALARS = ["size", "draw", "tensor", "k0", "k1"]  # not specialised: draw 1 or 16 would compile a kernel of its own
+# Not specialised: draw 1 or 16 would compile a kernel of its own.
+SCALARS = ["size", "draw", "tensor", "k0", "k1", "width"]
 F = TypeVar("F", bound=Callable[..., Any])
 _jit: Any = triton.jit
 
@@ -52,6 +52,13 @@ class TritonBackend:
     def combination(self, place: Place, directions: torch.Tensor) -> Move:
         """Return the writer of base + sum_i a_i v_i; memory-bound, so torch's operations serve it."""
         return TensorBackend().combination(place, directions)
+
+    def normals(self, out: torch.Tensor, runs: Sequence[Run], tensor: int, key: tuple[int, int]) -> None:
+        """Fill rows with one launch."""
+        rows = torch.tensor([(run.draw, run.start, run.count) for run in runs], dtype=torch.int64, device=out.device)
+        kernel: Any = strict_normals
+        grid = (-(-out.shape[1] // LANE.value), len(runs))
+        kernel[grid](out, rows, out.shape[1], tensor, *key, enable_fp_fusion=False)
 
 
 def _launch(place: Place, noise: Noise) -> Write:
@@ -76,9 +83,8 @@ def _write(launches: Sequence[Write], draw: int) -> None:
 
 
 @_jitted
-def words(chunk, draw, tensor, k0, k1):
-    """Philox4x32-10 words of one chunk's 1024 blocks."""
-    block = chunk.to(tl.int64) * LANE + tl.arange(0, LANE)
+def words(block, draw, tensor, k0, k1):
+    """Philox4x32-10 words of 1024 blocks."""
     c0, c1 = block.to(tl.uint32), (block >> 32).to(tl.uint32)
     seed = (k1.to(tl.uint64) << 32) | k0.to(tl.uint64)
     return tl.philox(seed, c0, c1, c0 * 0 + draw.to(tl.uint32), c0 * 0 + tensor.to(tl.uint32))
@@ -225,11 +231,11 @@ def _fast_lane(work, base, at, size, z, sigma, brain: tl.constexpr):
 @_jitted
 def perturb_strict(work, base, scales, size, draw, tensor, k0, k1, brain: tl.constexpr):
     """One chunk of 2048 elements. ``scales``: float64 sigma, 1/pitch, pitch (a scalar argument would be float32)."""
-    chunk = tl.program_id(0)
-    w0, w1, w2, w3 = words(chunk, draw, tensor, k0, k1)
+    chunk = tl.program_id(0).to(tl.int64)
+    w0, w1, w2, w3 = words(chunk * LANE + tl.arange(0, LANE), draw, tensor, k0, k1)
     first, second = strict_pair(w0, w1, w2, w3)
     sigma, inverse, pitch = tl.load(scales), tl.load(scales + 1), tl.load(scales + 2)
-    at = chunk.to(tl.int64) * (2 * LANE) + tl.arange(0, LANE)
+    at = chunk * (2 * LANE) + tl.arange(0, LANE)
     _strict_lane(work, base, at, size, first, sigma, inverse, pitch, brain)
     _strict_lane(work, base, at + LANE, size, second, sigma, inverse, pitch, brain)
 
@@ -237,13 +243,31 @@ def perturb_strict(work, base, scales, size, draw, tensor, k0, k1, brain: tl.con
 @_jitted
 def perturb_fast(work, base, scales, size, draw, tensor, k0, k1, brain: tl.constexpr):
     """One chunk of 4096 elements, four lanes."""
-    chunk = tl.program_id(0)
-    w0, w1, w2, w3 = words(chunk, draw, tensor, k0, k1)
+    chunk = tl.program_id(0).to(tl.int64)
+    w0, w1, w2, w3 = words(chunk * LANE + tl.arange(0, LANE), draw, tensor, k0, k1)
     sigma = tl.load(scales).to(tl.float32)
-    at = chunk.to(tl.int64) * (4 * LANE) + tl.arange(0, LANE)
+    at = chunk * (4 * LANE) + tl.arange(0, LANE)
     first, second = fast_pair(w0, w1)
     _fast_lane(work, base, at, size, first, sigma, brain)
     _fast_lane(work, base, at + LANE, size, second, sigma, brain)
     first, second = fast_pair(w2, w3)
     _fast_lane(work, base, at + 2 * LANE, size, first, sigma, brain)
     _fast_lane(work, base, at + 3 * LANE, size, second, sigma, brain)
+
+
+@_jitted
+def strict_normals(out, runs, width, tensor, k0, k1):
+    """1024 places of one row. ``runs``: int64 draw, first element and count of each row; zeros from its count on.
+
+    A row may start anywhere in a chunk, so each place makes its pair and takes one of the two.
+    """
+    row = tl.program_id(1).to(tl.int64)
+    draw, start, count = tl.load(runs + 3 * row), tl.load(runs + 3 * row + 1), tl.load(runs + 3 * row + 2)
+    place = tl.program_id(0).to(tl.int64) * LANE + tl.arange(0, LANE)
+    element = start + place
+    lane = element & (2 * LANE - 1)
+    w0, w1, w2, w3 = words((element - lane) // 2 + (lane & (LANE - 1)), draw, tensor, k0, k1)
+    first, second = strict_pair(w0, w1, w2, w3)
+    z = tl.where(lane < LANE, first, second)
+    z = tl.where(place < count, z, 0.0)
+    tl.store(out + row * width + place, z.to(out.dtype.element_ty), mask=place < width)

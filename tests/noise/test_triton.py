@@ -19,9 +19,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from certify.noise import triton_kernels
 name, fusion = sys.argv[1], sys.argv[2] == "fused"
-signature = dict.fromkeys(["size", "draw", "tensor", "k0", "k1"], "i64")
-signature = {"work": "*fp32", "base": "*fp32", "scales": "*fp64", **signature, "brain": "constexpr"}
-source = ASTSource(fn=getattr(triton_kernels, name), signature=signature, constexprs={"brain": False})
+kernel, pointers = getattr(triton_kernels, name), {"work": "*fp32", "base": "*fp32", "out": "*fp32", "scales": "*fp64"}
+signature = {n: pointers.get(n, "*i64" if n == "runs" else "i64") for n in kernel.arg_names}
+constants = {n: False for n in signature if n == "brain"}
+source = ASTSource(fn=kernel, signature=signature | dict.fromkeys(constants, "constexpr"), constexprs=constants)
 target = GPUTarget("cuda", 90, 32)
 print(triton.compile(source, target=target, options={"enable_fp_fusion": fusion}).asm["ptx"])
 """
@@ -44,7 +45,7 @@ def test_kernels_keep_the_contract_under_the_interpreter() -> None:
     assert int(passed.group(1)) >= 15
 
 
-@pytest.mark.parametrize("kernel", ["perturb_strict", "perturb_fast"])
+@pytest.mark.parametrize("kernel", ["perturb_strict", "perturb_fast", "strict_normals"])
 def test_compiled_kernels_fuse_no_multiplication_with_an_addition(kernel: str, tmp_path: Path) -> None:
     """PTX for compute capability 9.0: no fma, no approximate root or quotient. With fusion on there are hundreds."""
     folder = str(tmp_path)
