@@ -232,8 +232,8 @@ class BroughtScores(Record):
 
     @property
     def fingerprint(self) -> str:
-        """What tells it from others of its name: the digest of its log."""
-        return self.digest
+        """What tells it from others of its name: what its log calls it, in each task's log alike, or the log itself."""
+        return digest([self.tool, self.model]) if self.model else self.digest
 
 
 class FamilyIdentity(Record):

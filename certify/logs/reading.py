@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,17 @@ def _json(file: Path) -> Any:
 def together(bases: Mapping[str, Log], checkpoints: Mapping[str, Log]) -> Iterator[tuple[Log, Log]]:
     """Yield the two logs of each task; a single one on either side fits the other, whatever it is called.
 
+    Tables say nothing of themselves: where two have one name, in folders of two names, it is the task's, and the
+    folders are the models.
+
     Raises:
         InvalidInput: a task is on one side only.
     """
     if len(bases) == len(checkpoints) == 1:
-        yield from zip(bases.values(), checkpoints.values(), strict=True)
+        base, checkpoint = *bases.values(), *checkpoints.values()
+        tables = base.tool == checkpoint.tool == score_table.TOOL and base.file.name == checkpoint.file.name
+        named = [replace(log, task=log.file.stem, model=log.file.resolve().parent.name) for log in (base, checkpoint)]
+        yield (named[0], named[1]) if tables and named[0].model != named[1].model else (base, checkpoint)
         return
     if alone := sorted(bases.keys() ^ checkpoints.keys()):
         raise InvalidInput(f"tasks that only one of the two has: {listed(alone)}")

@@ -12,6 +12,7 @@ from certify.errors import InvalidInput
 from certify.logs.log import Log, ScoredItem, once, text
 from certify.text import shortened
 
+TOOL = "table"
 IDS = ("id", "item")
 SCORE, CLUSTER = "score", "cluster"
 WORDS = {"true": 1.0, "false": 0.0}
@@ -25,7 +26,7 @@ def read_table(file: Path, digest: str, rows: list[Row], cluster: str | None = N
         InvalidInput: a column is missing, or a score is no number.
     """
     items = once(_items(rows, cluster or CLUSTER), file)
-    return Log(file=file, digest=digest, tool="table", task="scores", items=items)
+    return Log(file=file, digest=digest, tool=TOOL, task="scores", items=items)
 
 
 def _items(rows: list[Row], column: str) -> Iterator[tuple[str, ScoredItem]]:

@@ -17,6 +17,9 @@ import pytest
 from certify.errors import CertifyError, InvalidInput, InvalidPlan
 from certify.evidence import Requirement
 from certify.logs import Paired, pair, read_logs, together
+from certify.report.release import headlines
+from certify.report.render import row_of
+from certify.report.rows import told_apart
 from certify.verify import differences
 
 HERE = Path(__file__).parent / "of_lm_eval"
@@ -211,6 +214,47 @@ def test_tables_that_say_something_else(tmp_path: Path, text: str, problem: str)
     file.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInput, match=f"own.csv.*{problem}"):
         read_logs(file)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Callable[[str, str], Path]:
+    """A table of 120 right answers for a task and a model, in the folder of the model."""
+
+    def write(model: str, task: str) -> Path:
+        (tmp_path / model).mkdir(exist_ok=True)
+        right = [(f"{task}{i}", 1) for i in range(119)]
+        return table(tmp_path / model / f"{task}.csv", [*right, ("last", int(model == "base"))])
+
+    return write
+
+
+def renamed(file: Path, name: str, lost: int = 0) -> Path:
+    """A copy of a table under another name, without one of its points."""
+    head, *rows = file.read_text(encoding="utf-8").splitlines()
+    rows[lost] = rows[lost].replace(",1", ",0")
+    copy = file.with_name(name)
+    copy.write_text("\n".join([head, *rows]), encoding="utf-8")
+    return copy
+
+
+def test_tables_of_one_name_name_their_task_and_their_folders_the_models(tables: Callable[[str, str], Path]) -> None:
+    """Nothing in a table says it; two of other names stay the scores of what each is called."""
+    paired = of(tables("base", "arc"), tables("run2", "arc"))
+    said = [paired.benchmark.name, paired.base.name, paired.checkpoint.name, paired.checkpoint.model]
+    assert said == ["arc", "base", "run2", "run2"]
+    unlike = of(base := tables("base", "arc"), renamed(base, "mine.csv"))
+    assert [unlike.benchmark.name, unlike.base.name, unlike.checkpoint.name] == ["scores", "arc", "mine"]
+
+
+def test_logs_of_several_tasks_are_of_one_checkpoint(tables: Callable[[str, str], Path]) -> None:
+    """A report says one headline of a model, whatever number of logs it left; a log that names none stands alone."""
+    records = [of(tables("base", task), tables(model, task)).judge(Requirement(), 0.05)
+               for model, task in (("run2", "arc"), ("run2", "mmlu"), ("run3", "arc"))]  # fmt: skip
+    found = headlines(*told_apart(map(row_of, records), {}))
+    assert [(each.checkpoint, len(each.rows)) for each in found] == [("run2", 2), ("run3", 1)]
+    base = tables("base", "arc")
+    nameless = [of(base, renamed(base, name, lost)).checkpoint for name, lost in (("a.csv", 1), ("b.csv", 2))]
+    assert len({each.fingerprint for each in nameless}) == 2
 
 
 def test_too_few_items_are_refused_and_fixed_items_are_not(tmp_path: Path) -> None:
