@@ -22,7 +22,7 @@ from certify.evidence import Evidence, Judgement, Requirement, crosschecks
 from certify.evidence.cover import CoverEvidence, CoverJudgement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.judgement import Shown, up
-from certify.evidence.paired_items import ItemScores, unlike_benchmark, unlike_groups, unlike_order
+from certify.evidence.paired_items import ItemScores, unlike_benchmark, unlike_groups, unlike_order, unlike_pool
 from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin
 from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
@@ -332,6 +332,7 @@ class ScoresRecord(Judged):
         scores, where = self.evidence.scores, "evidence.scores"
         lines = unlike_benchmark(self.benchmark, [scores.m], scores.graded)
         lines += unlike_groups(self.benchmark, where, scores.groups)
+        lines += unlike_pool(self.benchmark, where, scores.pool)
         return lines + unlike_order(self.benchmark, where, scores.order)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -21,12 +22,12 @@ from certify.text import refuse_unseen, shortened
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-EXPECTED = '[pool] with a line "FILE" = WEIGHT for each benchmark'
+EXPECTED = '[pool] with a line "FILE" = WEIGHT for each benchmark (for scores made elsewhere, "TASK" = WEIGHT)'
 Weight = Annotated[float, Field(gt=0.0, allow_inf_nan=False, strict=True)]
 
 
 class _Declared(Record):
-    """What the file of a pool holds: paths, from its own folder, and weights."""
+    """What the file of a pool holds: paths, from its own folder, or tasks of logs; and weights."""
 
     pool: Annotated[dict[str, Weight], Field(min_length=2)]
 
@@ -46,8 +47,7 @@ class PooledBenchmark:
             Part(name=each.name, items=len(each.items), weight=weight, chance=each.chance, digest=each.digest)
             for each, weight in zip(self.benchmarks, self.weights, strict=True)
         )
-        own = {"name": self.name, "scoring": "", "tokens": None, "groups": self.groups, "pool": pool}
-        return BenchmarkIdentity.model_validate({**own, **identity_of_pool(pool)})
+        return pooled(self.name, pool, [(each.groups, len(each.items)) for each in self.benchmarks])
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -67,13 +67,7 @@ class PooledBenchmark:
     @property
     def groups(self) -> Groups:
         """The number of each item's group, those of each benchmark apart; None where no benchmark has groups."""
-        if all(each.groups is None for each in self.benchmarks):
-            return None
-        numbers: list[int] = []
-        for each in self.benchmarks:
-            start = max(numbers) + 1 if numbers else 0
-            numbers += [start + number for number in each.groups or range(len(each.items))]
-        return tuple(numbers)
+        return self.identity.groups
 
     def encode(
         self, tokenizer: PreTrainedTokenizerBase, device: str = "cpu", limits: ModelLimits = NO_LIMITS
@@ -86,6 +80,32 @@ class PooledBenchmark:
         from certify.benchmarks.pool_scoring import PoolScorer
 
         return PoolScorer(self.identity, self.benchmarks, tokenizer, device, limits)
+
+
+def pooled(name: str, pool: Sequence[Part], groups: Sequence[tuple[Groups, int]], **said: Any) -> BenchmarkIdentity:
+    """Return what records hold of a pool; ``groups``: of each benchmark its groups, if it has any, and its items."""
+    numbers: list[int] = []
+    for own, items in groups:
+        start = max(numbers) + 1 if numbers else 0
+        numbers += [start + number for number in own or range(items)]
+    grouped = tuple(numbers) if any(own is not None for own, _ in groups) else None
+    fields = {"scoring": "", "tokens": None, "groups": grouped, "pool": tuple(pool), **said}
+    return BenchmarkIdentity.model_validate({"name": name, **fields, **identity_of_pool(tuple(pool))})
+
+
+def declared_pool(file: Path) -> dict[str, float]:
+    """Return what the TOML of a pool names, and the weight of each.
+
+    Raises:
+        BenchmarkError: it is not readable, names fewer than two, or a weight is not a positive number.
+    """
+    text = read_text(file, BenchmarkError)
+    try:
+        return _Declared.model_validate(tomllib.loads(text)).pool
+    except ValidationError as error:
+        raise BenchmarkError(f"{file}: {first_problem(error)}; expected {EXPECTED}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError
+        raise BenchmarkError(f"{file}: not readable TOML: {shortened(str(error))}") from None
 
 
 def open_pool_or_benchmark(path: str | Path) -> JsonlBenchmark | PooledBenchmark:
@@ -101,13 +121,7 @@ def open_pool_or_benchmark(path: str | Path) -> JsonlBenchmark | PooledBenchmark
     if file.suffix != ".toml":
         return open_benchmark(file)
     refuse_unseen("the pool", file.name)
-    text = read_text(file, BenchmarkError)
-    try:
-        declared = _Declared.model_validate(tomllib.loads(text)).pool
-    except ValidationError as error:
-        raise BenchmarkError(f"{file}: {first_problem(error)}; expected {EXPECTED}") from None
-    except (ValueError, RecursionError) as error:  # a number of 5000 digits is a ValueError
-        raise BenchmarkError(f"{file}: not readable TOML: {shortened(str(error))}") from None
+    declared = declared_pool(file)
     found = PooledBenchmark(
         file.stem, tuple(open_benchmark(file.parent / name) for name in declared), tuple(declared.values())
     )

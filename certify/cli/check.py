@@ -80,13 +80,16 @@ def check(
     if brought.given:
         if output is not None:
             refuse_unwritable_folder(output)
-        models = {"CHECKPOINT": checkpoint, "--base": base, "--benchmark": benchmark, "--measurement": measurement,
-                  "--sigma": sigma, "--subspace": subspace, "--also": also, "--config": config,
+        models = {"CHECKPOINT": checkpoint, "--base": base, "--measurement": measurement, "--sigma": sigma,
+                  "--subspace": subspace, "--also": also, "--config": config,
                   "--all": every}  # fmt: skip
         if (mixed := [name for name, value in models.items() if value]) or required != ["point"]:
             what = ", ".join(mixed) or f"--require {require}"
             raise InvalidPlan(f"{what}: scores made elsewhere give point evidence, without models")
-        _finish(judge_scores(brought, asked.requirement, asked.alpha, items), asked.alpha, output)
+        if files := [str(each) for each in benchmark or () if each.suffix != ".toml"]:
+            named = ", ".join(files)
+            raise InvalidPlan(f"--benchmark {named}: the items are in the logs; name a pool (.toml) of tasks or none")
+        _finish(judge_scores(brought, benchmark or [], asked.requirement, asked.alpha, items), asked.alpha, output)
     if not checkpoint or base is None or not benchmark:
         missing = [name for name, value in (("CHECKPOINT", checkpoint), ("--base", base), ("--benchmark", benchmark))
                    if not value]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,18 +60,22 @@ class Brought:
         return any(value is not None for value in self.__dict__.values())
 
 
-def judge_scores(brought: Brought, requirement: Requirement, alpha: float, items: Items | None) -> list[ScoresRecord]:
-    """Return one record for each task of the logs.
+def judge_scores(
+    brought: Brought, pools: Sequence[Path], requirement: Requirement, alpha: float, items: Items | None
+) -> list[ScoresRecord]:
+    """Return one record for each task of the logs, or for each of the pools of tasks that were named.
 
     Raises:
         InvalidPlan: only one of the two was named, or so few items could certify nothing.
         InvalidInput: the logs cannot be read or do not pair.
     """
-    from certify.logs import pair, read_logs, together
+    from certify.logs import pair, pool, read_logs, together
 
     if brought.scores is None or brought.scores_of is None:
         raise InvalidPlan("scores made elsewhere come in pairs: name the base's with --scores, the checkpoint's with "
                           "--scores-of")  # fmt: skip
     logs = (read_logs(path, brought.cluster) for path in (brought.scores, brought.scores_of))
     pairs = [pair(*both, brought.metric or (), brought.chance) for both in together(*logs)]
+    if pools:
+        pairs = [pool(pairs, file) for file in pools]
     return [each.judge(requirement, alpha, items or "population") for each in pairs]

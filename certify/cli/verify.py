@@ -262,7 +262,9 @@ def _family(document: CoverRecord, beside: Beside) -> list[str]:
 
 def _logs(document: ScoresRecord, beside: Beside) -> list[str]:
     """Hash the logs that were named in the place of models."""
+    from certify.logs import FILES
     from certify.parsing import read_bytes
+    from certify.records import digest
 
     if beside.benchmark is not None:
         raise InvalidPlan("--benchmark: the items are in the logs; name those with --base and --checkpoint")
@@ -273,7 +275,11 @@ def _logs(document: ScoresRecord, beside: Beside) -> list[str]:
     ):
         if path is None:
             continue
-        path = next((file for file in sorted(path.rglob("*")) if file.name == recorded.file), path)
-        if recorded.digest != f"sha256:{hashlib.sha256(read_bytes(path, InvalidInput)).hexdigest()}":
+        names = recorded.file.split(FILES)
+        files = [next((file for file in sorted(path.rglob("*")) if file.name == name), path) for name in names]
+        if absent := [name for name, file in zip(names, files, strict=True) if file.is_dir()]:
+            raise InvalidInput(f"{path}: holds no {absent[0]}, which scores of the record were read from")
+        found = [f"sha256:{hashlib.sha256(read_bytes(file, InvalidInput)).hexdigest()}" for file in files]
+        if recorded.digest != (found[0] if len(names) == 1 else digest(found)):
             lines.append(f"{part}: {path} is not the log that was read (recorded {recorded.digest})")
     return lines

@@ -1,9 +1,11 @@
 """Scores that other tools made, item by item, read from what they leave behind. No model and no torch is loaded.
 
-Log → items with their metrics → one metric, paired by item → point evidence → a record that says where it came from.
+Log → items with their metrics → one metric, paired by item → tasks pooled, where asked → point evidence → a record that
+says where it came from.
 """
 
 from certify.logs.pairing import Paired, pair
+from certify.logs.pooling import FILES, pool
 from certify.logs.reading import read_logs, together
 
-__all__ = ["Paired", "pair", "read_logs", "together"]
+__all__ = ["FILES", "Paired", "pair", "pool", "read_logs", "together"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from certify._version import version_of
 from certify.benchmarks.clusters import numbered
 from certify.certificate import ScoresRecord
-from certify.errors import InvalidInput
+from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import PointEvidence, Requirement
-from certify.evidence.feasibility import require_feasible
+from certify.evidence.feasibility import infeasible_pool, require_feasible
 from certify.evidence.paired_items import Items, PairedScores, bounded_by
 from certify.logs.log import Log, count_of, listed
 from certify.records import BenchmarkIdentity, BroughtScores, Environment, Groups, digest
@@ -36,7 +36,10 @@ class Paired:
         """
         if items == "population":
             asked = self.benchmark
-            require_feasible("point", asked.items, requirement, alpha, asked.chance, groups=asked.groups)
+            if asked.pool is not None and (problem := infeasible_pool(asked, requirement, alpha)):
+                raise InvalidPlan(problem)
+            if asked.pool is None:
+                require_feasible("point", asked.items, requirement, alpha, asked.chance, groups=asked.groups)
         return ScoresRecord.make(
             base=self.base,
             checkpoint=self.checkpoint,
