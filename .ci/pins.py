@@ -13,10 +13,11 @@ WEIGHTS = {"torch", "transformers", "accelerate", "safetensors"}  # needed from 
 
 
 def declared() -> list[Requirement]:
-    """Every requirement of the package, of models and of tests, which ask for the package itself with models."""
+    """Every requirement of the package, of models, signatures and tests, which ask for the package itself with both."""
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    found = [Requirement(line) for line in [*project["dependencies"], *extras["models"], *extras["test"]]]
+    named = [*project["dependencies"], *extras["models"], *extras["sign"], *extras["test"]]
+    found = [Requirement(line) for line in named]
     return [each for each in found if each.name != project["name"]]
 
 

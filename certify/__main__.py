@@ -24,7 +24,7 @@ def main() -> None:
 
     from certify.cli.app import app
     from certify.cli.exits import Exit, of_error
-    from certify.errors import CertifyError, CertifyWarning, needs_models
+    from certify.errors import CertifyError, CertifyWarning, needs_extra
     from certify.text import shortened
 
     debug = "--debug" in sys.argv
@@ -69,7 +69,7 @@ def main() -> None:
         if isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):  # torch asks for one
             _say(f"certify: error: temporary files cannot be written: {error.strerror}; make room or set TMPDIR", debug)
             sys.exit(Exit.BAD_INPUT)
-        if isinstance(error, ModuleNotFoundError) and (missing := needs_models(error)):
+        if isinstance(error, ModuleNotFoundError) and (missing := needs_extra(error)):
             _say(f"certify: error: {missing}", debug)
             sys.exit(Exit.BAD_INPUT)
         what = shortened(f"{type(error).__name__}: {error}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from certify.certificate import VERSION, AnyDocument, Judged
-from certify.errors import InvalidPlan
+from certify.certificate import VERSION, AnyDocument, Judged, read_document
+from certify.errors import CertificateMismatch, InvalidPlan
 
 # Recomputed floats may differ in the last bits between machines' special functions, never more.
 TOLERANCE = 1e-9
@@ -27,6 +28,19 @@ def differences(document: AnyDocument) -> list[str]:
     if document.digest != document.own_digest():
         lines.append(f"digest: recorded {document.digest}, recomputed {document.own_digest()}")
     return lines
+
+
+def read_valid(path: str | Path) -> AnyDocument:
+    """Read a record that contradicts itself nowhere, so that it may be repeated or signed.
+
+    Raises:
+        CertificateMismatch: it does; the first contradiction is named.
+        CertifyError: as :func:`certify.certificate.read_document`.
+    """
+    document = read_document(path)
+    if problems := differences(document):
+        raise CertificateMismatch(f"{path}: {problems[0]} (`certify verify {path}` says all)")
+    return document
 
 
 def _judgement(document: Judged) -> list[str]:

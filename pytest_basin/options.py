@@ -27,7 +27,7 @@ REPEATABLE = ("texts", "paths")
 DEFAULT_NAME = "default"
 TASK = "lm-eval:"
 """What a task of lm-eval begins with where a benchmark is named."""
-REPORTS = ("term", "json", "markdown", "markdown-append", "html", "annotations")
+REPORTS = ("term", "json", "markdown", "markdown-append", "html", "annotations", "csv", "hf-model-index", "cyclonedx")
 COMPARED = ("retention", "drop", "absence")
 
 

@@ -16,6 +16,9 @@ DESTINATIONS = {
     "markdown": "basin-report.md",
     "markdown-append": "$GITHUB_STEP_SUMMARY",
     "html": "basin-report.html",
+    "csv": "basin-report.csv",
+    "hf-model-index": "basin-model-index.yaml",
+    "cyclonedx": "basin-report.cdx.json",
 }
 PRINTED = "annotations"
 """What GitHub reads from the output of a step, unless a file is named."""

@@ -23,6 +23,7 @@ from certify.cli.plan import plan
 from certify.cli.report import report
 from certify.cli.show import show
 from certify.cli.show_items import show_items
+from certify.cli.sign import sign
 from certify.cli.tokens import tokens
 from certify.cli.verify import verify
 from certify.errors import InvalidInput
@@ -127,7 +128,9 @@ COMMANDS = (
     (READ, verify, (
         "certify verify certificates/*.json",
         "certify verify certificates/*.json --base base --checkpoint tuned",
+        "certify verify certificates/tuned.json --signature tuned.dsse.json --key public.pem",
     )),
+    (READ, sign, ("certify sign certificates/tuned.json --key key.pem -o tuned.dsse.json",)),
     (READ, compare, ("certify compare before.json after.json --fail-under retention=-0.01",)),
     (READ, report, ("certify report certificates/*.json -t html -o report.html",)),
     (LOOK, landscape, ("certify landscape base -b items.jsonl -c tuned -o landscape",)),

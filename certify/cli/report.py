@@ -1,8 +1,10 @@
-"""``certify report``: certificates as JSON, Markdown or one HTML page."""
+"""``certify report``: certificates as JSON, Markdown, one HTML page, or in the forms of others."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from certify.cli.output import out, say
-from certify.errors import CertificateMismatch, CertifyError, InvalidInput, InvalidPlan, UnsupportedSchema
+from certify.errors import CertifyError, InvalidInput, InvalidPlan, UnsupportedSchema
 from certify.text import shortened
-from certify.writing import refuse_unwritable
+from certify.writing import refuse_unwritable, write_whole
 
 if TYPE_CHECKING:
     from certify.certificate import AnyDocument
     from certify.report.render import Context, Row
 
+STATEMENT = "in-toto"
+"""The one form that is made of a record itself and not of its row."""
 LISTED = 20
 """Items lost, and items gained, whose texts a gate shows at most."""
 LONGEST = 160
@@ -25,9 +29,18 @@ LONGEST = 160
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Certificates, or reports as JSON.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(help="Certificates, folders of them, or reports as JSON.", show_default=False)
+    ],
     kind: Annotated[
-        str, typer.Option("--type", "-t", help="json, markdown, markdown-append, html or annotations.", metavar="TYPE")
+        str,
+        typer.Option(
+            "--type",
+            "-t",
+            help="json, markdown, markdown-append, html, annotations, csv, hf-model-index, hf-eval-results, cyclonedx, "
+            "in-toto or trend.",
+            metavar="TYPE",
+        ),
     ] = "markdown",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write (standard output if absent).")
@@ -46,6 +59,14 @@ def report(
         float | None,
         typer.Option(help="Of releasing some of several checkpoints, all of them together (0.95 if absent)."),
     ] = None,
+    hub_task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For hf-eval-results: which dataset and task of the hub a benchmark is; repeatable.",
+            metavar="BENCHMARK=OWNER/DATASET:TASK",
+            show_default=False,
+        ),
+    ] = None,
     date: Annotated[str, typer.Option(help="Date to print; none unless given, so that a report is reproducible.")] = "",
 ) -> None:
     """Render certificates as a report. Exit 0 when it was written: the verdicts are those of the files."""
@@ -53,27 +74,127 @@ def report(
     from certify.report.render import ReportType, render, write_report
 
     form = next((form for form in ReportType if form == kind), None)
-    if form is None:
-        raise InvalidPlan(f"--type {kind!r}: choose from {', '.join(ReportType)}")
+    if form is None and kind != STATEMENT:
+        raise InvalidPlan(f"--type {kind!r}: choose from {', '.join([*ReportType, STATEMENT])}")
     if form is ReportType.markdown_append and output is None:
         raise InvalidPlan("--type markdown-append adds to a file: name it with --output")
+    if hub_task and form is not ReportType.hf_eval_results:
+        raise InvalidPlan("--hub-task belongs to --type hf-eval-results")
     if output is not None:
         _refuse_to_replace_a_record(output)
+    files, notes = _expanded(files)
+    if form is None:
+        _hand_over(_statement(files), output)
+        return
     read = [_read_rows_of(file) for file in files]
     alpha = None if confidence is None else alpha_of(confidence)
-    given = {name: value for name, value in (("title", title), ("date", date), ("alpha", alpha)) if value}
-    about = _shared(context for _, context, _ in read).model_copy(update=given)
+    about = _shared(context for _, context, _ in read)
+    asked = {
+        "title": title,
+        "date": date,
+        "alpha": alpha,
+        "hub_tasks": _hub_tasks(hub_task or ()),
+        "notes": (*about.notes, *notes),
+    }
+    about = about.model_copy(update={name: value for name, value in asked.items() if value})
     rows = with_p_values([(row, document) for found, _, document in read for row in found], about)
     rows = _with_texts(rows, benchmark or ())
-    if output is None:
-        out.file.write(render(form, rows, about))
+    if output is None or form is not ReportType.markdown_append:
+        _hand_over(render(form, rows, about), output)
         return
-    replaced = os.path.lexists(output) and form is not ReportType.markdown_append
     try:
         write_report(form, rows, about, output)
     except OSError as error:
         raise InvalidInput(f"{output}: the report cannot be written there: {error.strerror}") from None
+    say(f"wrote {output}")
+
+
+def _expanded(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the files, in the place of a folder the records in it that judge something, and a note on all else.
+
+    They come by name, numbers in it by their value: checkpoint-900 before checkpoint-1000.
+
+    Raises:
+        InvalidPlan: a folder holds no such record.
+        CertifyError: a file in it cannot be read, as one that was cut off.
+    """
+    found, notes = list[Path](), list[str]()
+    for file in files:
+        if not file.is_dir():
+            found.append(file)
+            continue
+        inside = sorted(file.rglob("*.json"), key=lambda path: _by_value(str(path)))
+        judging = [path for path in inside if _judges(path)]
+        if not judging:
+            raise InvalidPlan(f"{file}: holds no certificate (`certify check -o {file}` writes them)")
+        others = [path for path in (*inside, *sorted(file.rglob("*.json.stale"))) if path not in judging]
+        if others:
+            named = ", ".join(str(path.relative_to(file)) for path in others[:5])
+            more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+            notes.append(f"In {file} and left out, since they are no certificates or were set aside: {named}{more}")
+        found += judging
+    return found, notes
+
+
+def _by_value(name: str) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _judges(file: Path) -> bool:
+    """Whether a file is one of ours that makes a claim; another program's JSON is none."""
+    from certify.certificate import DOCUMENTS, Judged
+    from certify.parsing import plain_json, read_text
+
+    try:
+        value = plain_json(read_text(file, InvalidInput))
+    except ValueError as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"{file}: not readable JSON: {shortened(str(error))}") from None
+    schema = value.get("schema") if isinstance(value, dict) else None
+    return isinstance(schema, str) and issubclass(DOCUMENTS.get(schema, object), Judged)
+
+
+def _hand_over(text: str, output: Path | None) -> None:
+    """Write the text to the file, whole, and say so; or print it, and nothing else."""
+    if output is None:
+        out.file.write(text)
+        return
+    replaced = os.path.lexists(output)
+    write_whole(output, text)
     say(f"{'replaced' if replaced else 'wrote'} {output}")
+
+
+def _statement(files: Sequence[Path]) -> str:
+    """Return the in-toto statement of a record that recomputes.
+
+    Raises:
+        InvalidPlan: there are several files: one statement is about one record.
+        CertificateMismatch: the record contradicts itself.
+    """
+    from certify.attestation import statement
+    from certify.verify import read_valid
+
+    if len(files) > 1:
+        raise InvalidPlan(f"--type {STATEMENT}: a statement is of one record, and {len(files)} are named")
+    return json.dumps(statement(read_valid(files[0])), indent=1, ensure_ascii=False) + "\n"
+
+
+def _hub_tasks(texts: Sequence[str]) -> dict[str, str]:
+    """Return the dataset and task of the hub that each benchmark is said to be.
+
+    Raises:
+        InvalidPlan: a text of another form, or two for one benchmark.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, task = text.rpartition("=")
+        if not name or not re.fullmatch(r"[\w.-]+/[\w.-]+:[^\s:]+", task):
+            raise InvalidPlan(f"--hub-task {text!r}: expected BENCHMARK=OWNER/DATASET:TASK, as hle=cais/hle:default")
+        if name in found:
+            raise InvalidPlan(f"--hub-task {text!r}: {name} is {found[name]} already")
+        found[name] = task
+    return found
 
 
 def _refuse_to_replace_a_record(output: Path) -> None:
@@ -100,13 +221,12 @@ def _read_rows_of(file: Path) -> tuple[list[Row], Context, AnyDocument | None]:
         CertificateMismatch: the certificate contradicts itself, so that a page must not repeat it.
         InvalidInput, UnsupportedSchema: the file judges nothing, or is none of ours.
     """
-    from certify.certificate import DOCUMENTS, read_as
     from certify.report.json_report import read_report
     from certify.report.render import Context, row_of
-    from certify.verify import differences
+    from certify.verify import read_valid
 
     try:
-        document: AnyDocument = read_as(file, DOCUMENTS)
+        document = read_valid(file)
     except UnsupportedSchema:
         report = read_report(file)
         if report is None:
@@ -114,9 +234,6 @@ def _read_rows_of(file: Path) -> tuple[list[Row], Context, AnyDocument | None]:
         return *report, None
     stale = {"error": "not judged by the latest run, which set this file aside"} if file.suffix == ".stale" else {}
     row = row_of(document, str(file), **stale)
-    problems = differences(document)
-    if problems:
-        raise CertificateMismatch(f"{file}: {problems[0]} (`certify verify {file}` says all)")
     versions = {name: version for name, version in document.environment.packages.items() if version}
     return [row], Context(base=row.base, checkpoint=row.checkpoint, versions=versions), document
 

@@ -44,6 +44,8 @@ class Beside:
     audit: Annotated[int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")] = 0
     subspace: SubspaceOption = None
     config: ConfigOption = None
+    signature: Annotated[Path | None, typer.Option(help="DSSE envelope that `certify sign` wrote of the file.")] = None
+    key: Annotated[Path | None, typer.Option(help="Public key in PEM that it must be signed with.")] = None
 
     @property
     def grouped(self) -> bool:
@@ -78,6 +80,10 @@ def verify(
     beside: Beside,
 ) -> None:
     """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""
+    if (beside.signature is None) != (beside.key is None):
+        raise InvalidPlan("a signature is verified with a key: name both --signature and --key")
+    if beside.signature and len(files) > 1:
+        raise InvalidPlan(f"--signature: an envelope signs one record, and {len(files)} are named")
     raise typer.Exit(worst([_verified(file, beside) for file in files]))
 
 
@@ -92,9 +98,11 @@ def _verified(file: Path, beside: Beside) -> Exit:
         say(f"INVALID  {error}")
         return of_error(error)
     weights = _weights_drawn_at(document, beside) if beside.draws else None
-    lines, said = differences(document) + _hashes(document, beside), [PROOF_LIMIT]
+    forged, signed = _signature(document, beside)
+    lines, said = differences(document) + _hashes(document, beside) + forged, [PROOF_LIMIT]
     if weights is not None and not lines:
         lines, said = _drawn_again(document, *weights, beside)
+    said += signed
     if document.version == 1 and (beside.base or beside.checkpoint):
         said.append(ONLY_WEIGHTS)
     if document.benchmark.groups is None and beside.grouped:
@@ -110,6 +118,19 @@ def _verified(file: Path, beside: Beside) -> Exit:
         say(f"    {document.verdict.upper()}: {document.claim_text}")
     say(*(f"    {line}" for line in said))
     return Exit.CERTIFIED
+
+
+def _signature(document: AnyDocument, beside: Beside) -> tuple[list[str], list[str]]:
+    """Return what a signature contradicts, and what to say if it contradicts nothing."""
+    if beside.signature is None or beside.key is None:
+        return [], []
+    from certify.attestation import verify_signature
+
+    try:
+        signer = verify_signature(document, beside.signature, beside.key)
+    except CertificateMismatch as mismatch:
+        return [str(mismatch)], []
+    return [], [f"Signed with the private half of {beside.key} ({signer[:16]}): its holder vouches for this record."]
 
 
 def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path]:

@@ -1,12 +1,20 @@
-"""The report as one HTML file: inline style and SVG, no script, nothing fetched, readable by eye, ear and printer."""
+"""The report as one HTML file: inline style and SVG, nothing fetched, readable by eye, ear and printer.
+
+Its one script filters and sorts a table; the page is whole without it, and its policy lets no other run.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import math
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certify.evidence import KINDS
@@ -34,6 +42,13 @@ MEANING = {
     Outcome.UNDECIDED: "the bounds show neither; this is not a pass",
     Outcome.ERROR: "not judged, or its test failed beside the verdict; this is not a pass",
 }
+
+
+ALWAYS = ("bound", "estimate", "required", "counted", "confidence", "gate", "certificate")
+"""Words of the glossary that stand on every page, beside those that rows hold."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPT = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -71,10 +86,12 @@ class _Overview:
 
 def render_html(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
     """Return the report as one HTML page that needs neither script nor network."""
+    from markupsafe import Markup
+
     found, about = told_apart(rows, context)
     gates, first = _gates(worst_first(found)), headlines(found, about)
     verdict = overall(found, about)
-    return _template().render(
+    return template("report.html.j2").render(
         about=about,
         verdict=verdict,
         tone=tone(first) if first else verdict or "none",
@@ -90,7 +107,21 @@ def render_html(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
         kinds={name: kind.speaks_of for name, kind in KINDS.items() if any(row.evidence == name for row in found)},
         meaning=MEANING,
         again=_again(found),
+        glossary=_explained(found),
+        script=Markup(_SCRIPT),
+        script_hash=base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode(),
     )
+
+
+def _explained(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return the lines of the glossary of which a word stands in what the page says of these rows."""
+    said = " ".join([*ALWAYS, *(row.model_dump_json().replace("_", " ") for row in rows)])
+    lines = json.loads((_TEMPLATES / "glossary.json").read_text(encoding="utf-8"))
+    return [
+        (words, meaning)
+        for words, meaning in lines
+        if any(re.search(rf"(?<!\w){re.escape(word)}(?![\w*])", said, re.IGNORECASE) for word in words.split(", "))
+    ]
 
 
 def _breakable(name: str) -> Markup:
@@ -156,7 +187,8 @@ def _overviews(gates: list[Gate]) -> list[_Overview]:
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a template of a page: all text that is put into it stays text, and a name that it lacks is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -170,4 +202,4 @@ def _template() -> Template:
     environment.filters["visible"] = visible
     environment.filters["breakable"] = _breakable
     environment.tests["of_earlier_run"] = lambda note: note.endswith(".stale")
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)

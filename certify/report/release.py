@@ -10,7 +10,7 @@ from certify.evidence.judgement import up
 from certify.report.rows import Context, Outcome, Row, worst_first
 from certify.statistics import holm
 
-_OF_NONE = ("basin", "cover")
+OF_NONE = ("basin", "cover")
 """Evidence about no checkpoint: the base's basin, and a cover's means over a family, in which one point may be lost."""
 
 
@@ -57,7 +57,7 @@ def headlines(rows: Sequence[Row], about: Context) -> list[Headline]:
     two applies depends on the results: over both the probability is at most the sum of these alphas.
     Source: docs/reports.md, "What a headline rests on".
     """
-    judged = [row for row in rows if row.evidence not in _OF_NONE]
+    judged = [row for row in rows if row.evidence not in OF_NONE]
     named = dict.fromkeys(row.checkpoint for row in judged if row.checkpoint)
     of_all = [row for row in judged if not row.checkpoint]  # gates that failed before they knew their checkpoint
     groups = {name: [row for row in judged if row.checkpoint == name] + of_all for name in named}
@@ -118,7 +118,7 @@ def tone(found: Sequence[Headline]) -> Outcome:
 def columns(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return the columns of the matrix: for each benchmark the kinds of evidence that judged a checkpoint on it."""
     found: dict[str, list[str]] = {}
-    judged = [row for row in rows if row.evidence not in _OF_NONE]
+    judged = [row for row in rows if row.evidence not in OF_NONE]
     for benchmark, kind in dict.fromkeys((row.benchmark, row.evidence) for row in judged):
         found.setdefault(benchmark, []).append(kind)
     return found
@@ -141,7 +141,7 @@ def _headline(name: str, rows: list[Row], about: Context) -> Headline:
     if len(bases) > 1:
         why = f"its gates are held against {len(bases)} different bases"
         return Headline(name, Answer.WAIT, why, None, tuple(rows))
-    closest = min(required, key=_room)
+    closest = min(required, key=lambda row: row.room)
     several = f"all {len(required)} required gates are certified, the closest" if len(required) > 1 else "certified"
     return Headline(name, Answer.RELEASE, f"{several}: {_why(closest)}", closest, tuple(rows))
 
@@ -181,9 +181,3 @@ def _why(row: Row) -> str:
     if row.vacuous:
         return f"nothing is shown by {_where(row)}: a model that knows nothing would meet {row.asked}"
     return f"{row.found} by {_where(row)}; {row.asked} required"
-
-
-def _room(row: Row) -> float:
-    """Return how far the bound that decides lies from what is required; where there is none, nothing is closer."""
-    bound = row.deciding.upper if row.at_most else row.deciding.lower
-    return abs(row.need - bound) if bound is not None else 1.0

@@ -1,16 +1,20 @@
-"""Reports of gates: the same rows as JSON, as Markdown for a step summary, and as one self-contained HTML page."""
+"""Reports of gates: the same rows as JSON, as Markdown for a step summary, as one HTML page, and for other tools."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 
 from certify.report.annotations import render_annotations
+from certify.report.bill import render_cyclonedx
+from certify.report.csv_table import render_csv
+from certify.report.hub import render_eval_results, render_model_index
 from certify.report.json_report import render_json
 from certify.report.markdown import LIMIT, render_markdown
 from certify.report.page import render_html
 from certify.report.rows import AnyContext, AnyRow, Context, Row, row_of
+from certify.report.trend import render_trend
 from certify.writing import write_whole
 
 __all__ = [
@@ -38,17 +42,34 @@ class ReportType(StrEnum):
     markdown_append = "markdown-append"
     html = "html"
     annotations = "annotations"
+    csv = "csv"
+    hf_model_index = "hf-model-index"
+    hf_eval_results = "hf-eval-results"
+    cyclonedx = "cyclonedx"
+    trend = "trend"
+
+
+_RENDERERS: dict[ReportType, Callable[[Iterable[AnyRow], AnyContext], str]] = {
+    ReportType.json: render_json,
+    ReportType.markdown: render_markdown,
+    ReportType.markdown_append: render_markdown,
+    ReportType.html: render_html,
+    ReportType.annotations: render_annotations,
+    ReportType.csv: render_csv,
+    ReportType.hf_model_index: render_model_index,
+    ReportType.hf_eval_results: render_eval_results,
+    ReportType.cyclonedx: render_cyclonedx,
+    ReportType.trend: render_trend,
+}
 
 
 def render(kind: ReportType, rows: Iterable[AnyRow], context: AnyContext = None) -> str:
-    """Return the report in one of its forms."""
-    if kind is ReportType.json:
-        return render_json(rows, context)
-    if kind is ReportType.html:
-        return render_html(rows, context)
-    if kind is ReportType.annotations:
-        return render_annotations(rows, context)
-    return render_markdown(rows, context)
+    """Return the report in one of its forms.
+
+    Raises:
+        InvalidInput: the form cannot say what these rows hold.
+    """
+    return _RENDERERS[kind](rows, context)
 
 
 def write_report(kind: ReportType, rows: Iterable[AnyRow], context: AnyContext, destination: Path) -> Path:

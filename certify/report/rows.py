@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from certify.certificate import AnyDocument, Judged
+from certify.certificate import DOCUMENTS, AnyDocument, Judged
 from certify.errors import InvalidInput
 from certify.evidence.judgement import Deciding, Verdict, down, percent, up
 from certify.parsing import first_problem
@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     CERTIFIED = "certified"
 
 
+_KINDS = tuple(name.rpartition("/")[2] for name in DOCUMENTS)
 RowUnit = Literal["drop", "retention", "absence", "score"]
 """What a requirement speaks of. A score must be at least its limit; an absence is a score that must be at most it."""
 
@@ -121,6 +122,11 @@ class Row(BaseModel):
         return Outcome.ERROR if self.error else Outcome(self.verdict)
 
     @property
+    def record(self) -> str:
+        """The digest of the record that it is a row of, empty where that is not known."""
+        return next((self.digests[kind] for kind in _KINDS if kind in self.digests), "")
+
+    @property
     def quantity(self) -> str:
         """What is bounded, in a word."""
         return "score" if self.unit == "absence" else self.unit
@@ -167,6 +173,12 @@ class Row(BaseModel):
     def asked(self) -> str:
         """The requirement."""
         return f"{self.quantity} {self.required}"
+
+    @property
+    def room(self) -> float:
+        """How far the bound that decides lies from what is required; where there is none, nothing is farther."""
+        bound = self.deciding.upper if self.at_most else self.deciding.lower
+        return abs(self.need - bound) if bound is not None else 1.0
 
     @property
     def estimate(self) -> str:
@@ -318,7 +330,8 @@ class Context(BaseModel):
     """What a report says once, above its gates. The date is passed in: nothing here reads a clock.
 
     ``crashed`` names gates whose process died, so that they have no row; ``not_run`` those that were skipped.
-    ``alpha`` is the failure probability of what is said of several checkpoints together.
+    ``alpha`` is the failure probability of what is said of several checkpoints together. ``hub_tasks`` maps a benchmark
+    to ``OWNER/DATASET:TASK`` of the Hugging Face hub, for reports that are read there, and is part of no other.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -334,6 +347,7 @@ class Context(BaseModel):
     not_run: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    hub_tasks: dict[str, str] = Field(default={}, exclude=True)
 
 
 AnyRow = Row | Mapping[str, Any]

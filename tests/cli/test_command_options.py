@@ -19,7 +19,7 @@ from certify.cli.options import Asked, Work, spread
 
 COMMANDS = (
     "demo", "init", "import-task", "show-items", "plan", "measure", "basin", "check", "audit", "cover", "gate", "show",
-    "verify", "compare", "report", "landscape", "tokens",
+    "verify", "sign", "compare", "report", "landscape", "tokens",
 )  # fmt: skip
 
 

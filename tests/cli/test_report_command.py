@@ -21,6 +21,7 @@ KEPT = (
     "subspace.addition.distance",
 )
 CERTIFICATES = [str(GOLDEN / f"{name}.json") for name in KEPT]
+TASK = ("-t", "hf-eval-results", "--hub-task")
 MEASUREMENT = str(GOLDEN / "measurement.json")
 
 
@@ -32,15 +33,17 @@ def certify(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(stop.value.code or 0)
 
 
-@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+@pytest.mark.parametrize("kind", ["json", "markdown", "html", "csv", "cyclonedx"])
 def test_each_form_holds_every_certificate(kind, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """Without a destination the report goes to standard output, and nothing else does."""
     assert certify(monkeypatch, "report", *CERTIFICATES, "--type", kind) == 0
     out = capsys.readouterr().out
     for path in CERTIFICATES:
         checkpoint, benchmark, _, _ = Path(path).name.split(".")
-        assert f"{checkpoint}[{benchmark}]" in out.replace("\\", "").replace("<wbr>", "")
-    starts = {"json": "{", "markdown": "## ❔ Basin report\n\n**Release 1 of 5", "html": "<!DOCTYPE html>"}
+        named = checkpoint if kind == "cyclonedx" else f"{checkpoint}[{benchmark}]"
+        assert named in out.replace("\\", "").replace("<wbr>", "")
+    starts = {"csv": "gate,checkpoint,", "cyclonedx": '{\n "$schema": "http://cyclonedx.org/',
+              "json": "{", "markdown": "## ❔ Basin report\n\n**Release 1 of 5", "html": "<!DOCTYPE html>"}
     assert out.startswith(starts[kind])
 
 
@@ -103,6 +106,14 @@ def test_texts_are_shown_for_the_asking(monkeypatch, capsys) -> None:  # type: i
     assert "prose.jsonl: no gate of this report was judged on these items" in capsys.readouterr().err
 
 
+def test_the_score_of_a_task_of_the_hub(monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """The user says which task the items are; the record says the rest, whatever the verdict."""
+    assert certify(monkeypatch, "report", ADVERSARIAL, *TASK, "addition=acme/sums:default") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("- dataset:\n    id: acme/sums\n    task_id: default\n  value: 0.05666")
+    assert "refuted: drop at least 0.898 (95 % one-sided each), drop at most 0.05 required" in out
+
+
 def test_append_keeps_what_is_there(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """As a step summary wants it."""
     summary = tmp_path / "summary.md"
@@ -113,6 +124,13 @@ def test_append_keeps_what_is_there(tmp_path, monkeypatch) -> None:  # type: ign
 
 BAD = {
     "type": ((CERTIFICATES[0], "-t", "pdf"), 2, "--type 'pdf': choose from json, markdown, markdown-append, html"),
+    "two models": ((*CERTIFICATES[:2], "-t", "hf-model-index"), 2, "these gates are of 2: adversarial, benign"),
+    "two records": ((*CERTIFICATES[:2], "-t", "in-toto"), 2, "a statement is of one record, and 2 are named"),
+    "no task": ((CERTIFICATES[0], *TASK[:2]), 2, "Name it: --hub-task addition=OWNER/DATASET:TASK"),
+    "no such task": ((CERTIFICATES[0], *TASK, "addition"), 2, "--hub-task 'addition': expected BENCHMARK="),
+    "task twice": ((CERTIFICATES[0], *TASK, "a=b/c:d", "--hub-task", "a=b/c:e"), 2, "a is b/c:d already"),
+    "task of none": ((CERTIFICATES[0], "-t", "csv", "--hub-task", "a=b/c:d"), 2, "--hub-task belongs to"),
+    "forged statement": (("forged.json", "-t", "in-toto"), 4, "forged.json: judgement.lower: recorded 0.0, recomputed"),
     "append": ((CERTIFICATES[0], "-t", "markdown-append"), 2, "name it with --output"),
     "folder": ((CERTIFICATES[0], "-o", "."), 2, ".: is a folder; name a file in it"),
     "measurement": ((MEASUREMENT,), 2, "is a measurement, which makes no claim: `certify show`"),
@@ -151,3 +169,30 @@ def test_reporting_and_comparing_load_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", script, *CERTIFICATES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "</html>" in done.stdout
+
+
+def test_a_folder_is_the_records_in_it(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Numbers sort by value, what else lies there is named; what is damaged is an error, and an empty folder, too."""
+    past = tmp_path / "past"
+    for number, file in ((1000, BENIGN), (900, ADVERSARIAL)):
+        (past / f"checkpoint-{number}").mkdir(parents=True)
+        (past / f"checkpoint-{number}" / "point.json").write_bytes(Path(file).read_bytes())
+    (past / "measurement.json").write_bytes(Path(MEASUREMENT).read_bytes())
+    (past / "trainer_state.json").write_text("[]")
+    (past / "old.json.stale").write_bytes(Path(BENIGN).read_bytes())
+    (past / "summary.html").write_text("<p>")
+    assert certify(monkeypatch, "report", str(past), "-t", "json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [gate["checkpoint"] for gate in report["gates"]] == ["adversarial", "benign"]
+    (note,) = report["context"]["notes"]
+    assert note.endswith("were set aside: measurement.json, trainer_state.json, old.json.stale")
+    assert certify(monkeypatch, "report", str(past), "-t", "trend") == 0
+    page = capsys.readouterr().out
+    assert "From adversarial to benign, in the order in which the files were given" in page
+    assert "trainer_state.json" in page
+    (past / "cut.json").write_text(Path(BENIGN).read_text()[:500])
+    assert certify(monkeypatch, "report", str(past), "-t", "trend") == 2
+    assert "cut.json: not readable JSON" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert certify(monkeypatch, "report", str(tmp_path / "empty")) == 2
+    assert "empty: holds no certificate (`certify check -o " in capsys.readouterr().err

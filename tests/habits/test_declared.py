@@ -88,7 +88,7 @@ def test_the_oldest_versions_are_those_of_the_ranges() -> None:
     """One pin for each requirement, inside its range, with no release left below it in the range."""
     pins = {(r := Requirement(line)).name: r for line in runpy.run_path(str(ROOT / ".ci" / "pins.py"))["oldest"]()}
     extras = PROJECT["optional-dependencies"]
-    lines = PROJECT["dependencies"] + extras["models"] + extras["test"]
+    lines = [*PROJECT["dependencies"], *extras["models"], *extras["sign"], *extras["test"]]
     declared = [line for line in lines if not line.startswith(PROJECT["name"])]
     assert len(pins) == len(declared) > 20
     for line in map(Requirement, declared):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import importlib.util
 import itertools
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_browser
+from browser import Browser
 from gate_rows import (
     CONTEXT,
     HOSTILE,
@@ -22,7 +24,7 @@ from gate_rows import (
 )
 
 from certify.report import page as page_module
-from certify.report.render import render_html
+from certify.report.render import ReportType, render, render_html
 
 CSS = (Path(page_module.__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
 READABLE = 4.5
@@ -65,7 +67,7 @@ class Outline(HTMLParser):
 
 
 def test_the_page_is_well_formed_and_refers_only_to_itself() -> None:
-    """Every tag closed, ids once, references met; no script, no address."""
+    """Every tag closed, ids once, references met; no address, and no script but the one that the policy names."""
     text = render_html([*ROWS, HOSTILE_ROW], CONTEXT)
     outline = Outline(text)
     ids = outline.values("id")
@@ -73,12 +75,16 @@ def test_the_page_is_well_formed_and_refers_only_to_itself() -> None:
     assert {href.removeprefix("#") for href in outline.values("href")} - {"data:,"} <= set(ids)
     assert set(outline.values("aria-labelledby")) <= set(ids)
     assert not outline.values("src")
-    assert not {"script", "iframe", "object", "img", "form"} & {tag for tag, _ in outline.tags}
+    tags = [tag for tag, _ in outline.tags]
+    assert not {"iframe", "object", "img", "form"} & {*tags}
+    assert tags.count("script") == 1
     assert not any(name.startswith("on") for _, attributes in outline.tags for name in attributes)
     assert "url(" not in text
     assert "@import" not in text
     (policy,) = (a["content"] for tag, a in outline.tags if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    own = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; script-src 'sha256-{own}'; style-src 'unsafe-inline'; img-src data:"
 
 
 def test_hostile_text_stays_text() -> None:
@@ -182,16 +188,6 @@ def test_contrast_is_that_of_the_standard() -> None:
 
 
 # ---------------------------------------------------------------- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One headless browser for all tests of this file."""
-    program = find_browser()
-    if program is None:
-        pytest.skip("no chromium found: `apt-get install chromium` to look at the page in a real browser")
-    with Browser(program) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -355,3 +351,114 @@ def test_groups_fold_without_scripts_and_print_whole(browser: Browser, report: P
     assert browser.value(visible) == len(ROWS) + 2
     browser.look()
     assert browser.print(tmp_path / "report.pdf").stat().st_size > 20_000
+
+
+SHOWN = "[...document.querySelectorAll('#gates tbody tr')].filter(r => !r.hidden).map(r => r.dataset.number).join(' ')"
+
+
+def use(browser: Browser, control: str, value: str) -> str:
+    """Set a control of the table, as a hand would; return the numbers of the gates that are shown, in their order."""
+    browser.value(
+        f"(c => {{ c.value = {value!r}; c.dispatchEvent(new Event('input', {{bubbles: true}})) }})"
+        f"([...document.querySelectorAll('.tools label')].find(l => l.textContent.startsWith({control!r})).lastChild)"
+    )
+    return str(browser.value(SHOWN))
+
+
+def test_gates_are_filtered_and_sorted_where_scripts_run(browser: Browser, report: Path) -> None:
+    """By words of their names, by verdict, and in four orders; the page says how many it hides, and prints them all."""
+    browser.look()
+    browser.open(report)
+    everything = browser.value(SHOWN)
+    assert len(everything.split()) == len(ROWS) + 2
+    titles = {n: browser.value(f"document.querySelector('#name-{n}').textContent") for n in everything.split()}
+    assert use(browser, "Find", "MMLU kept") == " ".join(n for n, title in titles.items() if "kept[mmlu]" in title)
+    assert "gates shown, the rest is filtered out" in browser.value("document.querySelector('.tools p').textContent")
+    assert use(browser, "Find", "no such gate") == ""
+    assert browser.value("[...document.querySelectorAll('#gates table')].every(t => t.hidden)")
+    browser.look(media="print")
+    assert browser.value("[...document.querySelectorAll('#gates tbody tr')].every(r => r.checkVisibility())")
+    browser.look()
+    assert use(browser, "Find", "") == everything
+    assert browser.value("document.querySelector('.tools p').textContent") == ""
+    refuted = use(browser, "Verdict", "refuted").split()
+    assert len(refuted) == 3
+    assert use(browser, "Verdict", "all") == everything
+    room = "[...document.querySelectorAll('#gates table')].map(t => [...t.tBodies[0].rows].map(r => +r.dataset.room))"
+    use(browser, "Sort", "closest to its limit")
+    assert all(rooms == sorted(rooms) for rooms in browser.value(room))
+    assert use(browser, "Sort", "worst first") == everything
+    assert browser.complaints() == []
+
+
+def test_without_scripts_no_control_stands_idle(browser: Browser, report: Path) -> None:
+    """Nor does one stand above a single gate."""
+    browser.look(scripts=False)
+    browser.open(report)
+    browser.look()
+    assert browser.value("document.querySelectorAll('.tools').length") == 0
+    assert browser.value(SHOWN).count(" ") == len(ROWS) + 1
+    alone = report.with_name("alone.html")
+    alone.write_text(render_html(ROWS[:1], CONTEXT), encoding="utf-8")
+    browser.open(alone)
+    assert browser.value("document.querySelectorAll('.tools').length") == 0
+
+
+def test_words_are_explained_on_the_page() -> None:
+    """Those that it uses, as the glossary has them; the heading leads there."""
+    text = render_html([row(quantities={"alpha_star": 0.1})], CONTEXT)
+    explained = text[text.index('<details id="words"') :]
+    assert 'href="#words"' in text[: text.index("<main>")]
+    for word in ("retention", "confidence, alpha", "alpha*, alpha star", "vacuous", "lost, gained"):
+        assert f"<dt>{word}</dt>" in explained, word
+    assert "<dt>box, window</dt>" not in explained
+
+
+def axe() -> str | None:
+    """The accessibility checker's own script, if it is installed."""
+    found = importlib.util.find_spec("axe_core_python")
+    if found is None or not found.submodule_search_locations:
+        return None
+    return (Path(next(iter(found.submodule_search_locations))) / "axe.min.js").read_text(encoding="utf-8")
+
+
+RULES = """
+axe.run(document, {resultTypes: ["violations"]}).then(
+  found => found.violations.map(v => `${v.id}: ${v.nodes.slice(0, 3).map(n => n.html.slice(0, 80)).join(" | ")}`))
+"""
+
+
+def violations(browser: Browser, script: str) -> list[str]:
+    """What the checker has against the page that is open."""
+    browser.ask("Runtime.evaluate", expression=script)
+    answer = browser.ask("Runtime.evaluate", expression=RULES, awaitPromise=True, returnByValue=True)
+    return list(answer["result"]["value"])
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("kind", ["html", "trend"])
+def test_an_accessibility_checker_has_nothing_against_it(
+    kind: str, width: int, dark: bool, browser: Browser, report: Path
+) -> None:
+    """axe-core, all of its rules, with every part of the page unfolded."""
+    script = axe()
+    if script is None:
+        pytest.skip("axe-core-python is not installed")
+    page = report.with_name(f"{kind}.html")
+    page.write_text(render(ReportType(kind), [*ROWS, HOSTILE_ROW, WORSE_THAN_BEFORE], CONTEXT), encoding="utf-8")
+    browser.look(width=width, dark=dark)
+    browser.open(page)
+    browser.value("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    assert violations(browser, script) == []
+
+
+def test_the_checker_notices(browser: Browser, report: Path, tmp_path: Path) -> None:
+    """A page without a language, and a picture without words."""
+    script = axe()
+    if script is None:
+        pytest.skip("axe-core-python is not installed")
+    page = tmp_path / "poor.html"
+    page.write_text("<!DOCTYPE html><title>x</title><main><h1>x</h1><img src='data:,'></main>")
+    browser.open(page)
+    assert {each.partition(":")[0] for each in violations(browser, script)} >= {"html-has-lang", "image-alt"}

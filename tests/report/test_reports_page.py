@@ -25,21 +25,32 @@ def test_examples_give_what_is_printed():
 
 
 def test_commands_run(tmp_path, monkeypatch, capsys):
-    """Every command, in order, in a folder with certificates; comparing a certificate with itself is certified."""
+    """Every command, in order, in a folder with certificates and keys; a certificate is not worse than itself."""
+    pytest.importorskip("cryptography")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
     monkeypatch.chdir(tmp_path)
     Path("certs").mkdir()
     for name in ("first", "second"):
         shutil.copy(GOLDEN / "benign.addition.position.json", f"certs/{name}.json")
+    private = Ed25519PrivateKey.generate()
+    Path("key.pem").touch(0o600)
+    Path("key.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    Path("public.pem").write_bytes(public)
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     commands = [shlex.split(line) for block in blocks for line in block.splitlines() if line]
-    assert len(commands) == 9
+    assert len(commands) == 16
     for command in commands:
         words = [file for word in command for file in (sorted(glob.glob(word)) or [word])]
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as stop:
             main()
         assert not stop.value.code, words
-    assert capsys.readouterr().out.count("CERTIFIED") == 2
+    out = capsys.readouterr().out
+    assert out.count("CERTIFIED") == 4
+    assert "Signed with the private half of public.pem" in out
     assert Path("basin.html").stat().st_size > 10_000
     assert Path("summary.md").read_text(encoding="utf-8").startswith("## ")
 
@@ -49,4 +60,4 @@ def test_every_type_and_option_is_explained():
     from certify.report.render import ReportType
 
     text = PAGE.read_text(encoding="utf-8")
-    assert all(f"| `{kind}` |" in text for kind in ReportType)
+    assert all(f"| `{kind}` |" in text for kind in [*ReportType, "in-toto"])
