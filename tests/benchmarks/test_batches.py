@@ -13,6 +13,7 @@ import models
 import pytest
 import torch
 import transformers
+from families import FAMILIES, REFUSED, in_the_table
 from torch import nn
 
 from certify.benchmarks import ModelLimits, batches, open_benchmark
@@ -79,6 +80,20 @@ def test_every_architecture_gives_the_likelihoods_of_rows_of_their_own(name: str
     assert str(found) == SLOW.get(name, "prefix tree")
     difference = (likelihoods(model, found, asked) - likelihoods(model, ONE_BY_ONE, asked)).abs().max()
     assert difference <= 1e-5
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *REFUSED])
+def test_current_families_are_scored_as_the_table_says(family: str) -> None:
+    """Prompts once, or rows of their own where something forbids it, with the same likelihoods."""
+    make, asked = {**FAMILIES, **REFUSED}[family], few_shot()
+    model = make()
+    found = Batching.of(model, asked, "cpu")
+    difference = (likelihoods(model, found, asked) - likelihoods(model, ONE_BY_ONE, asked)).abs().max()
+    assert difference <= 1e-5
+    way = str(found).partition(":")[0]
+    if "reaches back" in found.why:
+        way = f"{Batching.of(make(sliding_window=64), asked, 'cpu')} within its window"
+    assert way == in_the_table()[family][2]
 
 
 def without_depth(batch: Batch) -> Batch:

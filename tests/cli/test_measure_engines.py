@@ -118,6 +118,24 @@ def test_the_planner_speaks_before_and_after(folder, monkeypatch, capsys) -> Non
     assert value["draws"][0]["engine"]["name"] == "explicit" and value["draws"][0]["design"] == "table"
 
 
+def test_a_base_in_sixteen_bits_is_shown_in_float32_where_that_is_declared(folder, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """The folder is refused in one line that names the recipe; the recipe is measured, and the record says so."""
+    models.variant(folder / "base", folder / "brain", lambda t: t.update({n: v.bfloat16() for n, v in t.items()}))
+    toml = 'merge_method = "linear"\ndtype = "float32"\n[[models]]\nmodel = "brain"\nparameters = { weight = 1.0 }\n'
+    (folder / "float32.toml").write_text(toml)
+    options = (*MEASURE[2:], "--engine", "activation", "--design", "pairs", "-o", "wide.json")
+    assert certify(monkeypatch, folder, "measure", "brain", *options) == 2
+    said = capsys.readouterr().err
+    assert said.count("torch.bfloat16") == 1 and "name a recipe with dtype = float32" in said
+    assert certify(monkeypatch, folder, "measure", "float32.toml", *options) == 0
+    value = json.loads((folder / "wide.json").read_text())
+    assert value["base"]["computed_in"] == "float32"
+    assert {level["engine"]["name"] for level in value["basin"]["levels"]} == {"activation"}
+    assert certify(monkeypatch, folder, "verify", "wide.json", "--base", "float32.toml", "--benchmark", "own.jsonl",
+                   "--replay", "3") == 0  # fmt: skip
+    assert certify(monkeypatch, folder, "verify", "wide.json", "--base", "brain", "--benchmark", "own.jsonl") == 4
+
+
 def test_planning_compares_the_engines(folder, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """With a sigma the correlation is shown, too; pairs have floors of their own."""
     options = ("plan", "base", "--benchmark", "own.jsonl", "--evidence", "distance", "--design", "pairs")

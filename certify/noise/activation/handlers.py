@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from certify.errors import ActivationRefused
+from certify.noise.activation.forwards import forward_of
 from certify.noise.activation.one_pass import Leaf, Pass, Site
 
 Apply = Callable[[Site, Pass, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -34,12 +36,14 @@ class Rule:
 def matrix(site: Site, now: Pass, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
     """Linear and Conv1D: out += sigma L G, plus one bias vector for each group."""
     if site.weight.sigma > 0:
+        shape = out.shape
+        x, out = (each if each.ndim == 3 else each.reshape(len(each), *each.shape[-2:]) for each in (x, out))
         found = now.factor(site, x)
         noise = torch.bmm(found.root, now.normals.projected(site.weight.tensor, found.ranks, out.shape[-1]))
         if site.tied:
             _show_known_rows(noise, found.x, *now.rows_shown[site.weight.tensor])
         now.record(site, found, noise)
-        out = found.packing.add(out, noise, site.weight.sigma)
+        out = found.packing.add(out, noise, site.weight.sigma).view(shape)
     return _add_vector(site.bias, now, out)
 
 
@@ -80,8 +84,10 @@ def _lookup(scaled: bool) -> Apply:
 
 def _scale(module: nn.Module) -> float:
     """Return what Gemma's embeddings are multiplied by, rounded as its forward rounds it."""
-    weight, scale = module.get_parameter("weight"), module.get_buffer("embed_scale")
-    return float(scale.to(weight.dtype))
+    scale: torch.Tensor = module.embed_scale  # type: ignore[assignment]
+    if scale.numel() != 1:
+        raise ActivationRefused(f"{type(module).__name__} scales its rows by {scale.numel()} numbers, not by one")
+    return float(scale.to(module.get_parameter("weight").dtype))
 
 
 def norm(unit: Unit) -> Apply:
@@ -101,39 +107,49 @@ def _layer_norm(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return functional.layer_norm(x, shape, eps=module.eps)  # type: ignore[arg-type]
 
 
-def _rms(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Normalise in float32 as the transformers classes do, whatever the model's dtype."""
-    eps: float = getattr(module, "variance_epsilon", None) or module.eps  # type: ignore[assignment]
+def _rms(epsilon: str) -> Unit:
+    """Return a normalisation in float32, as the transformers classes do it whatever the model's dtype."""
+
+    def unit(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        wide = x.float()
+        return wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + getattr(module, epsilon))
+
+    return unit
+
+
+def _centred(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Likewise, without the mean."""
     wide = x.float()
-    return wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    return _rms("variance_epsilon")(module, wide - wide.mean(-1, keepdim=True))
 
 
-_HF = "transformers.models"
 _MATRIX = Rule("matrix", matrix, ("weight", "bias"))
-_ROWS = Rule("rows", _lookup(scaled=False), ("weight",))
-_SCALED_ROWS = Rule("rows", _lookup(scaled=True), ("weight",))
-_RMS = Rule("norm", norm(_rms), ("weight",))
+_RMS = Rule("norm", norm(_rms("variance_epsilon")), ("weight",))
+_GEMMA = Rule("norm", norm(_rms("eps")), ("weight",))
+_LAYER_NORM = Rule("norm", norm(_layer_norm), ("weight", "bias"))
 
-# Exact types, by where they are defined: a subclass may do anything. Gemma's gain is 1 + w, which leaves the
-# noise on w as it is; its token embedding multiplies rows by embed_scale.
+# Exact types by where they are defined (a subclass may do anything), or a forward that is known by its instructions.
+# A gain of 1 + w, as Gemma's and Nemotron's, leaves the noise on w as it is.
 RULES: dict[str, Rule] = {
     "torch.nn.modules.linear.Linear": _MATRIX,
     "transformers.pytorch_utils.Conv1D": _MATRIX,
-    "torch.nn.modules.sparse.Embedding": _ROWS,
-    f"{_HF}.gemma.modeling_gemma.GemmaTextScaledWordEmbedding": _SCALED_ROWS,
-    f"{_HF}.gemma2.modeling_gemma2.Gemma2TextScaledWordEmbedding": _SCALED_ROWS,
-    "torch.nn.modules.normalization.LayerNorm": Rule("norm", norm(_layer_norm), ("weight", "bias")),
-    f"{_HF}.llama.modeling_llama.LlamaRMSNorm": _RMS,
-    f"{_HF}.qwen2.modeling_qwen2.Qwen2RMSNorm": _RMS,
-    f"{_HF}.qwen3.modeling_qwen3.Qwen3RMSNorm": _RMS,
-    f"{_HF}.mistral.modeling_mistral.MistralRMSNorm": _RMS,
-    f"{_HF}.gemma.modeling_gemma.GemmaRMSNorm": _RMS,
-    f"{_HF}.gemma2.modeling_gemma2.Gemma2RMSNorm": _RMS,
+    "matrix of Falcon": _MATRIX,
+    "torch.nn.modules.sparse.Embedding": Rule("rows", _lookup(scaled=False), ("weight",)),
+    "embedding of Gemma": Rule("rows", _lookup(scaled=True), ("weight",)),
+    "torch.nn.modules.normalization.LayerNorm": _LAYER_NORM,
+    "transformers.models.nemotron.modeling_nemotron.NemotronLayerNorm1P": _LAYER_NORM,
+    "norm of Cohere": Rule("norm", norm(_centred), ("weight",)),
+    "norm of Llama": _RMS,
+    "norm of OLMo 2": _RMS,
+    "norm of Helium": _RMS,
+    "norm of Gemma": _GEMMA,
+    "norm of Gemma 4": _GEMMA,
 }
 
 
 def rule_of(module: nn.Module) -> Rule | None:
-    """Return the rule for exactly this module's type, or None; a class that only borrows the name has none."""
+    """Return the rule for exactly this module's type or forward, or None; a class that borrows a name has none."""
     kind = type(module)
     here = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
-    return RULES.get(f"{kind.__module__}.{kind.__qualname__}") if here is kind else None
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return RULES[name] if here is kind and name in RULES else RULES.get(forward_of(kind) or "")

@@ -58,7 +58,7 @@ class Pass:
         if kind == "rows":
             fits = x.ndim == 2 and x.shape[1] == width and x.shape[0] in (1, rows)
         elif kind == "matrix":
-            fits = x.ndim == 3 and x.shape[:2] == (rows, width)
+            fits = x.ndim >= 3 and x.shape[:-1] == (rows, *[1] * (x.ndim - 3), width)
         else:
             fits = x.ndim >= 3 and x.shape[0] == rows
         if not fits:

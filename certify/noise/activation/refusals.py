@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from certify.noise.activation.handlers import RULES, Rule, rule_of
+from certify.noise.activation.handlers import Rule, rule_of
 from certify.records import WeightNoise
 
 COMPUTE_DTYPES = (torch.float32, torch.float64)
@@ -34,17 +34,25 @@ def _whole(model: nn.Module, law: WeightNoise) -> Iterator[str]:
     training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
     if training:
         yield f"{training[0]} is in training mode, where dropout is on: call model.eval()"
-    for name, parameter in parameters.items():
-        if parameter.dtype not in COMPUTE_DTYPES and law.sigma.get(name, 0) > 0:
-            yield f"tensor {name!r} is {parameter.dtype}: {_dtype_advice(parameter.dtype)}"
-    if len({p.dtype for n, p in parameters.items() if law.sigma.get(n, 0) > 0}) > 1:
+    yield from _dtypes(parameters, law)
+
+
+def _dtypes(parameters: dict[str, nn.Parameter], law: WeightNoise) -> Iterator[str]:
+    """Name what is not float32 or float64; 16 bits in one line, frozen tensors as well: activations would have them."""
+    for dtype in (torch.bfloat16, torch.float16):
+        narrow = [name for name, parameter in parameters.items() if parameter.dtype == dtype]
+        if narrow:
+            yield (
+                f"{len(narrow)} of {len(parameters)} tensors are {dtype}, e.g. {narrow[0]!r}, so the model computes in "
+                "16 bits, which is not proven; in float32 the same weights are another function, which has to be "
+                "declared: name a recipe with dtype = float32 in place of the folder (docs/activation.md)"
+            )
+    noised = {name: parameter.dtype for name, parameter in parameters.items() if law.sigma.get(name, 0) > 0}
+    for name, dtype in noised.items():
+        if dtype not in (*COMPUTE_DTYPES, torch.bfloat16, torch.float16):
+            yield f"tensor {name!r} is {dtype}: quantised or packed weights cannot take noise"
+    if len(set(noised.values())) > 1:
         yield "the noised tensors have different dtypes"
-
-
-def _dtype_advice(dtype: torch.dtype) -> str:
-    if dtype in (torch.bfloat16, torch.float16):
-        return "computing in 16 bits is not proven; model.float() holds the same weights exactly"
-    return "quantised or packed weights cannot take noise"
 
 
 def _ties(model: nn.Module, law: WeightNoise) -> Iterator[str]:
@@ -119,8 +127,8 @@ def _known(where: str, module: nn.Module, rule: Rule, leaves: dict[str, str]) ->
     extra = sorted(set(leaves) - set(rule.leaves))
     if extra:
         yield f"{where} ({type(module).__name__}) owns {', '.join(extra)}, which its type does not explain"
-    if "forward" in vars(module):
-        yield f"{where} has a forward of its own instead of its type's"
+    for name in sorted(name for name in vars(module) if callable(getattr(type(module), name, None))):
+        yield f"{where} has a {name} of its own instead of its type's"
     if module._forward_hooks or module._forward_pre_hooks:
         yield f"{where} has forward hooks already"
     if getattr(module, "_compiled_call_impl", None) is not None:
@@ -129,8 +137,3 @@ def _known(where: str, module: nn.Module, rule: Rule, leaves: dict[str, str]) ->
         yield f"{where} normalises over more than one dimension"
     if getattr(module, "max_norm", None) is not None:
         yield f"{where} renormalises its own rows (max_norm)"
-
-
-def _known_types() -> tuple[str, ...]:
-    """Return the names of the module types that have a rule."""
-    return tuple(sorted(RULES))

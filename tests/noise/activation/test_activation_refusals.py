@@ -12,7 +12,8 @@ from torch import nn
 
 from certify.errors import ActivationRefused
 from certify.noise.activation import ActivationEngine, Layout, refusals
-from certify.noise.activation.refusals import _known_types
+from certify.noise.activation.forwards import FORWARDS
+from certify.noise.activation.handlers import RULES
 from certify.records import WeightNoise
 
 REAL = torch.ones(2, 12, dtype=torch.bool)
@@ -78,9 +79,21 @@ def test_quantised_weights_are_refused_by_name() -> None:
 
 
 def test_sixteen_bits_are_refused_with_the_way_out() -> None:
-    """Computing in bf16 is not proven; the same weights in float32 are."""
-    with pytest.raises(ActivationRefused, match=r"computing in 16 bits is not proven; model\.float\(\) holds the same"):
-        opened(gpt2(torch.bfloat16))
+    """One line, however many tensors: computing in bf16 is not proven, and float32 has to be declared."""
+    model = gpt2(torch.bfloat16)
+    (reason,) = refusals(model, law_of(model))
+    assert reason.startswith("40 of 40 tensors are torch.bfloat16, e.g. 'transformer.wte.weight', so the model")
+    assert "has to be declared: name a recipe with dtype = float32" in reason
+    with pytest.raises(ActivationRefused, match="computes in 16 bits"):
+        opened(model)
+
+
+def test_frozen_tensors_of_sixteen_bits_are_refused_too() -> None:
+    """Activations would pass through them, whatever the noised tensors are."""
+    model = decoder("Llama")
+    model.model.layers[0].mlp.half()
+    law = law_of(model, {"*norm*": 0.05})
+    assert any(r.startswith("3 of 30 tensors are torch.float16") for r in refusals(model, law))
 
 
 def test_training_mode_is_refused() -> None:
@@ -206,6 +219,6 @@ def test_compiled_models_are_refused() -> None:
 
 def test_every_rule_names_a_class_that_exists() -> None:
     """A rule for a class that transformers no longer has would be dead weight."""
-    for name in _known_types():
+    for name in RULES.keys() - FORWARDS.keys():
         module, _, kind = name.rpartition(".")
         assert isinstance(getattr(__import__(module, fromlist=[kind]), kind), type), name
