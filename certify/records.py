@@ -412,6 +412,31 @@ EngineIdentity = Annotated[ExplicitIdentity | ActivationIdentity, Field(discrimi
 """How draws were put into the model: decides which function exactly was certified."""
 
 
+class BroughtIdentity(Record):
+    """Draws were written into folders, and another tool scored them: the certified function is that tool's.
+
+    Of each draw, in draw order, ``draws`` holds the digest of the weights that were written and that of the log that
+    came back; ``base`` is the digest of the base's log, ``differences`` what is not alike in the logs, and may be.
+    """
+
+    name: Literal["brought"] = "brought"
+    sampler: Literal["strict"] = "strict"
+    lattice_bits: Literal[12] = 12
+    tool: str
+    version: str
+    base: Digest
+    draws: Annotated[tuple[tuple[Digest, Digest], ...], Field(min_length=1)]
+    differences: tuple[str, ...] = ()
+
+    def eta(self, law: WeightNoise | SubspaceNoise) -> float:
+        """Return the total variation between one implemented draw and the ideal Gaussian (theory S8)."""
+        return float(eta_strict(law.dimension, self.lattice_bits))
+
+
+AnyEngine = Annotated[ExplicitIdentity | ActivationIdentity | BroughtIdentity, Field(discriminator="name")]
+"""The same of draws at a base, which another tool may have scored."""
+
+
 class Environment(Record):
     """What scores may depend on beside the weights: versions, platform, and whose kernels ran (empty: not recorded).
 
@@ -450,7 +475,7 @@ class DrawnSeed(int):
 def derive_seed(
     kind: str,
     law: WeightNoise | SubspaceNoise | None,
-    benchmark: BenchmarkIdentity,
+    benchmark: BenchmarkIdentity | None,
     base: ModelIdentity,
     *,
     checkpoint: ModelIdentity | None = None,
@@ -462,13 +487,13 @@ def derive_seed(
     """Return the seed of one piece of evidence: SHA-256 of everything that defines it.
 
     ``plan``: that of a gate, or family and box of a cover. ``law``: None where there is no noise, as in a cover and in
-    the order of an audit.
+    the order of an audit. ``benchmark``: None where draws are written before it is known what they will be asked.
     """
     parts: Mapping[str, Any] = {
         "user_seed": user_seed,
         "kind": kind,
         "law": None if law is None else law.model_dump(mode="json"),
-        "benchmark": [benchmark.digest, benchmark.tokens],
+        "benchmark": None if benchmark is None else [benchmark.digest, benchmark.tokens],
         "base": identity_key(base),
         "checkpoint": identity_key(checkpoint) if checkpoint else None,
         "n": n,

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import secrets
+import shutil
 import stat
 import tempfile
 import time
@@ -50,6 +51,30 @@ def whole(path: Path) -> Iterator[Path]:
             os.replace(aside, path)
         except BaseException:
             aside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to write to, which is called ``path`` at the end, as a whole or not at all; nothing is replaced.
+
+    What killed writers of it left behind is removed.
+
+    Raises:
+        InvalidInput: as :func:`writing`; something of that name is there.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_parts(path)
+        aside = path.with_name(f"{_part_of(path)}{_here()}.{os.getpid()}.{secrets.token_hex(8)}")
+        aside.mkdir()
+        try:
+            yield aside
+            if os.path.lexists(path):  # a rename would take the place of an empty folder
+                raise InvalidInput(f"{path}: exists; name another folder")
+            aside.rename(path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
             raise
 
 
@@ -125,7 +150,9 @@ def _remove_parts(path: Path) -> None:
             gone = not _runs(int(pid)) if host == _here() else time.time() - part.stat().st_mtime > ABANDONED
         except (OSError, ValueError):
             continue
-        if gone:
+        if gone and part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        elif gone:
             part.unlink(missing_ok=True)
 
 

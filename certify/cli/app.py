@@ -11,9 +11,11 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from certify.cli.audit import audit
 from certify.cli.basin import basin
 from certify.cli.check import check
+from certify.cli.collect import collect
 from certify.cli.compare import compare
 from certify.cli.cover import cover
 from certify.cli.demo import demo
+from certify.cli.draw import draw
 from certify.cli.gate import gate
 from certify.cli.import_task import import_task
 from certify.cli.init import init
@@ -112,6 +114,8 @@ COMMANDS = (
     )),
     (BASE, measure, ("certify measure base -b items.jsonl -o base.json",)),
     (BASE, basin, ("certify basin base -b items.jsonl -o basin.json",)),
+    (BASE, draw, ("certify draw base --sigma 0.01 --draw 0 -n 100 -o draws/0",)),
+    (BASE, collect, ("certify collect draws/* --scores LOGS_OF_BASE -o base.json",)),
     (JUDGE, check, (
         f"certify check tuned {ON} --max-drop 0.02 -o certificates",
         f"certify check tuned {ON} --require point,position --measurement base.json",

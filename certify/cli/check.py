@@ -25,7 +25,9 @@ from certify.errors import CheckpointError, InvalidPlan
 from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
+    from certify.benchmarks import Benchmark
     from certify.certificate import Certificate, Measurement, ScoresRecord
+    from certify.checkpoints import Checkpoint
     from certify.measuring import Base
 
 KINDS = "point, position, smoothed, distance, audit"
@@ -90,7 +92,8 @@ def check(
             named = ", ".join(files)
             raise InvalidPlan(f"--benchmark {named}: the items are in the logs; name a pool (.toml) of tasks or none")
         _finish(judge_scores(brought, benchmark or [], asked.requirement, asked.alpha, items), asked.alpha, output)
-    if not checkpoint or base is None or not benchmark:
+    named_in_it = measurement is not None and required == ["distance"] and not also
+    if not checkpoint or base is None or not (benchmark or named_in_it):
         missing = [name for name, value in (("CHECKPOINT", checkpoint), ("--base", base), ("--benchmark", benchmark))
                    if not value]  # fmt: skip
         named = ", ".join(missing)
@@ -98,7 +101,7 @@ def check(
     judge_each(
         checkpoint,
         base,
-        benchmark,
+        benchmark or [],
         measurement or [],
         required,
         [kind for kind in names(also) if kind not in required],
@@ -146,9 +149,11 @@ def judge_each(
         refuse_unwritable_folder(output)
     places = [place for each in checkpoints for place in _below(each)] if every else _named_once(checkpoints)
     with carried_out(work, filed=output) as run:
-        opened = Base.open(base, open_pool_or_benchmark(benchmarks[0]), work.device)
-        bases = [opened, *(opened.on(open_pool_or_benchmark(path)) for path in benchmarks[1:])]
-        measured = _of_benchmarks([read_measurement(path) for path in measurements], bases)
+        counted_before, found_base = [read_measurement(path) for path in measurements], open_checkpoint(base)
+        items = [open_pool_or_benchmark(path) for path in benchmarks] or _brought_items(counted_before, found_base)
+        opened = Base.open(found_base, items[0], work.device)
+        bases = [opened, *map(opened.on, items[1:])]
+        measured = _of_benchmarks(counted_before, bases)
         bases_of = [open_subspace(path) for path in subspaces]
 
         def judged(place: Path) -> tuple[list[Certificate], list[str]]:
@@ -200,6 +205,19 @@ def _finish(
         say_written(record.file_in(output) for record in records)
     say(*refused)
     raise typer.Exit(_exit_code(records, refused))
+
+
+def _brought_items(measurements: Sequence[Measurement], base: Checkpoint) -> list[Benchmark]:
+    """Return the items of measurements whose scores another tool made, which are named there alone.
+
+    Raises:
+        InvalidPlan: one was scored here.
+    """
+    from certify.benchmarks.brought import BroughtItems
+
+    if here := [each.benchmark.name for each in measurements if each.benchmark.tokens is not None]:
+        raise InvalidPlan(f"Missing option --benchmark: the measurement on {here[0]} was scored here")
+    return [BroughtItems(each.benchmark, base) for each in measurements]
 
 
 def _decisive(records: Sequence[Certificate | ScoresRecord]) -> list[Certificate | ScoresRecord]:

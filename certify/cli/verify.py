@@ -140,9 +140,12 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
         InvalidPlan: they were not named.
     """
     from certify.certificate import GateRecord, ScoresRecord
+    from certify.records import BroughtIdentity
 
     if isinstance(document, ScoresRecord):
         raise InvalidPlan("nothing can be replayed: the scores were brought, and no model was run here")
+    if any(isinstance(run.engine, BroughtIdentity) for run in document.runs):
+        raise InvalidPlan("nothing can be replayed: the scores of the draws were brought, and none was scored here")
     part, weights = ("checkpoint", beside.checkpoint) if isinstance(document, GateRecord) else ("base", beside.base)
     if weights is None or beside.benchmark is None:
         option = "--replay" if beside.replay else "--audit"
@@ -252,6 +255,8 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
     if beside.benchmark is not None:
         from certify.benchmarks import open_pool_or_benchmark
 
+        if document.benchmark.tokens is None:
+            raise InvalidPlan("--benchmark: another tool asked the items, and only its logs hold them")
         items, recorded_items = open_pool_or_benchmark(beside.benchmark), document.benchmark
         if items.digest != recorded_items.digest:
             lines.append(f"benchmark: {beside.benchmark} has digest {items.digest}, recorded {recorded_items.digest}")

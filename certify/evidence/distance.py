@@ -27,12 +27,13 @@ from certify.evidence.judgement import (
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT, POPULATION_PREMISE, Items
 from certify.evidence.point import above_chance_note
 from certify.evidence.smoothed import SMOOTHED_LIMITS, DrawScores
-from certify.evidence.trials import RecordedRun, Subject
+from certify.evidence.trials import Purpose, RecordedRun, Subject
 from certify.records import (
     ActivationIdentity,
     Alpha,
+    AnyEngine,
     BenchmarkIdentity,
-    EngineIdentity,
+    BroughtIdentity,
     NoiseLaw,
     Record,
     Seed,
@@ -88,7 +89,7 @@ class BaseDraws(Record):
     """
 
     law: NoiseLaw
-    engine: EngineIdentity
+    engine: AnyEngine
     seed: Seed
     design: DrawDesign = "table"
     alpha: Alpha
@@ -105,6 +106,11 @@ class BaseDraws(Record):
                 raise ValueError("the activation engine draws pairs under noise on weights, and nothing else")
             if self.engine.guarded > sum(self.draws.failed):
                 raise ValueError(f"{self.engine.guarded} guarded decisions, but {sum(self.draws.failed):g} left open")
+        if isinstance(self.engine, BroughtIdentity):
+            if self.design != "table" or isinstance(self.law, SubspaceNoise):
+                raise ValueError("draws that were written into folders are of noise on weights, asked all items each")
+            if len(self.engine.draws) != self.draws.n:
+                raise ValueError(f"{len(self.engine.draws)} folders were written, but {self.draws.n} draws scored")
         return self
 
     @property
@@ -156,9 +162,8 @@ class BaseDraws(Record):
     def run(self, where: str, subject: Subject) -> RecordedRun:
         """Return what was drawn, as ``verify`` and ``--replay`` look at it."""
         if self.design == "table":
-            return RecordedRun.of(
-                where, "distance", subject, self.law, self.n, self.seed, self.engine, self.draws.scores
-            )
+            purpose: Purpose = "drawn" if isinstance(self.engine, BroughtIdentity) else "distance"
+            return RecordedRun.of(where, purpose, subject, self.law, self.n, self.seed, self.engine, self.draws.scores)
         scores = [None if failed else s for s, failed in zip(self.draws.scores, self.draws.shares_failed, strict=True)]
         return RecordedRun.of(where, "pairs", subject, self.law, self.n, self.seed, self.engine, scores)
 
@@ -256,7 +261,7 @@ class DistanceEvidence(Record):
             },
             vacuous=vacuous,
             notes=self._notes(benchmark, requirement, interval, radius, vacuous),
-            claim=self._claim(benchmark, requirement, declared, bound, interval, verdict, vacuous),
+            claim=self._claim(benchmark, requirement, declared, bound, interval, verdict, vacuous) + self._brought,
             limits=(
                 SMOOTHED_LIMITS[0],
                 POPULATION_PREMISE if self.items == "population" else SMOOTHED_LIMITS[1],
@@ -389,6 +394,15 @@ class DistanceEvidence(Record):
             f"{bounded[deciding.quantity]} on {where} on average over {d.law.describe()}: {outcome} the requirement "
             f"({requirement.describe()})."
         )
+
+    @property
+    def _brought(self) -> str:
+        """The sentence that no claim from draws scored elsewhere may lack."""
+        engine = self.draws.engine
+        if not isinstance(engine, BroughtIdentity):
+            return ""
+        tool = "a table of scores" if engine.tool == "table" else f"{engine.tool} {engine.version}".strip()
+        return f" The scores of these draws were brought, by {tool}: no draw was scored here."
 
     def _deciding(self, requirement: Requirement, bound: float | None, interval: Interval) -> Deciding:
         """Return the one bound that the verdict rests on; the others hold at the same confidence alone, not with it."""

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from certify.evidence.judgement import no_less_than
-from certify.records import ActivationIdentity, EngineIdentity
+from certify.records import ActivationIdentity, AnyEngine, BroughtIdentity
 
 UNROUNDED_LIMIT = (
     "Noise was shown in activation space: what is certified under noise is the function of the unrounded weights, "
     "base + noise."
 )
+BROUGHT_DRAWS = (
+    "On trust: that the scores of each draw, and of the base, are those of the weights that were written, and that all "
+    "were asked and judged in one way. Nothing here can be replayed."
+)
 
 
-def engine_limits(engines: Sequence[EngineIdentity], decisions: int, eta: float) -> tuple[str, ...]:
+def engine_limits(engines: Sequence[AnyEngine], decisions: int, eta: float) -> tuple[str, ...]:
     """Return the limits that ``engines`` put on a claim; ``decisions`` were made by all of them together.
 
     ``eta``: the largest total variation that a bound of the claim pays for the sampler.
     """
     shown = [engine for engine in engines if isinstance(engine, ActivationIdentity)]
     if not shown:
-        return (sampler_premise(eta),)
+        brought = [engine for engine in engines if isinstance(engine, BroughtIdentity)]
+        unlike = [f"Of the logs of base and draws: {line}." for engine in brought for line in engine.differences]
+        return (sampler_premise(eta), *((BROUGHT_DRAWS,) if brought else ()), *unlike)
     guard, coupling = max(e.guard for e in shown), max(e.coupling for e in shown)
     return UNROUNDED_LIMIT, guard_premise(guard, coupling, sum(e.guarded for e in shown), decisions)
 

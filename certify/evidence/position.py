@@ -111,6 +111,8 @@ class OpenScores(PairedScores):
 class Basin(Record):
     """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels.
 
+    Without levels it holds the base alone, and has no width: another tool scored its draws, all items under each.
+
     ``grid`` says who chose the sigmas: they were given, or pilot draws on the same items placed them. ``order``,
     ``rule`` and ``groups`` are those of :class:`PairedScores`.
     """
@@ -121,7 +123,7 @@ class Basin(Record):
     groups: Groups = None
     grid: GridOrigin = "given"
     base: ItemScores
-    levels: Annotated[tuple[BasinLevel, ...], Field(min_length=1)]
+    levels: tuple[BasinLevel, ...]
 
     @model_validator(mode="after")
     def _well_formed(self) -> Basin:
@@ -129,10 +131,11 @@ class Basin(Record):
         if sigmas != sorted(set(sigmas)):
             raise ValueError(f"the sigma grid must ascend without repeats, got {sigmas}")
         refuse_ungrouped(self.groups, len(self.base))
+        refuse_grades(self.base, self.graded)
         for level in self.levels:
             if len(level.scores) != len(self.base):
                 raise ValueError(f"level sigma={level.sigma:g} has {len(level.scores)} items, base {len(self.base)}")
-            refuse_grades((*self.base, *level.scores), self.graded)
+            refuse_grades(level.scores, self.graded)
         names = {level.engine.name for level in self.levels}
         if len(names) > 1:
             raise ValueError(f"levels of one basin speak of one function, but were drawn by {sorted(names)}")
@@ -163,6 +166,8 @@ class Basin(Record):
     @property
     def limits(self) -> tuple[str, ...]:
         """What the engine of the levels and the origin of the grid add to the limits of a claim."""
+        if not self.levels:
+            return ()
         eta = max(level.engine.eta(level.law) for level in self.levels)
         engines = engine_limits([x.engine for x in self.levels], len(self.base) * len(self.levels), eta)
         return (*engines, PILOT_LIMIT) if self.grid == "pilot" else engines
@@ -263,6 +268,8 @@ class PositionEvidence(Record):
 
     @model_validator(mode="after")
     def _as_many_items_as_the_base(self) -> PositionEvidence:
+        if not self.basin.levels:
+            raise ValueError("a position is held against a basin of at least one sigma")
         for point in self.points:
             refuse_grades(point.scores, self.basin.graded)
             if len(point.scores) != len(self.basin.base):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from certify.evidence.paired_items import in_order, item_weights
 from certify.records import (
+    AnyEngine,
     Axis,
     BenchmarkIdentity,
-    EngineIdentity,
     FamilyIdentity,
     ModelIdentity,
     NoiseLaw,
@@ -27,7 +27,7 @@ from certify.records import (
 )
 from certify.statistics import GatePlan
 
-Purpose = Literal["basin", "pairs", "distance", "smoothed", "sequential", "audit", "cover", "pilot"]
+Purpose = Literal["basin", "pairs", "distance", "drawn", "smoothed", "sequential", "audit", "cover", "pilot"]
 OF_A_CHECKPOINT = ("smoothed", "sequential", "audit")
 """Purposes whose draws are fresh for each checkpoint; the others serve all of them."""
 
@@ -47,7 +47,7 @@ class Trials:
     """``n`` draws of one law for one purpose; seed and items follow from these fields and nothing else.
 
     ``plan``: that of a sequential gate, whose draws are its own. An audit has no noise, so no law: it draws an order.
-    Nor has a cover, which draws points of its ``box``.
+    Nor has a cover, which draws points of its ``box``. What is "drawn" into folders may be asked any items.
     """
 
     purpose: Purpose
@@ -65,7 +65,7 @@ class Trials:
         return derive_seed(
             self.purpose,
             self.law,
-            self.subject.benchmark,
+            None if self.purpose == "drawn" else self.subject.benchmark,
             self.subject.base,
             checkpoint=self.subject.checkpoint if self.purpose in OF_A_CHECKPOINT else None,
             n=self.n,
@@ -133,7 +133,7 @@ class RecordedRun:
     where: str
     trials: Trials
     seed: Seed
-    engine: EngineIdentity | None
+    engine: AnyEngine | None
     scores: Sequence[float | None]
     unanswered: float | None = None
 
@@ -146,7 +146,7 @@ class RecordedRun:
         law: NoiseLaw,
         n: int,
         seed: Seed,
-        engine: EngineIdentity,
+        engine: AnyEngine,
         scores: Sequence[float | None],
         unanswered: float | None = None,
         plan: GatePlan | None = None,

@@ -158,6 +158,8 @@ class WidthEvidence(Record):
 
     @model_validator(mode="after")
     def _same_laws(self) -> WidthEvidence:
+        if not self.basin.levels:
+            raise ValueError("a width needs a basin of at least one sigma")
         if self.draws and [d.law for d in self.draws] != [level.law for level in self.basin.levels]:
             raise ValueError("whole-benchmark draws must be of the laws of the basin's levels, in their order")
         if any(d.design != "table" for d in self.draws):

@@ -48,20 +48,27 @@ class Paired:
             alpha=alpha,
             evidence=PointEvidence(items=items, scores=self.scores),
             differences=self.differences,
-            environment=Environment(
-                python=platform.python_version(),
-                platform=f"{platform.system()} {platform.machine()}",
-                packages={name: version_of(name) for name in ("pytest-basin", "numpy", "scipy")},
-            ),
+            environment=brought_here(),
         )
 
 
-def pair(base: Log, checkpoint: Log, metrics: Sequence[str] = (), chance: float | None = None) -> Paired:
+def brought_here() -> Environment:
+    """Return what a record of scores that were brought may depend on: no model was run."""
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        packages={name: version_of(name) for name in ("pytest-basin", "numpy", "scipy")},
+    )
+
+
+def pair(
+    base: Log, checkpoint: Log, metrics: Sequence[str] = (), chance: float | None = None, *, drawn: bool = False
+) -> Paired:
     """Pair two logs by the ids of their items, in the one of ``metrics`` that they have, or the only one they have.
 
     Items are right or wrong where all scores of both logs are 0 or 1, which the claim then says it takes for granted;
     else they are graded. ``chance`` is that of the log unless given: the mean of 1 / (answers to choose from), 0 where
-    the model writes its own.
+    the model writes its own. ``drawn``: the checkpoint is the base under noise, so that their tables may be alike.
 
     Raises:
         InvalidInput: the two are one file, of other tasks or versions, or hold other items or groups of them; no metric
@@ -69,6 +76,8 @@ def pair(base: Log, checkpoint: Log, metrics: Sequence[str] = (), chance: float 
     """
     if chance is not None and not 0.0 <= chance < 1.0:
         raise InvalidInput(f"chance {chance:g}: must be at least 0 and below 1")
+    if base.digest == checkpoint.digest and not (drawn and base.tool == "table"):
+        raise InvalidInput(f"{base.file} and {checkpoint.file} hold the same bytes: name the scores of the checkpoint")
     _refuse_unlike(base, checkpoint)
     chosen = base.metric(metrics)
     if chosen not in checkpoint.metrics:
@@ -132,8 +141,6 @@ def _chance(log: Log) -> float:
 
 def _refuse_unlike(base: Log, checkpoint: Log) -> None:
     where = f"{base.file} and {checkpoint.file}"
-    if base.digest == checkpoint.digest:
-        raise InvalidInput(f"{where} hold the same bytes: name the scores of the checkpoint")
     for word, one, other in (
         ("tools", base.tool, checkpoint.tool),
         ("tasks", base.task, checkpoint.task),

@@ -222,6 +222,11 @@ def _check_measurement(base: Base, measurement: Measurement) -> None:
             "the measurement was made by version 1, which named a base by the bytes of its files and not by what they "
             "mean: measure again"
         )
+    if measurement.benchmark.tokens is None is not base.scorer.identity.tokens:
+        raise InvalidPlan(
+            "the measurement's draws were scored by another tool, so distance from it is judged without naming items "
+            "(`certify check --require distance --measurement`, without --benchmark)"
+        )
     for part, ours, theirs in (
         ("base", identity_key(base.checkpoint.identity), identity_key(measurement.base)),
         ("benchmark", items_key(base.scorer.identity), items_key(measurement.benchmark)),

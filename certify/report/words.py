@@ -14,10 +14,12 @@ from certify.certificate import (
     Measurement,
     ScoresRecord,
 )
+from certify.evidence.distance import BaseDraws
 from certify.evidence.engines import engine_limits
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.paired_items import kept
-from certify.records import BroughtScores
+from certify.evidence.smoothed import mean_of_draws
+from certify.records import BroughtIdentity, BroughtScores
 from certify.report.basin_table import detail_lines, place_lines
 from certify.report.cover_table import window_lines
 from certify.report.rows import Row, row_of
@@ -79,6 +81,20 @@ def _numbers(document: Judged, row: Row) -> Iterator[str]:
         yield f"{row.found}{sure}{estimate}; required: {row.quantity} {row.required}"
 
 
+def _brought(draws: BaseDraws) -> Iterator[str]:
+    """Yield the bound of the mean drop on exactly these items, of which a width can be read, and what is on trust."""
+    assert isinstance(draws.engine, BroughtIdentity)
+    mean = mean_of_draws(draws.draws.scores, draws.alpha / draws.ladder, draws.eta)
+    assert mean.lower is not None
+    together = f", all {draws.ladder} sigmas together" * (draws.ladder > 1)
+    yield (
+        f"    mean drop on exactly these items: {draws.base_score - draws.draws.mean:.3f}, at most "
+        f"{up(draws.base_score - mean.lower)} ({percent(draws.alpha)}{together})"
+    )
+    for limit in engine_limits((draws.engine,), draws.n, draws.eta):
+        yield f"    {limit}"
+
+
 def measurement_lines(measurement: Measurement) -> Iterator[str]:
     """Yield what was counted at the base."""
     m = measurement
@@ -114,6 +130,8 @@ def measurement_lines(measurement: Measurement) -> Iterator[str]:
             f"    share of directions that lose nothing at all: {share:.3f}, between {down(lower)} and {up(upper)} "
             f"({percent(draws.alpha)}, two-sided)"
         )
+        if isinstance(draws.engine, BroughtIdentity):
+            yield from _brought(draws)
     yield "No claim is made here: `certify check` judges a checkpoint against these counts."
     yield f"base: {m.base.weights}"
     yield f"benchmark: {m.benchmark.digest}"

@@ -18,8 +18,8 @@ from certify.cli.app import app
 from certify.cli.options import Asked, Work, spread
 
 COMMANDS = (
-    "demo", "init", "import-task", "show-items", "plan", "measure", "basin", "check", "audit", "cover", "gate", "show",
-    "verify", "sign", "compare", "report", "landscape", "tokens",
+    "demo", "init", "import-task", "show-items", "plan", "measure", "basin", "draw", "collect", "check", "audit",
+    "cover", "gate", "show", "verify", "sign", "compare", "report", "landscape", "tokens",
 )  # fmt: skip
 
 
