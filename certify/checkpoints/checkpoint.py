@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,6 +47,17 @@ def held_tensors(held: Mapping[str, torch.Tensor], where: Path) -> dict[str, Ten
         name: TensorInfo(where, names.get(str(tensor.dtype), str(tensor.dtype)), tuple(tensor.shape))
         for name, tensor in held.items()
     }
+
+
+def digest_of_weights(parts: Iterable[tuple[str, str, Sequence[int], str]]) -> str:
+    """Return the digest that names weights, from name, dtype as safetensors calls it, shape and SHA-256 of each tensor.
+
+    ``parts`` come in the order of their names.
+    """
+    whole = hashlib.sha256(b"pytest-basin weights 1")
+    for name, dtype, shape, found in parts:
+        whole.update(f"{canonical_json([name, dtype, list(shape)])}\n{found}\n".encode())
+    return "sha256:" + whole.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -257,13 +268,9 @@ class Checkpoint:
                     f"{self.path}: {alias!r} and {owner!r} are tied by config.json but differ in the files; delete one "
                     "of them or set tie_word_embeddings to false"
                 )
-        whole = hashlib.sha256(b"pytest-basin weights 1")
-        for name, parameter in sorted(self.parameters.items()):
-            header = canonical_json([name, parameter.dtype, list(parameter.shape)])
-            whole.update(f"{header}\n{digests[name]}\n".encode())
         return ModelIdentity(
             name=self.name,
-            weights="sha256:" + whole.hexdigest(),
+            weights=digest_of_weights((n, p.dtype, p.shape, digests[n]) for n, p in sorted(self.parameters.items())),
             companions=self.companions,
             parameters=sum(p.size for p in self.parameters.values()),
             dtypes=tuple(sorted({p.dtype for p in self.parameters.values()})),

@@ -47,6 +47,13 @@ class Group:
     targets: tuple[str, ...]
     convert: Conversion
 
+    @property
+    def plain(self) -> bool:
+        """Whether one stored tensor is taken as it is, be it under another name."""
+        made: Any = self.convert
+        made = made.args[0] if made.func is _renamed else made
+        return made.func is _as_stored
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from certify.cli.check import judge_each
-from certify.cli.options import Asked, BaseOption, Work, spread
+from certify.cli.options import Asked, BaseOption, ServedByOption, Work, Workers, spread
 
 
 @spread()
@@ -30,9 +30,12 @@ def audit(
         list[Path] | None,
         typer.Option(help="The base's measurement file, which holds its scores; one for each benchmark, in any order."),
     ] = None,
+    engine: ServedByOption = "transformers",
     asked: Asked,
     work: Work,
+    workers: Workers,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
 ) -> None:
     """Decide on exactly these items, scoring as few as that takes. Exit 0, 1, 2, 3 as `check`."""
-    judge_each(checkpoint, base, benchmark, measurement or [], ["audit"], [], asked, work, output)
+    judge_each(checkpoint, base, benchmark, measurement or [], ["audit"], [], asked, work, output,
+               layout=workers.layout(engine, work))  # fmt: skip

@@ -16,6 +16,7 @@ from certify.cli.options import (
     EngineName,
     OverwriteOption,
     Work,
+    Workers,
     parse_grid,
     spread,
 )
@@ -46,6 +47,7 @@ def basin(
     ] = "auto",
     asked: Asked,
     work: Work,
+    workers: Workers,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Say how wide the basin of a base is. Exit 0 if some sigma is certified, 1 if the smallest is refuted, else 3."""
@@ -59,7 +61,7 @@ def basin(
     requirement, alpha, stated = asked.requirement, asked.alpha, parse_grid(grid)
     if stated is not None:
         check_grid(stated)
-    opened = Base.open(base, benchmark, work.device)
+    opened = Base.open(base, benchmark, work.device, workers.layout(engine, work))
     with carried_out(work) as run:
         levels = stated if stated is not None else pilot_grid(opened, requirement, work.seed, run.track)
         record = measure_width(

@@ -14,8 +14,10 @@ from certify.cli.options import (
     ASKED,
     Asked,
     ConfigOption,
+    ServedByOption,
     SubspaceOption,
     Work,
+    Workers,
     names,
     spread,
 )
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
     from certify.certificate import Certificate, Measurement, ScoresRecord
     from certify.checkpoints import Checkpoint
+    from certify.checkpoints.served import Layout
     from certify.measuring import Base
 
 KINDS = "point, position, smoothed, distance, audit"
@@ -72,8 +75,10 @@ def check(
     every: Annotated[
         bool, typer.Option("--all", help="Check all checkpoints in a trainer's output folder, in the order of steps.")
     ] = False,
+    engine: ServedByOption = "transformers",
     asked: Asked,
     work: Work,
+    workers: Workers,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the certificates.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what is spelled differently, too.")] = False,
 ) -> None:
@@ -84,7 +89,7 @@ def check(
             refuse_unwritable_folder(output)
         models = {"CHECKPOINT": checkpoint, "--base": base, "--measurement": measurement, "--sigma": sigma,
                   "--subspace": subspace, "--also": also, "--config": config,
-                  "--all": every}  # fmt: skip
+                  "--all": every, "--engine": engine == "vllm"}  # fmt: skip
         if (mixed := [name for name, value in models.items() if value]) or required != ["point"]:
             what = ", ".join(mixed) or f"--require {require}"
             raise InvalidPlan(f"{what}: scores made elsewhere give point evidence, without models")
@@ -108,6 +113,7 @@ def check(
         asked,
         work,
         output,
+        layout=workers.layout(engine, work),
         config=config,
         every=every,
         verbose=verbose,
@@ -129,6 +135,7 @@ def judge_each(
     work: Work,
     output: Path | None,
     *,
+    layout: Layout | None = None,
     config: Path | None = None,
     every: bool = False,
     verbose: bool = False,
@@ -151,7 +158,7 @@ def judge_each(
     with carried_out(work, filed=output) as run:
         counted_before, found_base = [read_measurement(path) for path in measurements], open_checkpoint(base)
         items = [open_pool_or_benchmark(path) for path in benchmarks] or _brought_items(counted_before, found_base)
-        opened = Base.open(found_base, items[0], work.device)
+        opened = Base.open(found_base, items[0], work.device, layout)
         bases = [opened, *map(opened.on, items[1:])]
         measured = _of_benchmarks(counted_before, bases)
         bases_of = [open_subspace(path) for path in subspaces]

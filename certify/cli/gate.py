@@ -19,6 +19,7 @@ from certify.cli.options import (
     EngineName,
     OverwriteOption,
     Work,
+    Workers,
     parse_sigma,
     spread,
 )
@@ -69,6 +70,7 @@ def gate(
     ] = "auto",
     config: ConfigOption = None,
     work: Work,
+    workers: Workers,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the record.")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -90,7 +92,7 @@ def gate(
         refuse_to_replace(output, overwrite)
     stated = parse_sigma(sigma)
     assert stated is not None  # --sigma is required
-    opened = Base.open(base, benchmark, work.device)
+    opened = Base.open(base, benchmark, work.device, workers.layout(engine, work))
     candidate = Candidate(opened, open_checkpoint(checkpoint, opened.checkpoint, config=config))
     law, requirement = opened.weight_law(stated), _requirement(opened, at_least, min_retention)
     identity = opened.scorer.identity
@@ -103,7 +105,7 @@ def gate(
 
     planned(0)  # refuses what no first attempt could do
     # Timing both engines, as `measure` does, would cost as much as many a gate: auto takes the one that batches draws.
-    choice = EngineChoice(engine="explicit" if engine == "explicit" else "activation", asked=engine != "auto")
+    choice = EngineChoice(engine="explicit" if engine in ("explicit", "vllm") else "activation", asked=engine != "auto")
     with carried_out(work, filed=None if output is None else output.parent) as run:
         number = attempt(run, "sequential", candidate.subject, lambda j: planned(j).trials.seed)
         plan = planned(number).plan

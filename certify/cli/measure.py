@@ -18,6 +18,7 @@ from certify.cli.options import (
     OverwriteOption,
     SubspaceOption,
     Work,
+    Workers,
     parse_grid,
     parse_sigma,
     spread,
@@ -64,6 +65,7 @@ def measure(
     ] = 0,
     asked: Asked,
     work: Work,
+    workers: Workers,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure a base once: its basin, and draws that serve every checkpoint."""
@@ -80,7 +82,7 @@ def measure(
     stated, levels = parse_sigma(sigma or ()), parse_grid(grid)
     if bool(subspace) != (subspace_sigma is not None):
         raise InvalidPlan("--subspace and --subspace-sigma go together")
-    opened = Base.open(base, benchmark, work.device)
+    opened = Base.open(base, benchmark, work.device, workers.layout(engine, work))
     with carried_out(work) as run:
 
         def by_pilot() -> float:

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from certify.errors import InvalidInput
+from certify.errors import InvalidInput, InvalidPlan
 from certify.text import shortened
 
 if TYPE_CHECKING:
+    from certify.checkpoints.served import Layout
     from certify.evidence import Requirement
 
 ASKED, WORK = "What is asked", "How to work"  # panels of the help
 
 Command = Callable[..., None]
-EngineName = Literal["auto", "explicit", "activation"]
+EngineName = Literal["auto", "explicit", "activation", "vllm"]
 DesignName = Literal["table", "pairs"]
 
 BaseArgument = Annotated[Path, typer.Argument(help="Folder (or hf://...) of the base.", show_default=False)]
@@ -44,6 +45,9 @@ SubspaceOption = Annotated[list[Path] | None, typer.Option("--subspace", help="B
 OverwriteOption = Annotated[bool, typer.Option(help="Replace the output file if it exists.")]
 DesignOption = Annotated[
     DesignName, typer.Option(help="Distance draws: all items under each (table), or one random item (pairs).")
+]
+ServedByOption = Annotated[
+    Literal["transformers", "vllm"], typer.Option("--engine", help="What computes scores.", rich_help_panel=WORK)
 ]
 ConfidenceOption = Annotated[
     float, typer.Option(help="Confidence of each statement, strictly between 0 and 1.", rich_help_panel=ASKED)
@@ -139,6 +143,34 @@ class Work:
             rich_help_panel=WORK,
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Over how many of vLLM's workers a model is laid."""
+
+    tensor_parallel: Annotated[
+        int, typer.Option(min=1, help="With --engine vllm: workers that each tensor is cut over.", rich_help_panel=WORK)
+    ] = 1
+    pipeline_parallel: Annotated[
+        int, typer.Option(min=1, help="With --engine vllm: groups of them that layers go to.", rich_help_panel=WORK)
+    ] = 1
+
+    def layout(self, engine: str, work: Work) -> Layout | None:
+        """Return how vLLM lays the model, None where another engine was asked for.
+
+        Raises:
+            InvalidPlan: workers of an engine that has none, or processes of torchrun beside them.
+        """
+        if engine != "vllm":
+            if self != Workers():
+                raise InvalidPlan("--tensor-parallel and --pipeline-parallel go with --engine vllm")
+            return None
+        if work.processes > 1:
+            raise InvalidPlan("--processes: vLLM starts its own; lay the model over them with --tensor-parallel")
+        from certify.checkpoints.served import Layout
+
+        return Layout(self.tensor_parallel, self.pipeline_parallel)
 
 
 def spread(*left_out: str) -> Callable[[Command], Command]:

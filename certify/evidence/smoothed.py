@@ -28,7 +28,7 @@ from certify.evidence.judgement import (
 from certify.evidence.paired_items import DEPLOYMENT_LIMIT
 from certify.evidence.point import above_chance_note, own_settings_note
 from certify.evidence.trials import RecordedRun, Subject
-from certify.records import BenchmarkIdentity, ExplicitIdentity, NoiseLaw, Record, Seed, Unit
+from certify.records import BenchmarkIdentity, NoiseLaw, Record, Seed, Unit, WrittenIdentity
 from certify.statistics import betting_lower, betting_upper, clopper_pearson_interval, paired_difference_lower
 
 SMOOTHED_LIMITS = (
@@ -99,7 +99,7 @@ class SmoothedEvidence(Record):
 
     kind: Literal["smoothed"] = "smoothed"
     law: NoiseLaw
-    engine: ExplicitIdentity  # paired draws: in activation space the same draw is another noise for each model
+    engine: WrittenIdentity  # paired draws: in activation space the same draw is another noise for each model
     seed: Seed
     base: DrawScores
     checkpoint: DrawScores

@@ -98,12 +98,14 @@ def check_plan(
     """Refuse what can be refused before anything is drawn.
 
     Raises:
-        InvalidPlan: infeasible n, or pairs of a graded benchmark.
+        InvalidPlan: infeasible n, pairs of a graded benchmark, or a subspace under vLLM.
         InvalidInput: a grid that does not ascend, or a sigma that is not positive.
     """
     check_grid(grid)
     ladders = Counter(plan.law.kind for plan in planned)
     for plan in planned:
+        if plan.subspace is not None and base.layout is not None:
+            raise InvalidPlan("--subspace: draws in a subspace are not streamed into vLLM: leave --engine vllm out")
         if plan.design == "pairs":
             _check_pairs(base)
         if requirement is not None:

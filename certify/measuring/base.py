@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from certify.benchmarks import Benchmark, ModelLimits, Scorer, open_benchmark
 from certify.checkpoints import Checkpoint, load_model, load_tokenizer, open_checkpoint
@@ -28,6 +28,7 @@ from certify.records import (
     ModelIdentity,
     NoiseLaw,
     Seed,
+    VllmIdentity,
     Way,
     WeightNoise,
     identity_key,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from certify.benchmarks.batches import Batching
+    from certify.checkpoints.served import Layout
     from certify.noise.activation import Question
 
 
@@ -50,20 +52,50 @@ class Base:
     benchmark: Benchmark
     device: str = "cpu"
     cheapest: Way = WAYS[0]
+    layout: Layout | None = None
+    vllm: str = ""
 
     @classmethod
-    def open(cls, base: str | Path | Checkpoint, benchmark: str | Path | Benchmark, device: str = "cpu") -> Base:
-        """Open a base and a benchmark (a JSONL file, or an object of your own)."""
+    def open(
+        cls,
+        base: str | Path | Checkpoint,
+        benchmark: str | Path | Benchmark,
+        device: str = "cpu",
+        layout: Layout | None = None,
+    ) -> Base:
+        """Open a base and a benchmark (a JSONL file, or an object of your own); with ``layout`` vLLM serves the base.
+
+        Raises:
+            InvalidInput: a device that is not there, or no vLLM.
+            CheckpointError: a base that vLLM cannot be started on.
+        """
         items: Benchmark = open_benchmark(benchmark) if isinstance(benchmark, str | Path) else benchmark
         opened = base if isinstance(base, Checkpoint) else open_checkpoint(base)
-        return cls(opened, items, _checked_device(device))
+        if layout is None:
+            return cls(opened, items, _checked_device(device))
+        from certify.checkpoints.served import require_servable, vllm_here
+
+        version, kind = vllm_here(layout, device)
+        require_servable(opened, layout, kind)
+        return cls(opened, items, kind, layout=layout, vllm=version)
 
     def on(self, benchmark: Benchmark) -> Base:
         """Return the same base, loaded once for both, with another benchmark."""
         return self._sharing(replace(self, benchmark=benchmark))
 
     def scored_as(self, recorded: str) -> Base:
-        """Return the same base with the scorer of a record, whose environment or engine says ``recorded``."""
+        """Return the same base with the scorer of a record, whose environment or engine says ``recorded``.
+
+        Raises:
+            InvalidPlan: one of the two was scored by a vLLM that is not the other's.
+        """
+        here = "" if self.layout is None else str(self.engine)
+        if recorded != here and "vLLM" in (recorded[:4], here[:4]):
+            by = [each if each.startswith("vLLM") else "transformers" for each in (recorded, here)]
+            raise InvalidPlan(
+                f"the record's scores were made by {by[0]}, and here scores are made by {by[1]}: scores of two engines "
+                "are not paired; use the engine of the record, or measure again"
+            )
         way = next(each for each in WAYS if recorded.startswith(each))
         return self if way == self.cheapest else self._sharing(replace(self, cheapest=way))
 
@@ -80,7 +112,15 @@ class Base:
     @cached_property
     def model(self) -> PreTrainedModel:
         """The base model, loaded once for all benchmarks and ways of scoring."""
-        return load_model(self.checkpoint, self.device) if self._origin is self else self._origin.model
+        if self._origin is not self:
+            return self._origin.model
+        if self.layout is None:
+            return load_model(self.checkpoint, self.device)
+        from certify.checkpoints.served import serve
+
+        served: Any = serve(self.checkpoint, self.layout)  # scorers and engines know it
+        model: PreTrainedModel = served
+        return model
 
     @property
     def loaded(self) -> PreTrainedModel | None:
@@ -126,18 +166,34 @@ class Base:
     @property
     def sizes(self) -> dict[str, int]:
         """Number of elements of every parameter, tied ones once."""
+        if self.layout is not None:
+            return {name: p.size for name, p in self.checkpoint.parameters.items() if not p.buffer}
         return {name: p.numel() for name, p in self.model.named_parameters()}
 
     @property
-    def engine(self) -> ExplicitIdentity:
+    def engine(self) -> ExplicitIdentity | VllmIdentity:
         """The engine that will put draws into this base; with a budget of one token each row is a batch of its own."""
+        if self.layout is not None:
+            return self._vllm_engine(self.layout)
         if batching := self.batching(self.model):
             return ExplicitIdentity(device=self.device, tokens_per_batch=batching.tokens, batching=batching.way)
         budget = self.scorer.tokens_per_batch if rows_independent(self.model) else 1
         return ExplicitIdentity(device=self.device, tokens_per_batch=budget)
 
+    def _vllm_engine(self, layout: Layout) -> VllmIdentity:
+        generates = getattr(self.scorer, "generates", True)
+        mixed = generates and self.scorer.identity.pool is not None
+        path: Literal["prompt log-probabilities", "greedy generation", "prompt log-probabilities; greedy generation"]
+        path = "greedy generation" if generates else "prompt log-probabilities"
+        return VllmIdentity(
+            device=self.device, version=self.vllm, dtype=self.checkpoint.computed_in, tensor_parallel=layout.tensor,
+            pipeline_parallel=layout.pipeline, scoring="prompt log-probabilities; greedy generation" if mixed else path,
+        )  # fmt: skip
+
     def batching(self, model: nn.Module) -> Batching | None:
-        """Return how a scorer that knows several ways scores a model; None for scorers that know one."""
+        """Return how a scorer that knows several ways scores a model; None for scorers that know one, and for vLLM."""
+        if self.layout is not None:
+            return None
         tried: Callable[[nn.Module], Batching] | None = getattr(self.scorer, "batching", None)
         return tried(model) if tried else None
 
@@ -149,6 +205,8 @@ class Base:
     def environment_of(self, model: nn.Module | None) -> Environment:
         """Return the same where ``model`` was scored; None: none was."""
         here = environment(self.device)
+        if self.layout is not None:
+            return here.model_copy(update={"batching": str(self._vllm_engine(self.layout))})
         if model is None:
             return here
         if not rows_independent(model):
@@ -167,6 +225,8 @@ class Base:
         from certify.benchmarks.scoring import LikelihoodScorer
         from certify.noise.activation import questions
 
+        if self.layout is not None:
+            raise ActivationRefused("vLLM shows no activations")
         if not rows_independent(self.model):
             raise ActivationRefused("scores of this model depend on the other rows of a batch")
         scorer = self.scorer

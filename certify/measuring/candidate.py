@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from certify.benchmarks import Scorer
 from certify.certificate import GateRecord, Measurement
@@ -79,7 +79,10 @@ class Candidate:
     def model(self) -> nn.Module:
         """The checkpoint's model."""
         if not self._loaded:
-            self._loaded.append(load_for_scoring(self.checkpoint, self.base.device))
+            served: Any = None if self.base.layout is None else self.base.model
+            self._loaded.append(
+                served.of(self.checkpoint) if served else load_for_scoring(self.checkpoint, self.base.device)
+            )
         return self._loaded[0]
 
     @property
@@ -197,9 +200,17 @@ class Candidate:
 
     def segment(self) -> tuple[SegmentPoint, ...]:
         """Score every item at the points of the segment that the rule names, the checkpoint itself last."""
+        if self.base.layout is not None:
+            served: Any = self.base.model
+            on_the_way = [served.towards(self.checkpoint, f) for f in FRACTIONS if f < 1.0]
+            between = [item_scores(each, self.base.scorer) for each in on_the_way]
+            return self._points(between)
         theirs = {name: p.data for name, p in self.model.named_parameters()}
         with Walk(self.base.model, Span(theirs, towards(theirs))) as walk:
             between = [item_scores(walk.at((f,)), self.base.scorer) for f in FRACTIONS if f < 1.0]
+        return self._points(between)
+
+    def _points(self, between: Sequence[ItemScores]) -> tuple[SegmentPoint, ...]:
         return tuple(
             SegmentPoint(fraction=f, scores=scores)
             for f, scores in zip(FRACTIONS, [*between, self.scores], strict=True)

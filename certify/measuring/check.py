@@ -165,6 +165,8 @@ def _refuse_beforehand(base: Base, kinds: Sequence[str], informational: Sequence
         )
     for kind in (*kinds, *informational):
         GATHERING[kind].refuse(base, asked)
+        if GATHERING[kind].as_measured and asked.measurement is not None:
+            base.scored_as(asked.measurement.environment.batching)  # refuses scores of another engine
 
 
 def _refuse_point(base: Base, asked: Asked) -> None:

@@ -27,7 +27,7 @@ from certify.measuring.scores import checked
 from certify.noise import noised
 from certify.records import WeightNoise, identity_key, items_key
 
-EngineName = Literal["auto", "explicit", "activation"]
+EngineName = Literal["auto", "explicit", "activation", "vllm"]
 DRAWS, ITEMS = 20, 20  # of the table that shows the correlation within a draw: the pilot's stated minimum
 ALONE = 3  # items that are timed in a batch of their own
 SHARE = 0.05  # of the predicted time: what timing larger batches may cost
@@ -101,6 +101,8 @@ def choose_engine(
 
     The choice is kept beside the finished draws, so that a killed run resumes with it and several processes share it.
     """
+    if base.layout is not None or engine == "vllm":
+        return EngineChoice(asked=True, reasons=(f"engine: {base.engine}, as asked",))
     if engine != "auto":
         return EngineChoice(engine=engine, asked=True, reasons=(f"engine: {engine}, as asked",))
     run = run or Run()

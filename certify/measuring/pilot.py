@@ -154,5 +154,7 @@ def faint_sigma(base: Base) -> float:
 
 def size_of_weights(base: Base) -> float:
     """Return the root mean square of all weights, to two digits."""
-    squares = sum(float(p.double().square().sum()) for p in base.model.parameters())
-    return float(f"{(squares / sum(p.numel() for p in base.model.parameters())) ** 0.5:.2g}")
+    own = base.checkpoint
+    read = (own.read(name) for name in base.sizes) if base.layout is not None else base.model.parameters()
+    squares = sum(float(p.double().square().sum()) for p in read)
+    return float(f"{(squares / sum(base.sizes.values())) ** 0.5:.2g}")

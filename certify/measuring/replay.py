@@ -19,7 +19,7 @@ from certify.measuring.item_trials import open_in_activation_space
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, checked, item_scores, mean
 from certify.noise import Subspace, noised
-from certify.records import ActivationIdentity, AnyEngine, ExplicitIdentity
+from certify.records import ActivationIdentity, AnyEngine, ExplicitIdentity, VllmIdentity
 
 if TYPE_CHECKING:
     from certify.noise.activation import ActivationPairs, Audit
@@ -173,7 +173,9 @@ def _written_again(
 
 def _as_recorded(base: Base, engine: AnyEngine | None) -> Base:
     """Return the base with the scorer that the engine's draws had: other batches may turn an item at a tie."""
-    return base.scored_as(engine.batching) if isinstance(engine, ExplicitIdentity) else base
+    if isinstance(engine, ExplicitIdentity):
+        return base.scored_as(engine.batching)
+    return base.scored_as(str(engine)) if isinstance(engine, VllmIdentity) else base
 
 
 def _shown_again(

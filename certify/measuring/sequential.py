@@ -36,6 +36,7 @@ from certify.records import (
     ExplicitIdentity,
     ModelIdentity,
     NoiseLaw,
+    WrittenIdentity,
     identity_key,
     items_key,
 )
@@ -125,8 +126,10 @@ def run_gate(
     """
     run, plan, eta = run or Run(), gate.plan, trials.engine.eta(gate.law)
     here = environment(trials.device)
-    if isinstance(trials.engine, ExplicitIdentity):
-        here = here.model_copy(update={"batching": trials.engine.batching})
+    written = trials.engine if not isinstance(trials.engine, ActivationIdentity) else None
+    if written is not None:
+        plan_of_rows = written.batching if isinstance(written, ExplicitIdentity) else str(written)
+        here = here.model_copy(update={"batching": plan_of_rows})
     decide_at(plan, eta, 1, 0)  # refuses a p1 that is not above p0 + eta before the first draw
     key: dict[str, Any] = {
         "design": "gate",
@@ -140,7 +143,7 @@ def run_gate(
     outcomes, guarded = "", 0
 
     def blocks() -> Iterator[range]:
-        for size in _block_sizes(isinstance(trials.engine, ExplicitIdentity) and run.world.size == 1):
+        for size in _block_sizes(written is not None and run.world.size == 1):
             n = len(outcomes)
             yield range(n, n + min(size, least_to_pass(plan, eta, n, outcomes.count(RIGHT)), plan.cap - n))
 
@@ -171,7 +174,7 @@ def run_gate(
 
 @contextmanager
 def written_trials(
-    gate: PlannedGate, model: nn.Module, scorer: Scorer, engine: ExplicitIdentity, subspace: Subspace | None = None
+    gate: PlannedGate, model: nn.Module, scorer: Scorer, engine: WrittenIdentity, subspace: Subspace | None = None
 ) -> Iterator[GateTrials]:
     """Yield what scores trials one by one, each under weights of ``model`` that the explicit engine wrote for it.
 

@@ -45,14 +45,21 @@ def noised(
     ``scratch`` needs memory for the largest module only, and writes at every forward pass; the bits are the same.
 
     Raises:
-        InvalidInput: a subspace law without its subspace, or with another one.
+        InvalidInput: a subspace law without its subspace, with another one, or on a model that vLLM serves.
     """
+    from certify.checkpoints.served import Served
     from certify.noise.explicit import ExplicitEngine
     from certify.noise.perturbation import SubspacePerturbation, WeightPerturbation
     from certify.noise.scratch import ScratchEngine
 
     engine = ScratchEngine if scratch else ExplicitEngine
     prefix = "pilot/" if pilot else ""
+    if isinstance(model, Served):
+        from certify.noise.streaming import StreamingEngine
+
+        if not isinstance(law, WeightNoise):
+            raise InvalidInput("noise in a subspace is not streamed into vLLM: leave --engine vllm out")
+        return StreamingEngine(model, law, seed, lattice_bits, prefix + "E")
     if isinstance(law, WeightNoise):
         return engine(model, WeightPerturbation(law, seed.integer, lattice_bits, prefix + "E"))
     if subspace is None or subspace.digest != law.basis:
