@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
@@ -47,7 +48,7 @@ from certify.records import (
     short_digest,
 )
 from certify.statistics import attempt_alpha
-from certify.text import shortened
+from certify.text import shortened, visible
 from certify.writing import write_whole
 
 Version = Literal[1, 2]
@@ -219,6 +220,28 @@ class Judged(Document):
         if missing := self.evidence.unanswered:
             notes = (*notes, f"{up(100 * missing, 2)} % of the answers are missing; each counts against the claim")
         return judgement.model_copy(update={"claim": claim, "notes": notes})
+
+    def __repr__(self) -> str:
+        """Return what it is about and its verdict, on one line."""
+        about = f"{self.about.name} of {self.base.name}" if self.about else self.base.name
+        digits = self.digest.removeprefix("sha256:")[:8]
+        what = f"{self.evidence.kind}, {about} on {self.benchmark.name}"
+        return f"<{type(self).__name__} {digits} {self.verdict}: {what}>"
+
+    def _repr_html_(self) -> str:
+        """Return the claim and what it is about as a table, for a notebook; whatever others wrote is escaped."""
+        said = self.said
+        shown = {
+            "verdict": said.verdict.value,
+            "claim": said.claim,
+            "base": self.base.name,
+            **({"checkpoint": self.about.name} if self.about else {}),
+            "benchmark": self.benchmark.name,
+            "not covered": " ".join(said.limits),
+            "digest": self.digest,
+        }
+        cells = (f"<tr><th>{name}</th><td>{escape(visible(text))}</td></tr>" for name, text in shown.items() if text)
+        return f"<table>{''.join(cells)}</table>"
 
     def _judged(self) -> Judgement | GateJudgement | WidthJudgement | CoverJudgement:
         judged: Judgement = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)

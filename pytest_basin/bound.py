@@ -113,21 +113,27 @@ class Bound:
         return judgement.verdict.value
 
     def __ge__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._compare(">=", limit) == CERTIFIED
 
     def __lt__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._compare("<", limit) == REFUTED
 
     def __le__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._compare("<=", limit) == CERTIFIED
 
     def __gt__(self, limit: object) -> bool:
+        __tracebackhide__ = True
         return self._compare(">", limit) == REFUTED
 
     def __eq__(self, other: object) -> bool:
+        __tracebackhide__ = True
         self._refuse("==")
 
     def __ne__(self, other: object) -> bool:
+        __tracebackhide__ = True
         self._refuse("!=")
 
     __hash__ = object.__hash__

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_basin import replay
 from pytest_basin.basin import Basin
-from pytest_basin.bound import CERTIFIED, UNDECIDED, Bound
+from pytest_basin.bound import CERTIFIED, REFUTED, UNDECIDED, Bound
 from pytest_basin.results import overall
 from pytest_basin.session import Session
 
@@ -48,6 +48,23 @@ def verdict_of(operator: str, left: object, right: object) -> str:
         return right.verdict_at(float(left))
     assert isinstance(right, Basin)
     return overall(bound.verdict for bound in right.bounds(left))
+
+
+def in_brief(operator: str, left: object, right: object) -> str:
+    """Return the verdict that a comparison rests on, and what was found against what it asks, in a few signs."""
+    verdict = verdict_of(operator, left, right)
+    if isinstance(right, Basin):
+        bounds = right.bounds(left)
+        return f"{verdict}: {sum(b.verdict == CERTIFIED for b in bounds)} of {len(bounds)} benchmarks certified"
+    bound, limit = (left, right) if isinstance(left, Bound) else (right, left)
+    assert isinstance(bound, Bound)
+    assert isinstance(limit, int | float)
+    if bound.certificate is None:
+        return f"{verdict}: {bound.reason}"
+    row = _row(bound, float(limit))
+    if verdict != REFUTED or row.deciding.quantity != row.quantity:
+        return f"{verdict}: {_found(row)}"
+    return f"{verdict}: {row.deciding.signs} {'>' if row.at_most else '<'} {limit:g}"
 
 
 def _of_bound(session: Session, bound: Bound, head: str, limit: float) -> list[str]:

@@ -22,9 +22,10 @@ def basin_base(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def basin_checkpoint(pytestconfig: pytest.Config) -> str:
-    """The checkpoint to gate, named like the base (--basin-checkpoint, ini basin_checkpoint)."""
-    return _configured(pytestconfig, "checkpoint")
+def basin_checkpoint(request: pytest.FixtureRequest) -> str:
+    """The checkpoint to gate, named like the base (--basin-checkpoint, ini basin_checkpoint); of several, each once."""
+    chosen: str | None = getattr(request, "param", None)
+    return chosen or _configured(request.config, "checkpoint")
 
 
 @pytest.fixture(scope="session")
@@ -100,4 +101,8 @@ def _configured(config: pytest.Config, word: str) -> str:
     value = activate(config).settings.value(word)
     if value is None:
         pytest.fail(f"no {word} to gate: {how_to_give(word, 'FOLDER')}", pytrace=False)
+    if isinstance(value, list):
+        if len(value) > 1:
+            pytest.fail(f"several are configured: name basin_{word} among the arguments of the test", pytrace=False)
+        (value,) = value
     return str(value)

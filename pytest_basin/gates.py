@@ -41,6 +41,11 @@ class Gate:
         return Requirement(unit=self.unit, limit=self.limit)
 
     @property
+    def measured(self) -> bool:
+        """Whether a measurement of the base may be what its evidence rests on."""
+        return self.evidence in ("position", "smoothed", "distance")
+
+    @property
     def alpha(self) -> float:
         """Failure probability."""
         from certify.evidence import alpha_of
@@ -101,7 +106,8 @@ def forced(given: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no such keyword, two limits, or a value that cannot be meant.
     """
-    parse = {name: float for name in RULES if name != "benchmarks"} | {"evidence": str, "draws": int}
+    lists = ("benchmarks", "checkpoints")
+    parse = {name: float for name in RULES if name not in lists} | {"evidence": str, "draws": int}
     keywords: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 import pytest
@@ -17,9 +19,9 @@ UNITS: dict[str, Literal["retention", "drop", "absence"]] = {
 LIMITS = tuple(UNITS)
 
 DECLARATION = (
-    "basin(*, benchmarks=None, evidence='point', min_retention=None, max_drop=None, max_score=None, confidence=None, "
-    "draws=None): gate the checkpoint once per benchmark through the fixture basin_bound; give at most one of "
-    "min_retention, max_drop and max_score"
+    "basin(*, benchmarks=None, checkpoints=None, evidence='point', min_retention=None, max_drop=None, max_score=None, "
+    "confidence=None, draws=None): gate each checkpoint once per benchmark through the fixture basin_bound; give at "
+    "most one of min_retention, max_drop and max_score"
 )
 
 
@@ -78,14 +80,15 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _names(value: object) -> bool:
+def _names(value: object, kinds: type | UnionType = str) -> bool:
     if not isinstance(value, list | tuple) or not value:
         return False
-    return all(isinstance(name, str) for name in value) and len(set(value)) == len(value)
+    return all(isinstance(name, kinds) and str(name) for name in value) and len(set(value)) == len(value)
 
 
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "benchmarks": (_names, "a list of different benchmark names"),
+    "checkpoints": (lambda v: _names(v, str | Path), "a list of different checkpoints, by name or place"),
     "evidence": (lambda v: v in EVIDENCE, f"one of {', '.join(EVIDENCE)}"),
     "min_retention": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),
     "max_drop": (lambda v: _number(v) and 0 <= v <= 1, "a number from 0 to 1"),

@@ -11,11 +11,12 @@ import pytest
 
 COMMAND_LINE, INI, DEFAULT, MARKER, FORCE = "command line", "ini", "default", "marker", "force"
 
-Kind = Literal["text", "texts", "model", "path", "paths", "float", "int", "flag", "seed"]
+Kind = Literal["text", "texts", "model", "models", "path", "paths", "float", "int", "flag", "seed"]
 INI_TYPES: dict[Kind, Any] = {
     "text": "string",
     "texts": "args",
     "model": "string",
+    "models": "args",
     "path": "string",
     "paths": "paths",
     "float": "float",
@@ -23,7 +24,7 @@ INI_TYPES: dict[Kind, Any] = {
     "flag": "bool",
     "seed": "int",
 }
-REPEATABLE = ("texts", "paths")
+REPEATABLE = ("texts", "models", "paths")
 DEFAULT_NAME = "default"
 TASK = "lm-eval:"
 """What a task of lm-eval begins with where a benchmark is named."""
@@ -32,7 +33,7 @@ COMPARED = ("retention", "drop", "absence")
 
 
 class Option(NamedTuple):  # not a dataclass: every pytest run pays for importing this module
-    """One setting. ``model`` is a folder, a file or a hub id; paths in an ini file are relative to that file.
+    """One setting. A model is a folder, a file or a hub id; paths in an ini file are relative to that file.
 
     ``bare`` is the value of the flag without a value, where that is allowed. ``check`` says what is wrong with a text.
     ``replayed``: it is part of the command that repeats a verdict.
@@ -94,7 +95,7 @@ PARSED: dict[Kind, Callable[[str], Any]] = {"float": float, "int": int, "seed": 
 
 OPTIONS = (
     Option("base", "model", "base model: a folder, a .safetensors file, or hf://org/name@revision"),
-    Option("checkpoint", "model", "fine-tuned checkpoint to gate, named like the base"),
+    Option("checkpoint", "models", "fine-tuned checkpoint to gate, named like the base (repeatable)"),
     Option("config", "path", "folder of config and tokenizer, for a checkpoint without its own"),
     Option("benchmark", "paths", "benchmark, a file of items or lm-eval:TASK[@SHOTS] (repeatable)"),
     Option("measurement", "paths", "measurement of the base on one benchmark, by `certify measure` (repeatable)"),
@@ -225,7 +226,7 @@ def add(parser: pytest.Parser) -> None:
             form |= {"action": "store_const", "const": True}
         elif option.kind in PARSED:
             form["type"] = PARSED[option.kind]
-        elif option.kind in REPEATABLE:
+        elif option.kind in REPEATABLE or option.kind == "model":
             form["action"] = "append"
         if option.bare is not None:
             form |= {"nargs": "?", "const": option.bare}
@@ -259,6 +260,8 @@ def _setting(option: Option, config: pytest.Config) -> Setting:
     if given is None:
         given, origin = _ini(option, config), INI
         folder = config.inipath.parent if config.inipath else folder
+    elif option.kind == "model":
+        given = _only(option, given)
     if given is None:
         given, origin = option.default, DEFAULT
     for text in given if isinstance(given, list) else [given]:
@@ -269,14 +272,36 @@ def _setting(option: Option, config: pytest.Config) -> Setting:
     return Setting(given if origin == DEFAULT else _located(option, given, folder), origin, given, folder)
 
 
+def _only(option: Option, given: list[str]) -> str:
+    """Return the one model that was given; a second is not dropped in silence."""
+    if len(set(given)) > 1:
+        raise pytest.UsageError(
+            f"{option.dest}: give one {option.word}, not {' and '.join(given)}; tests against another override the "
+            f"fixture {option.dest} in a conftest.py of their own"
+        )
+    return given[0]
+
+
 def _ini(option: Option, config: pytest.Config) -> Any:
     try:
         value = config.getini(option.dest)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        if option.kind == "models" and (one := _as_string(option, config)):
+            return [one]
         raise pytest.UsageError(f"{option.dest}: {error}") from None
     if option.choices and value is not None and value not in option.choices:
         raise pytest.UsageError(f"{option.dest}: {value!r} is none of {', '.join(option.choices)}")
     return None if value in ("", []) else value
+
+
+def _as_string(option: Option, config: pytest.Config) -> str | None:
+    """Return what a TOML file gives as one string: pytest takes lists alone where there may be several."""
+    import tomllib
+
+    tables = tomllib.loads(config.inipath.read_text(encoding="utf-8")) if config.inipath else {}
+    own = tables.get("pytest") or tables.get("tool", {}).get("pytest") or {}
+    value = own.get(option.dest)
+    return value if isinstance(value, str) else None
 
 
 def _task(given: str, folder: Path) -> Path:
@@ -291,6 +316,11 @@ def _located(option: Option, given: Any, folder: Path) -> Any:
         return [_task(str(path), folder) if TASK in str(path) else folder / path for path in given]
     if option.kind == "path":
         return folder / given
-    if option.kind == "model":
-        return str(folder / given) if os.path.lexists(folder / given) else given
-    return given
+    if option.kind == "models":
+        return [found_from(folder, each) for each in given]
+    return found_from(folder, given) if option.kind == "model" else given
+
+
+def found_from(folder: Path, given: str) -> str:
+    """Return a model's place made absolute where it lies below ``folder``; hub ids stay."""
+    return str(folder / given) if os.path.lexists(folder / given) else given

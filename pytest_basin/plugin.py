@@ -53,10 +53,10 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one item per benchmark of each test with ``basin_bound``."""
+    """Make one item per benchmark and checkpoint of each test with ``basin_bound``."""
     from pytest_basin.markers import USED_BY
 
-    if not USED_BY.isdisjoint(metafunc.fixturenames) or _marked(metafunc):
+    if not (USED_BY | {"basin_checkpoint"}).isdisjoint(metafunc.fixturenames) or _marked(metafunc):
         from pytest_basin.collecting import parametrise
 
         parametrise(metafunc)
@@ -101,10 +101,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Wake the rest of the plugin if a basin test is going to run."""
     from pytest_basin.markers import uses_basin
 
-    if any(map(uses_basin, session.items)):
-        from pytest_basin.hooks import activate
+    if gated := list(filter(uses_basin, session.items)):
+        from pytest_basin.collecting import announce
+        from pytest_basin.hooks import activate, hooks_of
 
-        activate(session.config).collected(session.items)
+        basin = activate(session.config)
+        basin.collected(session.items)
+        hooks_of(session.config).refuse(announce(basin, gated), gated)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -100,5 +100,6 @@ def context(
 
 def _judged(session: Session, rows: Sequence[dict[str, Any]], word: str) -> str:
     """Return the models that were judged, whatever the settings say: a project's fixtures may have named others."""
-    given = dict.fromkeys(row["given"][word] for row in rows if "given" in row) or {session.settings.value(word): None}
-    return ", ".join(session.sources.shown(each) for each in given if each)
+    given = dict.fromkeys(row["given"][word] for row in rows if "given" in row)
+    configured = str(session.settings[word]) if session.settings.value(word) else ""
+    return ", ".join(map(session.sources.shown, given)) or configured

@@ -14,7 +14,8 @@ from pytest_basin.gates import Gate
 
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 PROPERTIES = (
-    "verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "certificate"
+    "verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "checkpoint", "base",
+    "certificate",
 )  # fmt: skip
 COMPARISON_PROPERTIES = ("verdict", "value", "lower", "upper", "margin", "file")
 
@@ -81,15 +82,17 @@ def overall(verdicts: Iterable[str]) -> str:
 
 
 def junit(results: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
-    """Return JUnit properties: ``basin.<field>`` for one gate; for several, each under its evidence and benchmark."""
+    """Return JUnit properties: ``basin.<field>`` for one gate; for several, under what tells them apart."""
     from certify.report.rows import read_rows
 
     properties: list[tuple[str, object]] = []
+    many = len({r["checkpoint"] for r in results}) > 1
     if len(results) > 1:
         error = any(r.get("error") for r in results)
         properties.append(("basin.verdict", "error" if error else overall(r["verdict"] for r in results)))
     for r in results:
-        prefix = "basin" if len(results) == 1 else f"basin.{r['evidence']}.{r['benchmark']}"
+        which = [r["evidence"], r["benchmark"], *[r["checkpoint"]] * many] if len(results) > 1 else []
+        prefix = ".".join(["basin", *which])
         (row,) = read_rows([r])
         properties += [(f"{prefix}.{field}", r[field]) for field in PROPERTIES]
         properties[-len(PROPERTIES)] = (f"{prefix}.verdict", outcome(r))

@@ -20,7 +20,7 @@ from pytest_basin.gates import BasinWarning, Gate, resolve
 from pytest_basin.markers import check_values
 from pytest_basin.options import SETTINGS, Settings
 from pytest_basin.results import RESULTS, errored, junit, result
-from pytest_basin.sources import Sources
+from pytest_basin.sources import Sources, names_of
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from certify.evidence.distance import DrawDesign
     from certify.evidence.paired_items import Items
     from certify.measuring import Base
+    from certify.measuring.candidate import Candidate
     from certify.records import BenchmarkIdentity, Groups
 
 OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
@@ -68,10 +69,10 @@ class Session:
         self.item: pytest.Item | None = None
         self.runs = 0
         self.order: dict[str, int] = {}
+        self.names: dict[str, str] = {}  # of checkpoints, each told apart from all that the session gates
         self.expected = 0
         self.bounds: list[Bound] = []
         self.drawing = ""
-        self.hinted = False
         self._nth: Counter[tuple[str, str]] = Counter()
         self._infeasible: dict[tuple[Any, ...], str] = {}
 
@@ -96,7 +97,7 @@ class Session:
 
     def gates(self, item: pytest.Item) -> list[Gate]:
         """Return the gates of a collected item, as far as collection can know them."""
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        parameters = _parameters(item)
         found = [parameters[name] for name in ("basin_bound", "basin_scores") if name in parameters]
         if "basin" in getattr(item, "fixturenames", ()):
             found += [self.position_gate(name) for name in self.sources.benchmarks]
@@ -105,6 +106,8 @@ class Session:
     def collected(self, items: Sequence[pytest.Item]) -> None:
         """Learn the order of the items, so that results stand in it whoever runs them, and how many gates there are."""
         self.order = {replay.test_id(item): i for i, item in enumerate(items)}
+        places = dict.fromkeys(place for item in items if (place := _place(item)))
+        self.names = {place: name for name, place in names_of(list(places)).items()}
         self.expected = sum(len(self.gates(item)) for item in items)
 
     def trials(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity, items: int) -> tuple[int | None, str]:
@@ -113,8 +116,8 @@ class Session:
             return items, "items"
         if gate.evidence == "smoothed":
             return gate.draws, "draws"
-        measurement = self.sources.measurements.get(benchmark.digest)
-        return min(draws.n for draws in measurement.draws) if measurement else None, "draws"
+        measured = self.sources.measurements.get(benchmark.digest, [])  # of one base each: which is meant shows later
+        return max((min(draws.n for draws in each.draws) for each in measured), default=None), "draws"
 
     def groups(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity) -> Groups:
         """Return the groups of a benchmark's items where the gate's evidence counts them and not the items."""
@@ -127,8 +130,8 @@ class Session:
 
     def design(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity) -> DrawDesign:
         """Return the design of a measurement's draws: pairs, which need fewest, if any of them are."""
-        measurement = self.sources.measurements.get(benchmark.digest) if gate.evidence == "distance" else None
-        designs = {draws.design for draws in measurement.draws} if measurement else set()
+        measured = self.sources.measurements.get(benchmark.digest, []) if gate.evidence == "distance" else []
+        designs = {draws.design for measurement in measured for draws in measurement.draws}
         return "pairs" if "pairs" in designs else "table"
 
     def problem(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity, items: int) -> str:
@@ -202,31 +205,34 @@ class Session:
     def _measure(
         self, name: str, gate: Gate, base: str, checkpoint: str, benchmark: Path | Benchmark, device: str
     ) -> Bound:
-        start = time.perf_counter()
         if self.settings.value("require-gpu") and (absent := gpu.missing(device)):
             raise pytest.UsageError(f"a GPU is required (--basin-require-gpu), and {absent}")
         opened = self.sources.read(Path(benchmark)) if isinstance(benchmark, str | Path) else benchmark
         with gpu.alone(device, store.folder(self.settings), lambda why: self._warn(f"{name} {why}")):
             scored = self.sources.base(base, opened, device)
-            measurement = self.sources.measurements.get(opened.digest)
-            if measurement is None and gate.evidence in ("position", "distance"):
-                raise pytest.UsageError(self._missing_measurement(gate, base, benchmark))
+            measurement = None if gate.evidence == "point" else self.sources.measurement(scored)
+            if lacking := self.lacking(gate, [measurement] if measurement else [], base, benchmark):
+                raise pytest.UsageError(lacking)
             items = scored.scorer.identity.items
             bound = Bound(name, gate, None, base=base, checkpoint=checkpoint, trials=self.trials(gate, opened, items))
             bound.reason = self.problem(gate, opened, items)
             if not bound.reason:
                 self.drawing = name if gate.evidence in KEPT else ""
-                bound.certificate = self._certificate(gate, scored, checkpoint, measurement)
+                candidate = self.sources.candidate(scored, checkpoint)
+                start, loading = time.perf_counter(), candidate.loading
+                bound.certificate = self._certificate(gate, scored, candidate, measurement)
+                bound.seconds = time.perf_counter() - start - (candidate.loading - loading)
                 bound.trials = self._counted(bound)
                 self.drawing = ""  # still set where Ctrl-C came in between
-        bound.seconds = time.perf_counter() - start
         return bound
 
     def _warn(self, text: str) -> None:
         if self.item is not None:
             self.item.warn(BasinWarning(text))
 
-    def _certificate(self, gate: Gate, base: Base, checkpoint: str, measurement: Measurement | None) -> Certificate:
+    def _certificate(
+        self, gate: Gate, base: Base, candidate: Candidate, measurement: Measurement | None
+    ) -> Certificate:
         from certify.measuring import check
         from certify.noise import open_subspace
         from certify.records import DrawnSeed
@@ -234,11 +240,11 @@ class Session:
         seed = self.settings.value("seed")
         (certificate,) = check(
             base,
-            self.sources.candidate(base, checkpoint),
+            candidate,
             kinds=(gate.evidence,),
             requirement=gate.requirement,
             alpha=gate.alpha,
-            measurement=None if gate.evidence == "point" else measurement,
+            measurement=measurement,
             sigma=self.settings.value("sigma"),
             draws=gate.draws,
             subspaces=[open_subspace(path) for path in self.settings.value("subspace") or ()],
@@ -253,8 +259,16 @@ class Session:
         found = bound.certificate
         return (found.shown().n, "items") if found and found.evidence.kind == "audit" else bound.trials
 
-    def _missing_measurement(self, gate: Gate, base: str, benchmark: object) -> str:
-        """Say which measurement is needed, and how to make it."""
+    def lacking(self, gate: Gate, measured: Sequence[Measurement], base: str, benchmark: object) -> str:
+        """Say which setting the gate cannot be judged without, and how to make it; nothing where it is there."""
+        from certify.records import SubspaceNoise
+
+        if gate.evidence == "smoothed" and self.settings.value("sigma") is None:
+            laws = (draws.law for measurement in measured for draws in measurement.draws)
+            if all(isinstance(law, SubspaceNoise) for law in laws):
+                return "smoothed evidence needs a sigma: give --basin-sigma, or a measurement with noise on weights"
+        if measured or gate.evidence not in ("position", "distance"):
+            return ""
         shown = self.sources.shown
         source = shown(benchmark) if isinstance(benchmark, str | Path) else "FILE.jsonl"
         return (
@@ -299,7 +313,13 @@ class Session:
             nodeid=replay.test_id(item),
             layers=self._layers(bound),
             replay=replay.command(self.config, self.settings, item, given),
+            **self._named(item),
         )
+
+    def _named(self, item: pytest.Item) -> dict[str, str]:
+        """Return the name of the item's checkpoint, where there are several: whatever was found has the same one."""
+        place = _place(item)
+        return {"checkpoint": self.names.get(place, place)} if place else {}
 
     def _layers(self, bound: Bound) -> list[tuple[str, float]]:
         """Return the tensors that moved most, where somebody will read it: all weights are streamed for it."""
@@ -370,11 +390,12 @@ class Session:
 
     def failed(self, item: pytest.Item, why: str) -> None:
         """Keep what a failed item's gates came to: an error, unless a verdict or a baseline explains it."""
-        rows = item.stash.get(RESULTS, [])
+        rows = item.stash.setdefault(RESULTS, [])
         if not rows:
             nodeid, p = replay.test_id(item), 1.0 if self.several else None
             for gate in self.gates(item):
                 more = {"item": short_name(item), "nodeid": nodeid, "error": f"not judged: {why}", "p": p}
+                more |= self._named(item)
                 folder, filed = self.settings.value("cert-dir"), list[str]()
                 if folder is not None:
                     _, filed = file_certificate(folder, (nodeid, gate.benchmark, gate.evidence), None)
@@ -408,6 +429,17 @@ def session_of(config: pytest.Config) -> Session:
     if STATE not in config.stash:
         config.stash[STATE] = Session(config)
     return config.stash[STATE]
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return found
+
+
+def _place(item: pytest.Item) -> str:
+    """Return the checkpoint that an item was made for, where there are several; own parameters may be anything."""
+    place = _parameters(item).get("basin_checkpoint")
+    return place if isinstance(place, str) else ""
 
 
 def short_name(item: pytest.Item) -> str:

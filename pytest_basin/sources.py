@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_basin.options import TASK, Settings
+from pytest_basin.options import TASK, Settings, found_from
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark, JsonlBenchmark, PooledBenchmark
@@ -58,6 +58,20 @@ class Sources:
         from certify.benchmarks.lm_eval_tasks import task_name
 
         return task_name(str(path))
+
+    def checkpoints(self, asked: Mapping[str, Any]) -> dict[str, str]:
+        """Return the checkpoints that a test gates, by the names in the ids of its items.
+
+        They are the marker's, each the name of a configured one or a place seen from the root directory; else all that
+        are configured.
+
+        Raises:
+            UsageError: one is named twice.
+        """
+        configured = names_of(_different(self.settings.value("checkpoint") or ()))
+        root = self.config.rootpath
+        chosen = [configured.get(str(each)) or found_from(root, str(each)) for each in asked.get("checkpoints", ())]
+        return names_of(_different(chosen)) if chosen else configured
 
     def names(self, asked: Mapping[str, Any], item: pytest.Item) -> list[str]:
         """Return the benchmarks that a marker means: the named ones, else all that are configured.
@@ -123,19 +137,35 @@ class Sources:
         return {found.benchmark.name: found for found in (pair(*logs, metrics, chance) for logs in both)}
 
     @cached_property
-    def measurements(self) -> dict[str, Measurement]:
-        """The configured measurements by their benchmark's digest."""
+    def measurements(self) -> dict[str, list[Measurement]]:
+        """The configured measurements by their benchmark's digest: one of each base."""
         from certify.certificate import read_measurement
+        from certify.records import identity_key
 
-        found: dict[str, tuple[Path, Measurement]] = {}
+        found: dict[str, list[Measurement]] = {}
+        files: dict[str, Path] = {}
         for path in self.settings.value("measurement") or ():
             measurement = read_measurement(path)
-            known = found.setdefault(measurement.benchmark.digest, (path, measurement))
-            if known[0] != path:
+            benchmark = measurement.benchmark
+            known = files.setdefault(f"{benchmark.digest} {identity_key(measurement.base)}", path)
+            if known != path:
                 raise pytest.UsageError(
-                    f"two measurements are of the benchmark {measurement.benchmark.name!r}: {known[0]} and {path}"
+                    f"two measurements are of the benchmark {benchmark.name!r} and the base {measurement.base.name}: "
+                    f"{known} and {path}"
                 )
-        return {digest: measurement for digest, (_, measurement) in found.items()}
+            found.setdefault(benchmark.digest, []).append(measurement)
+        return found
+
+    def measurement(self, of: Base) -> Measurement | None:
+        """Return the measurement of a base on its benchmark; a single one of the benchmark whatever its base.
+
+        The library says what does not fit.
+        """
+        from certify.records import identity_key
+
+        found, key = self.measurements.get(of.benchmark.digest, []), identity_key(of.checkpoint.identity)
+        own = [each for each in found if identity_key(each.base) == key]
+        return next(iter(own or found), None)
 
     def named(self, given: str | Path | Checkpoint) -> str:
         """Return the name of what a fixture gave: a path, or a checkpoint that is open already and is kept here."""
@@ -180,7 +210,7 @@ class Sources:
 
         checkpoint = self.checkpoint(place, base.checkpoint)
         known = self._candidate
-        if known is None or known.checkpoint is not checkpoint or known.base.device != base.device:
+        if known is None or known.checkpoint is not checkpoint or not _same_model(known.base, base):
             known = Candidate(base, checkpoint)
         self._candidate = known.on(base)
         return self._candidate
@@ -214,6 +244,31 @@ def _stamp(place: Path) -> Stamp:
         return stamp
     recipe = read_recipe(place)
     return sum((_stamp(Path(recipe.place(model.source))) for model in recipe.inputs), stamp)
+
+
+def _same_model(one: Base, other: Base) -> bool:
+    return one.checkpoint is other.checkpoint and one.device == other.device
+
+
+def _different(places: Sequence[str]) -> Sequence[str]:
+    """Return the places, of which no two are the same: one checkpoint would count as two gates."""
+    known: dict[str, str] = {}
+    for place in places:
+        real = os.path.realpath(place) if os.path.lexists(place) else place.rstrip("/")
+        if known.setdefault(real, place) is not place:
+            raise pytest.UsageError(f"the same checkpoint is named twice: {known[real]} and {place}")
+    return places
+
+
+def names_of(places: Sequence[str]) -> dict[str, str]:
+    """Return places by name: the shortest end of its path that no other has. Trainers call every folder ``final``."""
+    parts = {place: place.rstrip("/").split("/") for place in places}
+
+    def shortest(own: list[str]) -> str:
+        ends = (n for n in range(1, len(own)) if sum(own[-n:] == other[-n:] for other in parts.values()) == 1)
+        return "/".join(own[-next(ends, len(own)) :])
+
+    return {shortest(own): place for place, own in parts.items()}
 
 
 def how_to_give(word: str, value: str) -> str:

@@ -101,9 +101,11 @@ def totals(rows: Sequence[Row]) -> str:
     return text
 
 
-def together_lines(session: Session, rows: Sequence[Row], not_run: Sequence[str]) -> list[str]:
-    """Return what holds jointly over the gates that ran, and where baselines were written."""
+def together_lines(session: Session, rows: Sequence[Row], missing: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return an answer for each of several checkpoints, what holds jointly, and where baselines were written."""
+    not_run = [name for names in missing.values() for name in names]
     lines = [f" {line}" for line in (holm_line(rows, suite_alpha(session.settings), not_run),) if line]
+    lines += [f" {line}" for line in _answers(rows, {"alpha": suite_alpha(session.settings), **missing})]
     lines += [f" {note}" for r in rows for note in r["notes"] if note.endswith(STALE)]
     for state in (WRITTEN, CREATED):
         files = [Path(c["file"]) for r in rows for c in r["baselines"] if c["state"] == state]
@@ -111,6 +113,18 @@ def together_lines(session: Session, rows: Sequence[Row], not_run: Sequence[str]
             count = sum(file.parent == folder for file in files)
             lines.append(f" {count} baseline{'s' * (count > 1)} {state} in {session.sources.shown(folder)}")
     return lines
+
+
+def _answers(rows: Sequence[Row], about: Mapping[str, Any]) -> list[str]:
+    from certify.report.release import headlines, rests_on
+    from certify.report.rows import told_apart
+
+    gates, context = told_apart(rows, about)
+    found = headlines(gates, context)
+    if len(found) < 2:
+        return []
+    lines = [f"{each.checkpoint}: {each.answer}. {each.because[:1].upper()}{each.because[1:]}." for each in found]
+    return [*lines, *filter(None, [rests_on(found, context)])]
 
 
 def resume_line(session: Session) -> str:

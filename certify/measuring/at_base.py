@@ -17,6 +17,7 @@ from certify.evidence.smoothed import DrawScores
 from certify.evidence.trials import Trials
 from certify.measuring.base import Base
 from certify.measuring.item_trials import EXPLICIT, EngineChoice, carry_out_trials
+from certify.measuring.progress import Progress, with_progress
 from certify.measuring.run import Run
 from certify.measuring.scores import all_items, mean
 from certify.noise import Subspace, noised
@@ -57,6 +58,7 @@ def measure_base(
     user_seed: int = 0,
     run: Run | None = None,
     engine: EngineChoice = EXPLICIT,
+    progress: Progress | None = None,
 ) -> Measurement:
     """Count what position and distance evidence need: the basin on ``grid``, and the ``planned`` draws.
 
@@ -69,6 +71,9 @@ def measure_base(
     a ladder: each of K is judged at alpha/K, so that the best may be picked afterwards. With ``requirement``
     given, an n that could certify it under no outcome is refused before the first draw.
 
+    ``progress``: "auto" for a line with rate and time left on a terminal or in a notebook, or a function of (what is
+    drawn, done, total).
+
     Raises:
         InvalidPlan: infeasible n, or pairs of a graded benchmark.
         InvalidInput: a grid that does not ascend, or a sigma that is not positive.
@@ -76,7 +81,7 @@ def measure_base(
     """
     check_plan(base, planned, grid, alpha, requirement)
     ladders = Counter(plan.law.kind for plan in planned)
-    run = run or Run()
+    run = with_progress(run, progress) or Run()
     basin = measure_basin(base, grid, origin=grid_origin, user_seed=user_seed, run=run, engine=engine)
     draws = tuple(draws_at_base(base, plan, alpha, ladders[plan.law.kind], user_seed, run, engine) for plan in planned)
     return Measurement.seal(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from certify.benchmarks import Benchmark, ModelLimits, Scorer, open_benchmark
@@ -114,13 +115,22 @@ class Base:
         """The base model, loaded once for all benchmarks and ways of scoring."""
         if self._origin is not self:
             return self._origin.model
-        if self.layout is None:
-            return load_model(self.checkpoint, self.device)
+        start = perf_counter()
+        loaded = load_model(self.checkpoint, self.device) if self.layout is None else self._served(self.layout)
+        self.__dict__["_loading"] = perf_counter() - start  # a frozen record keeps it where cached_property would
+        return loaded
+
+    def _served(self, layout: Layout) -> PreTrainedModel:
         from certify.checkpoints.served import serve
 
-        served: Any = serve(self.checkpoint, self.layout)  # scorers and engines know it
+        served: Any = serve(self.checkpoint, layout)  # scorers and engines know it
         model: PreTrainedModel = served
         return model
+
+    @property
+    def loading(self) -> float:
+        """Seconds that loading the model took; 0 before it was loaded."""
+        return float(self._origin.__dict__.get("_loading", 0.0))
 
     @property
     def loaded(self) -> PreTrainedModel | None:

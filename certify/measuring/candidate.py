@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from certify.benchmarks import Scorer
@@ -63,6 +64,7 @@ class Candidate:
     def __init__(self, base: Base, checkpoint: Checkpoint) -> None:
         self.base, self.checkpoint = base, checkpoint
         self._loaded: list[nn.Module] = []
+        self._seconds: list[float] = []
         self._scores: ItemScores | None = None
 
     def on(self, base: Base) -> Candidate:
@@ -70,7 +72,7 @@ class Candidate:
         if base is self.base:
             return self
         other = Candidate(base, self.checkpoint)
-        other._loaded = self._loaded
+        other._loaded, other._seconds = self._loaded, self._seconds
         if "_apart" in self.__dict__:
             other.__dict__["_apart"] = self._apart  # where cached_property keeps it
         return other
@@ -79,11 +81,18 @@ class Candidate:
     def model(self) -> nn.Module:
         """The checkpoint's model."""
         if not self._loaded:
+            start = perf_counter()
             served: Any = None if self.base.layout is None else self.base.model
             self._loaded.append(
                 served.of(self.checkpoint) if served else load_for_scoring(self.checkpoint, self.base.device)
             )
+            self._seconds.append(perf_counter() - start)
         return self._loaded[0]
+
+    @property
+    def loading(self) -> float:
+        """Seconds that loading its weights and its base's took, as far as they were loaded."""
+        return sum(self._seconds) + self.base.loading
 
     @property
     def environment(self) -> Environment:

@@ -17,6 +17,7 @@ from certify.evidence.trials import Trials
 from certify.measuring.attempts import attempt
 from certify.measuring.base import Base
 from certify.measuring.candidate import Candidate
+from certify.measuring.progress import Progress, with_progress
 from certify.measuring.run import Run
 from certify.noise import Subspace
 from certify.records import NoiseLaw, Seed, SubspaceNoise, grouping, identity_key, items_key, units
@@ -70,6 +71,7 @@ def check(
     items: Items | None = None,
     user_seed: int = 0,
     run: Run | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Certificate]:
     """Yield one certificate for each kind of evidence, in the order of ``kinds`` and then of ``informational``.
 
@@ -78,7 +80,8 @@ def check(
     ``position`` and ``distance`` rest on ``measurement``; ``smoothed`` uses its law of noise on weights, or
     ``sigma``. ``draws`` is the number of paired draws of smoothed evidence. ``items`` says what the items stand
     for; unless given, a population for point and position and the fixed benchmark for distance. Smoothed
-    evidence always speaks of the fixed benchmark.
+    evidence always speaks of the fixed benchmark. ``progress``: "auto" for a line with rate and time left on a terminal
+    or in a notebook, or a function of (what is drawn, done, total).
 
     Raises:
         InvalidPlan: an unknown kind, a missing measurement, another alpha than was declared, or numbers of
@@ -87,6 +90,7 @@ def check(
         CheckpointError: the checkpoint cannot be read or compared.
     """
     requirement, subspaces = requirement or Requirement(), tuple(subspaces)
+    run = with_progress(run, progress)
     asked = Asked(requirement, alpha, measurement, sigma, draws, subspaces, items, user_seed, run)
     _refuse_beforehand(base, kinds, informational, asked)
     candidate = _candidate(base, checkpoint)
@@ -122,10 +126,12 @@ def certify(
     sigma: float | None = None,
     draws: int = SMOOTHED_DRAWS,
     device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Certificate:
     """Return the certificate of one kind of evidence about one checkpoint: the library in one call.
 
     At most one of ``max_drop`` (score units, default 0.05), ``min_retention`` and ``max_score`` (absence).
+    ``progress`` is that of :func:`check`.
 
     Raises:
         CertifyError: bad input; the message says what, where, which value and which rule.
@@ -139,6 +145,7 @@ def certify(
         measurement=measurement,
         sigma=sigma,
         draws=draws,
+        progress=progress,
     )
     return certificate
 

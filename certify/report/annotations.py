@@ -22,6 +22,7 @@ def render_annotations(rows: Iterable[AnyRow], context: AnyContext = None) -> st
     failing = [row for row in worst_first(found) if row.failing]
     lines = [_line(row, answers.get(id(row), "")) for row in failing]
     tests = [f"{test}: its gates were not judged, since its process died" for test in about.crashed]
+    tests += [f"{test}: could not be collected, so its gates were not judged" for test in about.refused]
     lines += [f"::error title=Not enough data::{_message(text)}" for text in tests]
     if len(lines) > MOST:
         rest = len(lines) - MOST + 1

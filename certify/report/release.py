@@ -132,7 +132,7 @@ def _headline(name: str, rows: list[Row], about: Context) -> Headline:
         gate = (refuted or open_)[0]
         answer = Answer.REFUSE if refuted else Answer.WAIT
         return Headline(name, answer, _why(gate), gate, tuple(rows))
-    unjudged = {"crashed": about.crashed, "not run": about.not_run}
+    unjudged = {"crashed": about.crashed, "not run": about.not_run, "not collected": about.refused}
     if missing := [f"{len(tests)} {what}: {', '.join(tests)}" for what, tests in unjudged.items() if tests]:
         return Headline(name, Answer.WAIT, f"gates were not judged ({'; '.join(missing)})", None, tuple(rows))
     if not required:

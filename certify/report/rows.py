@@ -329,7 +329,8 @@ def _seed(seed: Seed) -> str:
 class Context(BaseModel):
     """What a report says once, above its gates. The date is passed in: nothing here reads a clock.
 
-    ``crashed`` names gates whose process died, so that they have no row; ``not_run`` those that were skipped.
+    ``crashed`` names gates whose process died, so that they have no row; ``not_run`` those that were skipped;
+    ``refused`` tests, or files of them, that could not be collected.
     ``alpha`` is the failure probability of what is said of several checkpoints together. ``hub_tasks`` maps a benchmark
     to ``OWNER/DATASET:TASK`` of the Hugging Face hub, for reports that are read there, and is part of no other.
     """
@@ -345,6 +346,7 @@ class Context(BaseModel):
     alpha: Alpha = 0.05
     crashed: tuple[str, ...] = ()
     not_run: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     versions: dict[str, str] = {}
     notes: tuple[str, ...] = ()
     hub_tasks: dict[str, str] = Field(default={}, exclude=True)
@@ -385,7 +387,7 @@ def worst(verdicts: Iterable[Verdict | Outcome | None]) -> Outcome | None:
 def overall(rows: Iterable[Row], about: Context) -> Outcome | None:
     """Return the outcome of all required gates and their baselines together, None when there is no such gate."""
     found = {each for row in rows if not row.informational for each in (row.outcome, row.against_baseline)}
-    return worst(found | ({Outcome.ERROR} if about.crashed else set()))
+    return worst(found | ({Outcome.ERROR} if about.crashed or about.refused else set()))
 
 
 def counts(rows: Iterable[Row]) -> dict[Outcome, int]:
@@ -403,7 +405,8 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
 def in_words(rows: Sequence[Row], about: Context) -> str:
     """Return the count of each outcome as a phrase, and the names of gates that have none."""
     others = [f"{len(named)} {what} ({', '.join(named)})" for what, named in
-              (("crashed", about.crashed), ("not run", about.not_run)) if named]  # fmt: skip
+              (("crashed", about.crashed), ("not run", about.not_run), ("not collected", about.refused))
+              if named]  # fmt: skip
     return "; ".join([_ran(rows), *others])
 
 

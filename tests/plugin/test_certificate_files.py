@@ -65,7 +65,7 @@ def test_a_gate_without_a_certificate_leaves_none(project):
 def test_a_gate_in_error_leaves_none(project):
     """Nor does one that could not be judged at all."""
     project.run("same", "--basin-cert-dir=certs")
-    result = project.run("same", "--basin-cert-dir=certs", "--basin-checkpoint=absent")
+    result = project.run(None, "--basin-cert-dir=certs", "--basin-checkpoint=absent")
     assert [each.suffix for each in (project.pytester.path / "certs").iterdir()] == [".stale"]
     result.stdout.fnmatch_lines(["* is of an earlier run and no longer of this gate: renamed to *.stale"])
 

@@ -46,7 +46,7 @@ def test_reruns_give_the_same_verdict(project, checkpoint):
     # pytest-rerunfailures reports every run, so JUnit lists each run's properties: they are the same.
     found = ElementTree.parse(project.pytester.path / "junit.xml").iter("property")
     properties = [(p.get("name"), p.get("value")) for p in found]
-    assert len(properties) == 3 * len(set(properties)) == 36
+    assert len(properties) == 3 * len(set(properties)) == 42
 
 
 def test_reruns_file_one_certificate(project):

@@ -18,7 +18,7 @@ def problem() -> Callable[[str, int], str]:
         measurement = SimpleNamespace(draws=[SimpleNamespace(n=n, design=design)])
         session: Any = SimpleNamespace(
             settings=SimpleNamespace(value=lambda _: None),
-            sources=SimpleNamespace(measurements={"d": measurement}),
+            sources=SimpleNamespace(measurements={"d": [measurement]}),
             _infeasible={},
         )
         session.trials = lambda *a: Session.trials(session, *a)

@@ -24,7 +24,8 @@ def cases(project):
 def test_one_error_among_several_gates_is_an_error():
     """Of a test with several gates, whatever the others found."""
     row = {
-        "item": "kept[b]", "benchmark": "b", "evidence": "point", "verdict": "certified", "unit": "drop", "value": 0.0,
+        "item": "kept[b]", "checkpoint": "c", "base": "d", "benchmark": "b",
+        "evidence": "point", "verdict": "certified", "unit": "drop", "value": 0.0,
         "lower": 0.0, "upper": 0.01, "need": 0.05, "n": 100, "of": "items", "alpha": 0.05, "certificate": "",
         "claim": "", "settings": "", "seconds": 1.0, "notes": [], "layers": [], "baselines": [],
     }  # fmt: skip
@@ -32,8 +33,8 @@ def test_one_error_among_several_gates_is_an_error():
     assert junit([row, row | {"error": "lost the GPU"}])[0] == ("basin.verdict", "error")
 
 
-FIELDS = ["verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "certificate",
-          "bound"]  # fmt: skip
+FIELDS = ["verdict", "evidence", "unit", "value", "lower", "upper", "need", "n", "alpha", "benchmark", "checkpoint",
+          "base", "certificate", "bound"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

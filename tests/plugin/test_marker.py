@@ -39,8 +39,8 @@ def test_named_benchmarks_only(project):
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ("0.95", "takes keywords only, got 0.95; valid: benchmarks, evidence, min_retention, max_drop, max_score"),
-        ("max_drops=0.1", "no keyword 'max_drops'; valid: benchmarks, evidence, min_retention, max_drop, max_score"),
+        ("0.95", "takes keywords only, got 0.95; valid: benchmarks, checkpoints, evidence, min_retention, max_drop"),
+        ("max_drops=0.1", "no keyword 'max_drops'; valid: benchmarks, checkpoints, evidence, min_retention, max_drop"),
         (
             "max_drop=0.1, min_retention=0.9",
             "give one of min_retention, max_drop, max_score, not min_retention and max_drop",
@@ -127,4 +127,4 @@ def test_infeasible_warning_as_an_error_stops_collection(project):
 def test_marker_is_registered(project):
     """`pytest --markers` describes it."""
     result = project.run(None, "--markers")
-    result.stdout.fnmatch_lines(["@pytest.mark.basin(*, benchmarks=None, evidence='point', *"])
+    result.stdout.fnmatch_lines(["@pytest.mark.basin(*, benchmarks=None, checkpoints=None, evidence='point', *"])

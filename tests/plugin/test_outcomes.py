@@ -1,6 +1,12 @@
 """What each verdict does to a test: outcome, exit code, letters, sections."""
 
+import json
+import time
+
 import pytest
+
+from certify.measuring import base as base_module
+from certify.measuring import candidate as candidate_module
 
 pytest_plugins = ["pytester"]
 
@@ -39,7 +45,7 @@ def test_undecided_gate_shows_U_and_fails(project):
             "E *assert kept[[]digits[]] <= 0.05",
             "E *UNDECIDED  drop * to 0.*, at most 0.05 required  (point, 95 % one-sided each, 120 items)",
             "E *about * items decide if these rates are right; a retry is another test",
-            " UNDECIDED test_gate.py::test_kept[[]digits[]]",
+            " UNDECIDED test_gate.py::test_kept[[]digits[]] - drop * to *, at most 0.05 required",
             "*= 1 undecided in *",
         ]
     )
@@ -146,7 +152,7 @@ def test_loose(basin_bound):
 @pytest.mark.parametrize("missing", ["checkpoint", "base"])
 def test_unreadable_model_is_an_error_in_one_line(project, missing):
     """The library's message, no traceback: an error of the test, not a failed gate."""
-    result = project.run("same", f"--basin-{missing}=nowhere")
+    result = project.run("same" if missing == "base" else None, f"--basin-{missing}=nowhere")
     result.assert_outcomes(errors=1)
     assert "kept[digits]: nowhere: no such folder or file" in result.stdout.str()
     assert "Traceback" not in result.stdout.str()
@@ -179,3 +185,49 @@ def test_an_absent_capability_is_gated_from_above(project):
     result = project.run("same", test=ABSENCE)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *REFUTED  score at least 0.9*, at most 0.3 required*"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "comparison", "said"),
+    [
+        ("min_retention=0.8", ">= basin_bound.required", "refuted: retention <= 0.* < 0.8"),
+        ("max_drop=0.05", "<= basin_bound.required", "refuted: drop >= 0.* > 0.05"),
+        ("max_drop=0.05", "<= 0.06", "refuted: drop >= 0.* > 0.06"),
+    ],
+)
+def test_the_short_summary_says_the_verdict(project, limit, comparison, said):
+    """One line for a test: verdict, bound and limit, which JUnit has, too; no frame but the test's is shown."""
+    test = RETENTION.replace("min_retention=0.8", limit).replace(">= basin_bound.required", comparison)
+    result = project.run("broken", "--junitxml=junit.xml", test=test)
+    result.stdout.fnmatch_lines([f"FAILED test_gate.py::test_kept[[]digits[]] - {said}"])
+    assert 'message="refuted: ' in (project.pytester.path / "junit.xml").read_text()
+    assert [line for line in result.outlines if line.endswith("Error")] == ["test_gate.py:5: AssertionError"]
+
+
+def test_the_short_summary_of_any_other_failure_is_pytests(project):
+    """A refuted gate explains nothing but its own assertion."""
+    test = "def test_kept(basin_bound):\n    basin_bound.verdict\n    assert 1 == 2\n"
+    result = project.run("broken", test=test)
+    result.stdout.fnmatch_lines(["FAILED test_gate.py::test_kept[[]digits[]] - assert 1 == 2"])
+
+
+@pytest.mark.parametrize("misuse", ["basin_bound == 1", "basin_bound >= 0.5", "basin_bound <= 7", "bool(basin_bound)"])
+def test_a_mistake_shows_the_test_alone(project, misuse):
+    """No frame of the plugin's stands between the line and what is wrong with it."""
+    result = project.run("same", test=f"def test_kept(basin_bound):\n    assert {misuse}\n")
+    result.assert_outcomes(failed=1)
+    assert "pytest_basin" not in result.stdout.str()
+
+
+def test_the_time_of_a_gate_leaves_loading_out(project, monkeypatch):
+    """On a clock by which each model takes a quarter of an hour to load."""
+    real, late = time.perf_counter, []
+    for place in (time, base_module, candidate_module):
+        monkeypatch.setattr(place, "perf_counter", lambda: real() + 900 * len(late))
+    for module, name in ((base_module, "load_model"), (candidate_module, "load_for_scoring")):
+        load = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, load=load: late.append(1) or load(*a))
+    project.run("same", "--basin-report=json").assert_outcomes(passed=1)
+    (gate,) = json.loads((project.pytester.path / "basin-report.json").read_text())["gates"]
+    assert len(late) == 2
+    assert 0 < gate["seconds"] < 900
