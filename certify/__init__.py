@@ -11,7 +11,15 @@ from certify._lazy import on_first_use
 if TYPE_CHECKING:
     from certify._version import __version__
     from certify.benchmarks import Benchmark, open_benchmark
-    from certify.certificate import BasinRecord, Certificate, CoverRecord, GateRecord, Measurement, read_document
+    from certify.certificate import (
+        BasinRecord,
+        Certificate,
+        CoverRecord,
+        GateRecord,
+        Measurement,
+        SkillsRecord,
+        read_document,
+    )
     from certify.checkpoints import Checkpoint, open_checkpoint
     from certify.comparison import compare
     from certify.errors import (
@@ -51,6 +59,7 @@ __getattr__, __dir__ = on_first_use(
         "Measurement": "certify.certificate",
         "PlannedDraws": "certify.measuring",
         "Requirement": "certify.evidence",
+        "SkillsRecord": "certify.certificate",
         "UnsupportedSchema": "certify.errors",
         "Verdict": "certify.evidence",
         "__version__": "certify._version",
@@ -85,6 +94,7 @@ __all__ = [
     "Measurement",
     "PlannedDraws",
     "Requirement",
+    "SkillsRecord",
     "UnsupportedSchema",
     "Verdict",
     "__version__",

@@ -3,7 +3,7 @@
 A :class:`Measurement` holds what was counted at a base, once. A :class:`Certificate` holds what is claimed
 about one checkpoint, with everything needed to recompute the claim without torch, weights or benchmark. A
 :class:`GateRecord` holds the same of a sequential gate, a :class:`BasinRecord` of the basin of a base, a
-:class:`CoverRecord` of a family of checkpoints.
+:class:`SkillsRecord` of the basins of several skills, a :class:`CoverRecord` of a family of checkpoints.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from certify.evidence.paired_items import ItemScores, unlike_benchmark, unlike_g
 from certify.evidence.point import PointEvidence
 from certify.evidence.position import Basin
 from certify.evidence.sequential import GateJudgement, ScoreRequirement, SequentialEvidence
+from certify.evidence.skills import SkillsEvidence, SkillsJudgement
 from certify.evidence.trials import RecordedRun, Subject
 from certify.evidence.width import WidthEvidence, WidthJudgement
 from certify.parsing import read_json, validated
@@ -243,7 +244,7 @@ class Judged(Document):
         cells = (f"<tr><th>{name}</th><td>{escape(visible(text))}</td></tr>" for name, text in shown.items() if text)
         return f"<table>{''.join(cells)}</table>"
 
-    def _judged(self) -> Judgement | GateJudgement | WidthJudgement | CoverJudgement:
+    def _judged(self) -> Judgement | GateJudgement | WidthJudgement | CoverJudgement | SkillsJudgement:
         judged: Judgement = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)
         return judged
 
@@ -475,6 +476,22 @@ class BasinRecord(Judged):
     judgement: WidthJudgement
 
 
+class SkillsRecord(Judged):
+    """What is claimed about the basins of one or several skills of a base, on exactly the items of their benchmarks.
+
+    ``benchmark`` is that of the one skill, or the pool of all, each with the same weight.
+    """
+
+    schema_name: Literal["pytest-basin/skills"] = Field(default="pytest-basin/skills", alias="schema")
+    base: ModelIdentity
+    benchmark: BenchmarkIdentity
+    requirement: Requirement
+    alpha: Alpha
+    evidence: SkillsEvidence
+    environment: Environment
+    judgement: SkillsJudgement
+
+
 class CoverRecord(Judged):
     """One claim about a whole family of checkpoints, made of a base: where in its box what must be kept is kept."""
 
@@ -493,7 +510,7 @@ class CoverRecord(Judged):
         return self.evidence.family
 
 
-AnyDocument = Certificate | ScoresRecord | Measurement | GateRecord | BasinRecord | CoverRecord
+AnyDocument = Certificate | ScoresRecord | Measurement | GateRecord | BasinRecord | SkillsRecord | CoverRecord
 D = TypeVar("D", bound=Document)
 DOCUMENTS: Mapping[str, type[AnyDocument]] = {
     "pytest-basin/certificate": Certificate,
@@ -501,6 +518,7 @@ DOCUMENTS: Mapping[str, type[AnyDocument]] = {
     "pytest-basin/measurement": Measurement,
     "pytest-basin/gate": GateRecord,
     "pytest-basin/basin": BasinRecord,
+    "pytest-basin/skills": SkillsRecord,
     "pytest-basin/cover": CoverRecord,
 }
 

@@ -40,6 +40,20 @@ class PooledBenchmark:
     benchmarks: tuple[JsonlBenchmark, ...]
     weights: tuple[float, ...]
 
+    @classmethod
+    def alike(cls, benchmarks: Sequence[JsonlBenchmark]) -> PooledBenchmark:
+        """Return these benchmarks with the same weight each.
+
+        Raises:
+            BenchmarkError: one of them twice, by its items or by its name.
+        """
+        found = cls(" + ".join(each.name for each in benchmarks), tuple(benchmarks), (1.0,) * len(benchmarks))
+        try:
+            _ = found.identity
+        except ValidationError as error:
+            raise BenchmarkError(f"{found.name}: {first_problem(error)}") from None
+        return found
+
     @cached_property
     def identity(self) -> BenchmarkIdentity:
         """What records hold of it, as far as it is known before the items are encoded."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from certify.cli.options import (
     ASKED,
     BaseArgument,
-    BenchmarkOption,
     OverwriteOption,
     Work,
     names,
     number,
     spread,
 )
-from certify.cli.output import out, refuse_to_replace, say
+from certify.cli.output import out, refuse_to_replace, say, say_written
 from certify.cli.progress import carried_out
+
+if TYPE_CHECKING:
+    from certify.landscape import Landscape
 
 RECORD = "landscape.json"
 
@@ -27,7 +30,15 @@ RECORD = "landscape.json"
 def landscape(
     base: BaseArgument,
     *,
-    benchmark: BenchmarkOption,
+    benchmark: Annotated[
+        list[Path],
+        typer.Option(
+            "--benchmark",
+            "-b",
+            help="File of items, or lm-eval:TASK; several are looked at along the same directions.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the record and its figures.", show_default=False)
     ],
@@ -59,13 +70,13 @@ def landscape(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Look around a base: slices with their spread, an attack, the way to checkpoints. Explores; proves nothing."""
-    from certify.landscape.survey import Settings, explore
-    from certify.measuring import Base
+    from certify.benchmarks import PooledBenchmark, open_benchmark
+    from certify.landscape.survey import SPAN, Settings, explore
+    from certify.measuring import Base, pilot_sigma
     from certify.report.figures import save
-    from certify.report.landscape_figures import landscape_figures
+    from certify.report.landscape_figures import landscape_figures, skills_landscape_figure
     from certify.report.landscape_table import print_landscape
 
-    refuse_to_replace(output / RECORD, overwrite)
     settings = Settings(
         directions=directions,
         span=span,
@@ -77,18 +88,36 @@ def landscape(
         restarts=restarts,
         tau=max_drop,
     )
-    opened = Base.open(base, benchmark, work.device)
+    found = [open_benchmark(each) for each in benchmark]
+    pool = PooledBenchmark.alike(found) if len(found) > 1 else None
+    folders = {each.name: output / each.name if pool else output for each in found}
+    for folder in folders.values():
+        refuse_to_replace(folder / RECORD, overwrite)
+    seen: list[Landscape] = []
+    opened = Base.open(base, found[0], work.device)
+    beside = Base.open(opened.checkpoint, pool, work.device).scorer.identity if pool else None
     with carried_out(work) as run:
-        found = explore(
-            opened,
-            checkpoints=checkpoint or (),
-            cases=None if cases is None else names(cases),
-            settings=settings,
-            user_seed=work.seed,
-            run=run,
-        )
-    written = [found.to_json(output / RECORD)]
-    for name, figure in landscape_figures(found).items():
-        written += save(figure, output, name)
-    print_landscape(out, found)
-    say(f"wrote {output}: {', '.join(path.name for path in written)}")
+        for each in found:
+            here = opened.on(each)
+            if pool and settings.span is None:  # that of the first skill serves all, so that they share one axis
+                pilot = pilot_sigma(here, max_drop, work.seed, run.track)
+                settings = replace(settings, span=float(f"{SPAN * pilot:.2g}"))
+            seen.append(
+                explore(
+                    here,
+                    checkpoints=checkpoint or (),
+                    cases=None if cases is None else names(cases),
+                    settings=settings,
+                    user_seed=work.seed,
+                    run=run,
+                    beside=beside,
+                )
+            )
+    for view, folder in zip(seen, folders.values(), strict=True):
+        written = [view.to_json(folder / RECORD)]
+        for name, figure in landscape_figures(view).items():
+            written += save(figure, folder, name)
+        print_landscape(out, view)
+        say(f"wrote {folder}: {', '.join(path.name for path in written)}")
+    if pool and all(each.of_case("most") for each in seen):
+        say_written(save(skills_landscape_figure(seen), output, "skills"))

@@ -243,7 +243,7 @@ class CoverEvidence(Record):
     def _window(self, place: Place, requirement: Requirement, alpha: float, chance: float) -> WindowJudgement:
         draws = self.inside(place)
         pairs = self.pairs(draws) if draws else None
-        bounds = NO_INTERVAL if pairs is None else self._bounds(pairs, requirement, alpha, chance)
+        bounds = pairs.beside(self.base_score, requirement, alpha, chance) if pairs else NO_INTERVAL
         return WindowJudgement(
             place=place,
             verdict=decide_or_vacuous(requirement, bounds, self.base_score, chance)[0],
@@ -251,21 +251,6 @@ class CoverEvidence(Record):
             lost=pairs.lost if pairs else 0,
             gained=pairs.gained if pairs else 0,
             bounds=bounds,
-        )
-
-    def _bounds(self, pairs: PairedScores, requirement: Requirement, alpha: float, chance: float) -> Interval:
-        """Return bounds in the requirement's unit, each at ``alpha``; the base's score on these items is known."""
-        if requirement.unit == "absence":
-            return pairs.score(alpha)
-        drop, above = pairs.drop(alpha), self.base_score - chance
-        if requirement.unit == "drop":
-            return drop
-        if above <= 0 or drop.value is None or drop.lower is None or drop.upper is None:
-            return NO_INTERVAL
-        return Interval(
-            value=1.0 - drop.value / above,
-            lower=1.0 - round_up(drop.upper / above),
-            upper=1.0 - round_down(drop.lower / above),
         )
 
     def _notes(self, found: CoverJudgement, chance: float) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from certify.evidence.judgement import Interval, KnownScores, Requirement, interval_in_unit
+from certify.evidence.judgement import NO_INTERVAL, Interval, KnownScores, Requirement, interval_in_unit
 from certify.records import (
     BenchmarkIdentity,
     Groups,
@@ -32,6 +32,8 @@ from certify.statistics import (
     one_pass_lower,
     one_pass_upper,
     paired_difference_lower,
+    round_down,
+    round_up,
     trinomial_drop_bounds,
 )
 
@@ -370,6 +372,24 @@ class PairedScores(Record):
             known_score=self.average(present(self.checkpoint)),
         )
         return interval_in_unit(requirement, known, alpha, chance)
+
+    def beside(self, base_score: float, requirement: Requirement, alpha: float, chance: float) -> Interval:
+        """Return bounds in the requirement's unit where the base's score is known, and these are draws of its items.
+
+        Each bound has the whole of ``alpha``. Without bounds where retention has no meaning.
+        """
+        if requirement.unit == "absence":
+            return self.score(alpha)
+        drop, above = self.drop(alpha), base_score - chance
+        if requirement.unit == "drop":
+            return drop
+        if above <= 0 or drop.value is None or drop.lower is None or drop.upper is None:
+            return NO_INTERVAL
+        return Interval(
+            value=1.0 - drop.value / above,
+            lower=1.0 - round_up(drop.upper / above),
+            upper=1.0 - round_down(drop.lower / above),
+        )
 
 
 def _lost(losses: list[float]) -> int:

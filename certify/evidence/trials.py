@@ -27,7 +27,9 @@ from certify.records import (
 )
 from certify.statistics import GatePlan
 
-Purpose = Literal["basin", "pairs", "distance", "drawn", "smoothed", "sequential", "audit", "cover", "pilot"]
+Purpose = Literal[
+    "basin", "pairs", "distance", "drawn", "smoothed", "sequential", "audit", "cover", "skills", "pilot"
+]
 OF_A_CHECKPOINT = ("smoothed", "sequential", "audit")
 """Purposes whose draws are fresh for each checkpoint; the others serve all of them."""
 
@@ -47,7 +49,8 @@ class Trials:
     """``n`` draws of one law for one purpose; seed and items follow from these fields and nothing else.
 
     ``plan``: that of a sequential gate, whose draws are its own. An audit has no noise, so no law: it draws an order.
-    Nor has a cover, which draws points of its ``box``. What is "drawn" into folders may be asked any items.
+    Nor has a cover, which draws points of its ``box``. What is "drawn" into folders may be asked any items. ``part``:
+    which benchmark of a pool is asked, where all of them share the draws, whose seed is that of all.
     """
 
     purpose: Purpose
@@ -58,6 +61,7 @@ class Trials:
     attempt: int = 0
     plan: GatePlan | None = None
     box: tuple[Axis, ...] = ()
+    part: int = 0
 
     @cached_property
     def seed(self) -> Seed:
@@ -92,6 +96,11 @@ class Trials:
             return tuple(in_order(list(range(self.n)), self.seed, item_weights(self.subject.benchmark.pool)))
         if self.purpose == "basin":
             return tuple(range(self.n))
+        if self.purpose == "skills":
+            pool = self.subject.benchmark.pool
+            sizes = [part.items for part in pool] if pool else [self.subject.benchmark.items]
+            start, own = sum(sizes[: self.part]), random_items(self.seed, sizes[self.part], self.n, self.part)
+            return tuple(start + item for item in own)
         if self.purpose not in ("pairs", "sequential", "cover"):
             return None
         return random_items(self.seed, self.subject.benchmark.items, self.n)
@@ -101,16 +110,17 @@ class Trials:
         """What progress and errors call it."""
         if self.law is None:
             return self.purpose
-        if self.purpose == "basin":
+        if self.purpose in ("basin", "skills"):
             sigma = max(self.law.sigma if self.law.kind == "subspace" else self.law.sigma.values())
-            return f"basin, sigma {sigma:g}"
+            return f"{self.purpose}, sigma {sigma:g}"
         kind = {"pairs": "pairs at the base", "distance": "draws at the base"}.get(self.purpose, self.purpose)
         return f"{kind}, {self.law.kind}"
 
 
-def random_items(seed: Seed, items: int, n: int) -> tuple[int, ...]:
-    """Return ``n`` of so many items, each drawn independently of the others."""
-    source = np.random.Generator(np.random.PCG64(seed.integer))
+def random_items(seed: Seed, items: int, n: int, part: int | None = None) -> tuple[int, ...]:
+    """Return ``n`` of so many items, each drawn independently of the others; of each ``part`` of a pool its own."""
+    key = seed.integer if part is None else np.random.SeedSequence(seed.integer, spawn_key=(2, part))
+    source = np.random.Generator(np.random.PCG64(key))
     return tuple(source.integers(items, size=n).tolist())
 
 

@@ -19,6 +19,7 @@ from certify.landscape.slices import REFINE, TAU, slice_along
 from certify.landscape.terrain import Terrain
 from certify.measuring import Base, Run, pilot_sigma
 from certify.measuring.environment import environment
+from certify.records import BenchmarkIdentity
 from certify.statistics import ranges
 
 if TYPE_CHECKING:
@@ -70,18 +71,20 @@ def explore(
     settings: Settings | None = None,
     user_seed: int = 0,
     run: Run | None = None,
+    beside: BenchmarkIdentity | None = None,
 ) -> Landscape:
     """Look around ``base`` and return what was found. It explores and proves nothing.
 
     ``cases``: any of most, sft, worst, filter, plane; most, sft (with checkpoints) and worst (where the benchmark has a
     surrogate) if absent. A plane goes through two checkpoints, or along two random directions where there are none.
+    ``beside``: the pool of all skills that are looked at along the same directions.
 
     Raises:
         InvalidInput: an unknown case, a case without what it needs, or a bad grid.
         InvalidPlan: the worst case on a benchmark without a surrogate, or a pilot that finds no basin.
         CheckpointError: a checkpoint of another architecture or tokenizer, or one that equals the base.
     """
-    run, settings, terrain = run or Run(), settings or Settings(), Terrain.of(base, user_seed)
+    run, settings, terrain = run or Run(), settings or Settings(), Terrain.of(base, user_seed, beside)
     chosen = _cases(cases, len(checkpoints), terrain.surrogate is not None)
     targets = [_Target.open(base, path) for path in checkpoints]
     if settings.span is None:

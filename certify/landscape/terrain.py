@@ -11,7 +11,7 @@ from certify.landscape.surrogate import Surrogate, loss_of, surrogate_of
 from certify.measuring import Base, Run
 from certify.measuring.ledger import Entry
 from certify.measuring.scores import item_scores, mean
-from certify.records import Seed, derive_seed
+from certify.records import BenchmarkIdentity, Seed, derive_seed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,11 +30,14 @@ class Terrain:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, base: Base, user_seed: int = 0) -> Terrain:
-        """Return the terrain around ``base``. Its seed is one of its own, and no certificate's."""
-        identity = base.scorer.identity
+    def of(cls, base: Base, user_seed: int = 0, beside: BenchmarkIdentity | None = None) -> Terrain:
+        """Return the terrain around ``base``. Its seed is one of its own, and no certificate's.
+
+        ``beside``: the pool of all skills that are looked at along the same directions.
+        """
         seed = derive_seed(
-            "landscape", base.weight_law(1.0), identity, base.checkpoint.identity, user_seed=user_seed
+            "landscape", base.weight_law(1.0), beside or base.scorer.identity, base.checkpoint.identity,
+            user_seed=user_seed,
         )  # fmt: skip
         surrogate = surrogate_of(base.benchmark, base.scorer)
         return cls(base.model, base.scorer, surrogate, seed, base.run_identity(seed))

@@ -14,7 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from certify.landscape.record import SftCase, WorstCase, attack_succeeded, paper_transform
-from certify.report.figures import MARKERS, PALETTE, STYLE, chance_line, legend_below
+from certify.report.figures import MARKERS, PALETTE, STYLE, chance_line, legend_below, new_axes
+from certify.report.width_figures import look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,27 @@ def landscape_figures(landscape: Landscape) -> dict[str, Figure]:
     for plane in landscape.planes:
         figures[f"plane-{plane.kind}"] = _plane_figure(landscape, plane)
     return figures
+
+
+def skills_landscape_figure(landscapes: Sequence[Landscape]) -> Figure:
+    """Draw what several skills keep along the same random directions, over one axis: median and range of each.
+
+    The share of the base's score above chance, so that skills compare; of one at or below chance there is none to draw.
+    """
+    figure, axes = new_axes()
+    for i, landscape in enumerate(landscapes):
+        chance, (found, *_) = landscape.benchmark.chance, landscape.of_case("most")
+        if (above := found.base.score - chance) <= 0:
+            continue
+        kept, style = (found.scores - chance) / above, look(i)
+        axes.fill_between(found.a, kept.min(axis=0), kept.max(axis=0), color=style["color"], alpha=0.15, lw=0)
+        axes.plot(found.a, np.median(kept, axis=0), lw=1.5, ms=3, label=landscape.benchmark.name, **style)
+    first = landscapes[0]
+    count = len(first.of_case("most")[0].curves)
+    axes.set(xlabel=SIGMA_UNIT, ylabel="share of the base's score above chance")
+    axes.set_title(f"{first.base.name}: the same {count} random directions, median and range (explored, not claimed)")
+    legend_below(figure, axes)
+    return figure
 
 
 def _spread_figure(landscape: Landscape, found: Slice) -> Figure:

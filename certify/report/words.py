@@ -13,6 +13,7 @@ from certify.certificate import (
     Judged,
     Measurement,
     ScoresRecord,
+    SkillsRecord,
 )
 from certify.evidence.distance import BaseDraws
 from certify.evidence.engines import engine_limits
@@ -23,6 +24,7 @@ from certify.records import BroughtIdentity, BroughtScores
 from certify.report.basin_table import detail_lines, place_lines
 from certify.report.cover_table import window_lines
 from certify.report.rows import Row, row_of
+from certify.report.skills_table import nesting_lines
 
 
 def document_lines(document: AnyDocument) -> Iterator[str]:
@@ -43,6 +45,8 @@ def document_lines(document: AnyDocument) -> Iterator[str]:
         yield from detail_lines(document)
     if isinstance(document, CoverRecord):
         yield from window_lines(document)
+    if isinstance(document, SkillsRecord):
+        yield from nesting_lines(document)
     for limit in row.limits:
         yield f"not covered: {limit}"
     about = "family" if isinstance(document, CoverRecord) else "checkpoint"
@@ -73,6 +77,8 @@ def _numbers(document: Judged, row: Row) -> Iterator[str]:
         )
     elif isinstance(document, BasinRecord):
         yield from place_lines(document)
+    elif isinstance(document, SkillsRecord):
+        yield f"widths of {len(document.said.skills)} skills; {len(document.said.inside)} pairs shown to be nested"
     elif isinstance(document, CoverRecord):
         yield f"found: {row.place[0]}, of {len(document.said.windows)} windows; {row.facts}"
     else:

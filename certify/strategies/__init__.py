@@ -4,12 +4,13 @@ Needs ``hypothesis``, which is no dependency of the library. The records' types 
 ``st.from_type(Certificate)`` works without importing this. See docs/hypothesis.md.
 """
 
-from certify.strategies.documents import certificates, measurements
+from certify.strategies.documents import certificates, covers, measurements
 from certify.strategies.identities import (
     benchmark_identities,
     digests,
     model_identities,
     noise_laws,
+    pools,
     requirements,
     subspace_noise,
     weight_noise,
@@ -31,6 +32,7 @@ __all__ = [
     "certificates",
     "confidences",
     "counts",
+    "covers",
     "digests",
     "draw_scores",
     "item_scores",
@@ -38,6 +40,7 @@ __all__ = [
     "model_identities",
     "noise_laws",
     "paired_scores",
+    "pools",
     "requirements",
     "score_tables",
     "small_models",

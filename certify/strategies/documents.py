@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from certify.certificate import Certificate, Measurement
+from certify.certificate import Certificate, CoverRecord, Measurement
 from certify.evidence import (
     KINDS,
     AuditEvidence,
@@ -18,6 +18,7 @@ from certify.evidence import (
     SegmentPoint,
     SmoothedEvidence,
 )
+from certify.evidence.cover import CoverEvidence
 from certify.evidence.displacement import Displacement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.paired_items import Items, ItemScores, PairedScores, Rule, kept
@@ -25,9 +26,11 @@ from certify.evidence.position import FRACTIONS, Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.trials import Subject, Trials
 from certify.records import (
+    Axis,
     BenchmarkIdentity,
     Environment,
     ExplicitIdentity,
+    FamilyIdentity,
     ModelIdentity,
     NoiseLaw,
     SubspaceNoise,
@@ -37,6 +40,7 @@ from certify.records import (
 )
 from certify.strategies.identities import (
     benchmark_identities,
+    digests,
     model_identities,
     noise_laws,
     requirements,
@@ -66,14 +70,17 @@ def certificates(
     min_items: int = 1,
     max_items: int = 100,
     max_draws: int = 150,
+    benchmarks: st.SearchStrategy[BenchmarkIdentity] | None = None,
 ) -> Certificate:
     """Return a certificate of one of ``kinds``, judged from drawn counts: any verdict, vacuous and abstaining ones too.
 
+    ``benchmarks``: what they are on, such as :func:`pools`, of which point and audit speak; else one benchmark each.
     :func:`certify.differences` finds nothing in it.
     """
     base, checkpoint = draw(MODEL), draw(MODEL)
     checkpoint = checkpoint.model_copy(update={"companions": base.companions, "dtypes": base.dtypes})
-    benchmark = draw(benchmark_identities(min_items=min_items, max_items=max_items))
+    alone = benchmark_identities(min_items=min_items, max_items=max_items)
+    benchmark = draw(alone if benchmarks is None else benchmarks)
     alpha, requirement = draw(ALPHA), draw(REQUIREMENT)
     make: dict[str, Callable[[], Evidence]] = {
         "point": lambda: _point(draw, benchmark),
@@ -106,6 +113,40 @@ def measurements(draw: st.DrawFn, *, min_items: int = 1, max_items: int = 100, m
     size = sum(level.sizes.values()) if isinstance(level, WeightNoise) else base.parameters
     base = base.model_copy(update={"parameters": size})
     return Measurement.seal(base=base, benchmark=benchmark, basin=basin, draws=draws, environment=ENVIRONMENT)
+
+
+@st.composite
+def covers(draw: st.DrawFn, *, min_items: int = 1, max_items: int = 100, max_draws: int = 150) -> CoverRecord:
+    """Return a cover of a family of one or two coefficients, with windows that are kept, lost or open."""
+    base, benchmark = draw(MODEL), draw(benchmark_identities(min_items=min_items, max_items=max_items))
+    k, count = draw(st.integers(1, 2)), draw(st.integers(1, 4))
+    family = FamilyIdentity(
+        kind=draw(st.sampled_from(("segment", "adapter") if k == 1 else ("merge",))),
+        name=draw(st.sampled_from(("final", "λ | <b>"))),
+        coefficients=("a", "b")[:k],
+        members=tuple((f"member {i}", draw(digests())) for i in range(k)),
+    )
+    high = draw(st.sampled_from((1.0, 1.25)))
+    box = (Axis(low=0.0, high=high, windows=count, width=high / count),) * k
+    n, asked = _mostly(draw, max_draws - 1) + 1, benchmark.model_copy(update={"groups": None})
+    trials = Trials("cover", Subject(benchmark, base, family=family), None, n, box=box)
+    evidence = CoverEvidence(
+        graded=benchmark.graded,
+        family=family,
+        box=box,
+        chosen=draw(st.none() | st.just((high / 2,) * k)),
+        seed=trials.seed,
+        base=_scores(draw, benchmark, good=draw(OFTEN)),
+        scores=_scores(draw, asked.model_copy(update={"items": n}), good=draw(OFTEN)),
+    )
+    return CoverRecord.make(
+        base=base,
+        benchmark=benchmark,
+        requirement=draw(REQUIREMENT),
+        alpha=draw(ALPHA),
+        evidence=evidence,
+        environment=ENVIRONMENT,
+    )
 
 
 def _apart(
@@ -159,6 +200,7 @@ def _point(draw: st.DrawFn, benchmark: BenchmarkIdentity) -> PointEvidence:
         order=order_of(benchmark),
         rule="split" if benchmark.graded else draw(RULE),
         groups=benchmark.groups,
+        pool=benchmark.pool,
         base=_scores(draw, benchmark),
         checkpoint=_scores(draw, benchmark),
     )
@@ -178,6 +220,7 @@ def _audit(
     whole = AuditEvidence(
         graded=benchmark.graded,
         seed=seed,
+        pool=benchmark.pool,
         seed_drawn=draw(OFTEN),
         until=requirement,
         base=_scores(draw, benchmark, good=draw(OFTEN)),

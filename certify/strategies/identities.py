@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from certify.evidence.judgement import Requirement
-from certify.records import BenchmarkIdentity, ModelIdentity, NoiseLaw, SubspaceNoise, WeightNoise
+from certify.records import (
+    BenchmarkIdentity,
+    ModelIdentity,
+    NoiseLaw,
+    Part,
+    SubspaceNoise,
+    WeightNoise,
+    identity_of_pool,
+)
 
 NAMES = ("base", "final", "tuned-7b", "org/model@main", "λ | <b>")
 TENSORS = ("embed.weight", "layers.0.attn.weight", "layers.0.mlp.weight", "layers.1.mlp.weight", "norm.weight")
@@ -48,6 +56,24 @@ def benchmark_identities(*, min_items: int = 1, max_items: int = 30) -> st.Searc
         tokens=digests(),
     )
     return alone | alone.flatmap(_grouped)
+
+
+@st.composite
+def pools(draw: st.DrawFn, *, min_items: int = 1, max_items: int = 30) -> BenchmarkIdentity:
+    """Return the identity of two or three benchmarks that are judged as one, by weights; graded or not, no groups."""
+    names = draw(st.lists(st.sampled_from(("arc_easy", "gsm8k", "own | <items>")), min_size=2, max_size=3, unique=True))
+    parts = tuple(
+        Part(
+            name=name,
+            items=draw(st.integers(min_items, max_items)),
+            weight=draw(st.sampled_from((0.5, 1.0, 2.0, 3.0))),
+            chance=draw(st.sampled_from((0.0, 0.25))),
+            digest=f"{digest[:-1]}{i}",
+        )
+        for i, (name, digest) in enumerate((name, draw(digests())) for name in names)
+    )
+    own = {"name": "suite", "scoring": "exact match", "graded": draw(st.booleans()), "tokens": draw(digests())}
+    return BenchmarkIdentity.model_validate({**own, "pool": parts, **identity_of_pool(parts)})
 
 
 def _grouped(alone: BenchmarkIdentity) -> st.SearchStrategy[BenchmarkIdentity]:

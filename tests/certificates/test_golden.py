@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.certificate import Certificate, CoverRecord, GateRecord, Measurement, read_document
+from certify.certificate import Certificate, CoverRecord, GateRecord, Measurement, SkillsRecord, read_document
 from certify.evidence import KINDS, DistanceEvidence, PositionEvidence
 from certify.records import digest
 from certify.verify import differences
@@ -54,6 +54,15 @@ def test_every_colour_of_a_cover_is_kept() -> None:
     """Windows that are kept, lost and open."""
     covers = [d for d in map(read_document, GOLDEN) if isinstance(d, CoverRecord)]
     assert {w.verdict.value for d in covers for w in d.judgement.windows} == {"certified", "refuted", "undecided"}
+
+
+def test_a_pool_and_basins_of_several_skills_are_kept() -> None:
+    """One decision over several benchmarks; skills under the same draws, on a grid that was refined."""
+    documents = [read_document(path) for path in GOLDEN]
+    assert any(isinstance(d, Certificate) and d.benchmark.pool for d in documents)
+    levels = [level for d in documents if isinstance(d, SkillsRecord) for level in d.evidence.levels]
+    assert {level.refined for level in levels} == {True, False}
+    assert all(len(level.scores) > 1 for level in levels)
 
 
 def test_a_field_that_a_later_release_adds_breaks_no_old_digest(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from certify.cli.app import app
-from certify.errors import InvalidInput, InvalidPlan
+from certify.errors import BenchmarkError, InvalidInput, InvalidPlan
 from certify.landscape import read_landscape
 
 
@@ -52,6 +52,26 @@ def test_show_says_it_again(folder: Path, tmp_path: Path) -> None:
     again = CliRunner().invoke(app, ["show", str(tmp_path / "landscape.json")], catch_exceptions=False)
     assert again.exit_code == 0
     assert first.output.startswith(again.output)
+
+
+def test_several_skills_are_looked_at_along_the_same_directions(folder: Path, tmp_path: Path) -> None:
+    """Each in a folder of its own, over one axis, and all of them in one figure; a benchmark twice is refused."""
+    lines = (folder / "own.jsonl").read_text().splitlines(keepends=True)
+    (folder / "half.jsonl").write_text("".join(lines[:10]))
+    half = ("-b", str(folder / "half.jsonl"))
+    done = landscape(folder, *half, "--cases", "most", "-o", str(tmp_path / "out"))
+    assert done.exit_code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"own", "half", "skills.svg", "skills.png"}
+    own, of_half = (read_landscape(tmp_path / "out" / name / "landscape.json") for name in ("own", "half"))
+    directions = [[curve.direction for curve in each.slices[0].curves] for each in (own, of_half)]
+    assert directions[0] == directions[1]
+    assert own.slices[0].planned == of_half.slices[0].planned
+    alone = landscape(folder, "--cases", "most", "-o", str(tmp_path / "alone"))
+    assert alone.exit_code == 0
+    other = read_landscape(tmp_path / "alone" / "landscape.json").slices[0].curves[0].direction
+    assert other != directions[0][0]  # the seed of all skills is that of none
+    with pytest.raises(BenchmarkError, match="own is in it twice"):
+        landscape(folder, "-b", str(folder / "own.jsonl"), "-o", str(tmp_path / "no"))
 
 
 def test_cases_can_be_chosen(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from certify import statistics
-from certify.certificate import Certificate, Measurement, read_document
+from certify.certificate import Certificate, CoverRecord, Measurement, read_document
 from certify.evidence import KINDS, Requirement, alpha_of
 from certify.evidence.paired_items import PairedScores
 from certify.evidence.smoothed import DrawScores
@@ -22,11 +22,13 @@ from certify.strategies import (
     certificates,
     confidences,
     counts,
+    covers,
     draw_scores,
     item_scores,
     measurements,
     noise_laws,
     paired_scores,
+    pools,
     score_tables,
     small_models,
 )
@@ -179,3 +181,26 @@ def test_a_certificate_of_a_strategy_is_a_file_like_any_other(tmp_path: Path) ->
     path = found.to_json(tmp_path / "c.json")
     assert read_document(path) == found
     assert json.loads(path.read_text())["schema"] == "pytest-basin/certificate"
+
+
+@settings(max_examples=30)
+@given(covers(max_items=10, max_draws=60))
+def test_covers_are_complete_and_valid(cover: CoverRecord) -> None:
+    """With families of one and of two coefficients, whatever their windows show."""
+    assert differences(cover) == []
+    assert len(cover.said.windows) == len(cover.evidence.places)
+
+
+def test_covers_have_windows_of_every_colour() -> None:
+    """Kept, lost and open."""
+    few = covers(max_items=5)
+    for verdict in ("certified", "refuted", "undecided"):
+        assert find(few, lambda cover, v=verdict: cover.verdict == v, settings=GENERATE).verdict == verdict
+
+
+@settings(max_examples=20)
+@given(certificates(kinds=["point", "audit"], benchmarks=pools(max_items=10)))
+def test_certificates_on_pools_are_complete_and_valid(certificate: Certificate) -> None:
+    """One decision over several benchmarks, by weights."""
+    assert certificate.benchmark.pool is not None
+    assert differences(certificate) == []
