@@ -96,7 +96,7 @@ class Measurement(Document):
     base: ModelIdentity
     benchmark: BenchmarkIdentity
     basin: Basin
-    draws: Annotated[tuple[BaseDraws, ...], Field(min_length=1)]
+    draws: tuple[BaseDraws, ...] = ()
     environment: Environment
 
     @model_validator(mode="after")

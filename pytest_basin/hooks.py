@@ -31,7 +31,8 @@ def activate(config: pytest.Config) -> Session:
 
 def hooks_of(config: pytest.Config) -> Hooks:
     """Return the hooks that :func:`activate` registered."""
-    hooks: Hooks = config.pluginmanager.get_plugin("basin-hooks")
+    hooks = config.pluginmanager.get_plugin("basin-hooks")
+    assert isinstance(hooks, Hooks)
     return hooks
 
 

@@ -117,7 +117,8 @@ class Session:
         if gate.evidence == "smoothed":
             return gate.draws, "draws"
         measured = self.sources.measurements.get(benchmark.digest, [])  # of one base each: which is meant shows later
-        return max((min(draws.n for draws in each.draws) for each in measured), default=None), "draws"
+        fewest = (min((draws.n for draws in each.draws), default=None) for each in measured)
+        return max((n for n in fewest if n is not None), default=None), "draws"
 
     def groups(self, gate: Gate, benchmark: Benchmark | BenchmarkIdentity) -> Groups:
         """Return the groups of a benchmark's items where the gate's evidence counts them and not the items."""
@@ -271,10 +272,11 @@ class Session:
             return ""
         shown = self.sources.shown
         source = shown(benchmark) if isinstance(benchmark, str | Path) else "FILE.jsonl"
+        draws = "-n 1000 " if gate.evidence == "distance" else ""
         return (
             f"{gate.evidence} evidence rests on a measurement of the base on {gate.benchmark}, and no measurement of "
             f"this benchmark was given: run `certify measure {shown(base)} --benchmark {source} "
-            f"-o {gate.benchmark}.measurement.json` once and name the file with --basin-measurement"
+            f"{draws}-o {gate.benchmark}.measurement.json` once and name the file with --basin-measurement"
         )
 
     def _settle(self, bound: Bound) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ def folder(settings: Settings) -> Path:
 def run(settings: Settings) -> Run:
     """Return how draws are carried out: each in a ledger under a file lock, or nowhere with ``--basin-resume=off``.
 
+    With ``--log-cli-level=INFO`` what a gate will take is timed at the base and logged before its first draw.
+
     Raises:
         UsageError: the folder cannot be made or written to.
     """
@@ -47,4 +50,6 @@ def run(settings: Settings) -> Run:
         raise pytest.UsageError(
             f"finished draws cannot be kept: {error} with --basin-cache-dir, or give --basin-resume=off"
         ) from None
-    return Run(ledgers=place, filed=filed, longest_wait=settings.value("wait"))
+    log = logging.getLogger("pytest_basin")
+    tell = log.info if log.isEnabledFor(logging.INFO) else None  # nobody asked: nothing is timed
+    return Run(ledgers=place, filed=filed, longest_wait=settings.value("wait"), tell=tell)

@@ -93,8 +93,9 @@ def basin(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Say how wide the basin of a base is. Exit 0 if some sigma is certified, 1 if the smallest is refuted, else 3."""
+    from certify.checkpoints import open_checkpoint
     from certify.measuring import Base, choose_engine, measure_width, pilot_grid
-    from certify.measuring.at_base import check_grid
+    from certify.measuring.at_base import PlannedDraws, check_grid
     from certify.report.basin_figure import basin_record_figure
     from certify.report.basin_table import basin_table, summary_lines
     from certify.report.figures import save
@@ -123,19 +124,22 @@ def basin(
     if refine is not None:
         raise InvalidPlan("--refine: a grid is refined on fixed items only; add --items fixed")
     opened = Base.open(base, benchmark[0], work.device, layout)
+    beside = [open_checkpoint(path, opened.checkpoint) for path in checkpoint or ()]
+    whole = WHOLE if draws is None else draws
     with carried_out(work) as run:
-        levels = stated if stated is not None else pilot_grid(opened, requirement, work.seed, run.track)
+        levels = stated if stated is not None else pilot_grid(opened, requirement, work.seed, run)
+        strict = [PlannedDraws(opened.weight_law(sigma), whole) for sigma in levels] if whole else []
         record = measure_width(
             opened,
             levels,
             requirement=requirement,
             alpha=alpha,
-            draws=WHOLE if draws is None else draws,
-            checkpoints=checkpoint or (),
+            draws=whole,
+            checkpoints=beside,
             user_seed=work.seed,
             run=run,
             grid_origin="given" if stated is not None else "pilot",
-            engine=choose_engine(opened, [], levels, engine=engine, user_seed=work.seed, run=run),
+            engine=choose_engine(opened, strict, levels, engine=engine, user_seed=work.seed, run=run),
         )
     if run.world.rank == 0:
         out.print(basin_table(record))
@@ -179,7 +183,7 @@ def _fixed(
     if draws < 1:
         raise InvalidPlan("--draws 0: fixed items are asked by draws, and none are left")
     with carried_out(work) as run:
-        levels = stated if stated is not None else skills_grid(opened, requirement, work.seed, run.track)
+        levels = stated if stated is not None else skills_grid(opened, requirement, work.seed, run)
         record = measure_skills(
             opened,
             levels,

@@ -100,7 +100,7 @@ def landscape(
         for each in found:
             here = opened.on(each)
             if pool and settings.span is None:  # that of the first skill serves all, so that they share one axis
-                pilot = pilot_sigma(here, max_drop, work.seed, run.track)
+                pilot = pilot_sigma(here, max_drop, work.seed, run)
                 settings = replace(settings, span=float(f"{SPAN * pilot:.2g}"))
             seen.append(
                 explore(

@@ -27,6 +27,8 @@ from certify.cli.output import refuse_to_replace, say, say_written
 from certify.cli.progress import carried_out
 from certify.errors import CertificateMismatch, InvalidPlan
 
+DRAWS = 1000  # in a subspace
+
 if TYPE_CHECKING:
     from certify.certificate import Measurement
     from certify.measuring import Base
@@ -49,7 +51,16 @@ def measure(
     ] = None,
     subspace: SubspaceOption = None,
     subspace_sigma: Annotated[float | None, typer.Option(help="Noise on each coordinate of the subspaces.")] = None,
-    draws: Annotated[int, typer.Option("--draws", "-n", min=1, help="Draws at the base for each law.")] = 1000,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws",
+            "-n",
+            min=0,
+            help="Draws for distance evidence, of each law; 0: the basin alone. If absent 1000 in each subspace, and "
+            "none on all weights, where real distances lie out of reach.",
+        ),
+    ] = None,
     design: DesignOption = "table",
     engine: Annotated[
         EngineName,
@@ -71,7 +82,7 @@ def measure(
     """Measure a base once: its basin, and draws that serve every checkpoint."""
     from certify.measuring import Base, choose_engine, measure_base, pilot_sigma, sigma_grid
     from certify.measuring.at_base import PlannedDraws, check_plan, subspace_law
-    from certify.measuring.engine_choice import duration
+    from certify.measuring.costs import duration
     from certify.measuring.pilot import allowed_drop
     from certify.noise import open_subspace
     from certify.report.words import measurement_lines
@@ -82,18 +93,26 @@ def measure(
     stated, levels = parse_sigma(sigma or ()), parse_grid(grid)
     if bool(subspace) != (subspace_sigma is not None):
         raise InvalidPlan("--subspace and --subspace-sigma go together")
+    if draws == 0 and subspace:
+        raise InvalidPlan("--subspace with -n 0: noise in a subspace serves distance evidence alone, and none is drawn")
     opened = Base.open(base, benchmark, work.device, workers.layout(engine, work))
+    spaces = [open_subspace(path) for path in subspace or ()]
     with carried_out(work) as run:
 
         def by_pilot() -> float:
-            return pilot_sigma(opened, allowed_drop(opened, requirement), work.seed, run.track)
+            opened.kept_scores(run)
+            return pilot_sigma(opened, allowed_drop(opened, requirement), work.seed, run)
 
-        chosen = by_pilot() if stated is None else stated
+        chosen = by_pilot() if stated is None and (draws or levels is None) else stated
         if levels is None:
             levels = sigma_grid(chosen if isinstance(chosen, float) else by_pilot())
-        planned = [PlannedDraws(opened.weight_law(chosen), draws, design=design)]
-        spaces = [open_subspace(path) for path in subspace or ()]
-        planned += [PlannedDraws(subspace_law(s, subspace_sigma or 0.0), draws, s, design) for s in spaces]
+        planned = []
+        if draws and chosen is not None:
+            planned += [PlannedDraws(opened.weight_law(chosen), draws, design=design)]
+        elif chosen is not None:
+            opened.weight_law(chosen)  # refuses what is no law, asked for or not
+        in_each = DRAWS if draws is None else draws
+        planned += [PlannedDraws(subspace_law(s, subspace_sigma or 0.0), in_each, s, design) for s in spaces]
         check_plan(opened, planned, levels, alpha, requirement)
         choice = choose_engine(opened, planned, levels, engine=engine, user_seed=work.seed, run=run)
         if run.world.rank == 0:

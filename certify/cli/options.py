@@ -56,6 +56,15 @@ DeviceOption = Annotated[
     str,
     typer.Option(help="cpu, cuda:0 ..., or auto to spread a large model over all devices.", rich_help_panel=WORK),
 ]
+PriceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--price-per-hour",
+        min=0,
+        help="What an hour of this machine costs: the estimate counts money, too.",
+        rich_help_panel=WORK,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ class Work:
             rich_help_panel=WORK,
         ),
     ] = None
+    price_per_hour: PriceOption = None
     wait: Annotated[
         float | None,
         typer.Option(

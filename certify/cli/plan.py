@@ -13,6 +13,7 @@ from certify.cli.options import (
     DesignName,
     DesignOption,
     DeviceOption,
+    PriceOption,
     names,
     spread,
 )
@@ -21,6 +22,8 @@ from certify.errors import InvalidPlan
 
 if TYPE_CHECKING:
     from certify.cli.plan_lines import Goal
+
+EVERY = "point,position,smoothed,distance,audit"
 
 
 @spread()
@@ -34,7 +37,7 @@ def plan(
     ] = None,
     evidence: Annotated[
         str, typer.Option(help="Kinds of evidence to plan for, comma-separated.", rich_help_panel=ASKED)
-    ] = "point,position,smoothed,distance,audit",
+    ] = EVERY,
     items: Annotated[
         int | None, typer.Option(min=1, help="Items, or groups of them, at hand (the benchmark's if absent).")
     ] = None,
@@ -51,6 +54,10 @@ def plan(
         float | None,
         typer.Option(help="Plan a sequential gate that should pass at this score.", rich_help_panel=ASKED),
     ] = None,
+    windows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Plan a cover with so many windows in all, side by side.", rich_help_panel=ASKED),
+    ] = None,
     from_distance: Annotated[
         bool, typer.Option("--from-distance", help="Plan for one checkpoint's distance; reads weights only.")
     ] = False,
@@ -61,19 +68,23 @@ def plan(
     ] = None,
     design: DesignOption = "table",
     device: DeviceOption = "cpu",
+    price_per_hour: PriceOption = None,
 ) -> None:
     """Say what a gate needs before anything is drawn. Exit 2 if the given items or draws can never pass."""
     from certify.cli.plan_lines import (
         ORDER,
+        POOLED,
+        cover_lines,
         distance_lines,
         from_distance_lines,
         items_lines,
         plan_table,
+        pool_lines,
         sequential_lines,
         time_lines,
     )
     from certify.evidence import KINDS
-    from certify.evidence.feasibility import counted
+    from certify.evidence.feasibility import counted, infeasible_pool
 
     if from_distance:
         origin = of_base or base
@@ -87,6 +98,18 @@ def plan(
     if unknown or not kinds:
         raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(ORDER)}")
     goal, at_hand = _goal(asked, benchmark, design)
+    if goal.pool is not None:
+        if evidence == EVERY:
+            kinds = list(POOLED)
+        if other := [kind for kind in kinds if kind not in POOLED]:
+            raise InvalidPlan(f"a pool is judged by {' and '.join(POOLED)} evidence; plan {', '.join(other)} for each")
+        say(goal.describe(), *pool_lines(goal, goal.pool, kinds, true_lost))
+        if "point" in kinds and (problem := infeasible_pool(goal.pool, goal.requirement, goal.alpha)):
+            raise InvalidPlan(problem)
+        if (timed := base or of_base) and benchmark is not None:
+            for line in time_lines(goal, timed, benchmark, device, kinds, draws, sigma, price_per_hour):
+                say(line)
+        return
     sizes = {kind: (items or goal.units(kind, at_hand)) if counted(kind) == "items" else draws for kind in kinds}
     problems = {kind: found for kind, n in sizes.items() if n and (found := goal.problem(kind, n))}
     say(goal.describe())
@@ -96,13 +119,15 @@ def plan(
         lines += distance_lines(goal, draws)
     if p1 is not None:
         lines += sequential_lines(goal, p1, power, draws)
+    if windows is not None:
+        lines += cover_lines(goal, windows, draws, true_lost, power)
     say(*lines)
     if problems:
         raise InvalidPlan("; ".join(problems.values()))
     if timed := base or of_base:
         if benchmark is None:
             raise InvalidPlan("timing a base needs the benchmark: give --benchmark FILE.jsonl")
-        for line in time_lines(goal, timed, benchmark, device, kinds, draws, sigma):
+        for line in time_lines(goal, timed, benchmark, device, kinds, draws, sigma, price_per_hour):
             say(line)  # at once: each took its time
 
 
@@ -113,7 +138,8 @@ def _goal(asked: Asked, benchmark: Path | None, design: DesignName = "table") ->
     requirement, alpha = asked.requirement, asked.alpha
     if benchmark is None:
         return Goal(requirement, alpha, 0.0, design), None
-    from certify.benchmarks import open_benchmark
+    from certify.benchmarks import open_pool_or_benchmark
 
-    opened = open_benchmark(benchmark)
-    return Goal(requirement, alpha, opened.chance, design, opened.groups), len(opened.items)
+    opened = open_pool_or_benchmark(benchmark)
+    pool = getattr(opened, "identity", None)
+    return Goal(requirement, alpha, opened.chance, design, opened.groups, pool), len(opened.items)

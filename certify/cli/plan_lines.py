@@ -6,19 +6,24 @@ import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.table import Table
+from scipy.stats import binom
 
 from certify.errors import InvalidPlan
-from certify.evidence import Requirement
+from certify.evidence import AuditEvidence, Requirement
 from certify.evidence.distance import DrawDesign
 from certify.evidence.feasibility import (
     BY_GROUP,
+    LARGEST,
     LARGEST_WITH_POWER,
     ORDERS,
     audited_items,
     counted,
     infeasible,
+    infeasible_pool,
     items_for_power,
     largest_distance,
     required_level,
@@ -28,14 +33,29 @@ from certify.evidence.feasibility import (
 from certify.evidence.judgement import down, percent, up
 from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import gate_plan
-from certify.records import Groups, WeightNoise, units
-from certify.statistics import GatePlan, ceiling, draws_for_power, largest_radius, tolerated_ratio
+from certify.records import BenchmarkIdentity, Groups, Seed, WeightNoise, identity_of_pool, units
+from certify.statistics import (
+    GatePlan,
+    ceiling,
+    clopper_pearson_upper,
+    draws_for_power,
+    largest_radius,
+    tolerated_ratio,
+)
 from certify.statistics.laws import mahalanobis
 from certify.statistics.rounding import floor_to
+from certify.statistics.sizes import smallest
+
+if TYPE_CHECKING:
+    from certify.measuring import Base
+    from certify.measuring.costs import Costs
 
 ORDER = ("point", "position", "smoothed", "distance", "audit")
+POOLED = ("point", "audit")
+POOL_ORDERS = 20  # of the items of a pool, for an audit
+MOST = 100 * 64  # hundredths of the items that a pool has
 MANY_ITEMS = 10_000  # of a benchmark that is not named, for an audit
-DRAWS = {"smoothed": 200, "distance": 1000}
+DRAWS = {"smoothed": 200, "distance": 1000, "cover": 3000}
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,7 @@ class Goal:
     chance: float
     design: DrawDesign = "table"
     groups: Groups = None
+    pool: BenchmarkIdentity | None = None
 
     def describe(self) -> str:
         """Return the goal in words."""
@@ -202,6 +223,94 @@ def gate_plan_lines(plan: GatePlan, power: float) -> Iterator[str]:
     )
 
 
+def cover_lines(
+    goal: Goal, windows: int, draws: int | None, true_lost: float | None, power: float
+) -> Iterator[str]:
+    """Say how many draws a cover of so many windows of one size, side by side, takes, and for which statement.
+
+    A window is judged by the trinomial bound at alpha/M, as :class:`certify.evidence.cover.CoverEvidence` does, with a
+    base that is right on every item; how many draws fall into each is random, so all have enough by a union bound.
+    """
+    allowed = 1.0 - required_level(goal.requirement, goal.chance)
+    each = Requirement(unit="absence" if goal.absence else "drop", limit=allowed)
+    share, n = goal.alpha / windows, draws or DRAWS["cover"]
+    least = smallest_n("point", each, share, goal.chance) if allowed > 0 else None
+    if least is None:
+        yield f"cover: no window can be called kept: {goal.requirement.describe()} leaves nothing to lose"
+        return
+    said = f"cover of {windows:,} windows: one takes {least:,} draws if nothing is lost"
+    yield _window_line(said, least, windows, power)
+    if true_lost is not None:
+        found = items_for_power(each, share, goal.chance, true_lost, 1.0 - (1.0 - power) / windows)
+        where = f"{100 * true_lost:g} % is lost everywhere, for {100 * power:g} % power"
+        if found is None:
+            yield f"where {where}, a window takes more than {LARGEST_WITH_POWER:,}"
+        else:
+            yield _window_line(f"where {where}, a window takes {found.n_hold:,}", found.n_hold, windows, power)
+    reach = clopper_pearson_upper(0, n, goal.alpha) / allowed
+    yield (
+        f"{n:,} draws, none lost: the requirement is met on average in every window, wherever it lies, that takes up "
+        f"at least {up(min(1.0, reach), 4)} of the box; of one of {windows:,} that is shown by "
+        f"{_draws_for_share(1.0 / windows, allowed, goal.alpha):,} draws"
+    )
+    if n < windows * least:
+        yield f"{n:,} draws put about {n / windows:.0f} into each window: too few, `certify cover` would refuse them"
+
+
+def _window_line(said: str, least: int, windows: int, power: float) -> str:
+    """Say how many draws in all put ``least`` into every window, on average and with the wanted probability."""
+    total = smallest(lambda n: windows * float(binom.cdf(least - 1, n, 1.0 / windows)) <= 1.0 - power, 0, LARGEST)
+    sure = "more than a million" if total is None else f"{total:,}"
+    return f"{said}: {least * windows:,} in all on average, {sure} for every window to have them with {100 * power:g} %"
+
+
+def _draws_for_share(share: float, allowed: float, alpha: float) -> int:
+    """Return how many draws that lose nothing bound the failure by share * allowed: the least n with that bound."""
+    return math.ceil(math.log(alpha) / math.log1p(-share * allowed))
+
+
+def pool_lines(goal: Goal, pool: BenchmarkIdentity, kinds: Sequence[str], true_lost: float | None) -> Iterator[str]:
+    """Say what the items of a pool are enough for, and how many of them would be."""
+    yield f"pool: {pool.spelled}; chance {pool.chance:g}"
+    if "point" in kinds:
+        found = smallest(lambda k: not infeasible_pool(_resized(pool, k), goal.requirement, goal.alpha), 0, MOST)
+        if found is None:
+            yield f"point: cannot pass, not even with {MOST // 100:,} times the items, if nothing is lost"
+        else:
+            parts = _resized(pool, found).pool or ()
+            needed = ", ".join(f"{part.items:,} of {part.name}" for part in parts)
+            yield f"point: {'can' if found <= 100 else 'cannot'} pass; if nothing is lost it takes {needed}"
+    if "audit" in kinds:
+        for lost in dict.fromkeys((0.0, true_lost or 0.0)):
+            counts = sorted(_audited_pool(goal, pool, lost, seed) for seed in range(POOL_ORDERS))
+            yield (
+                f"audit: decided after {counts[len(counts) // 2]:,} of {pool.items:,} items in half of {POOL_ORDERS} "
+                f"simulated orders, {counts[-1]:,} at most, if "
+                + (f"{100 * lost:g} % of them are lost, none gained" if lost else "nothing is lost")
+            )
+
+
+def _resized(pool: BenchmarkIdentity, hundredths: int) -> BenchmarkIdentity:
+    """Return the same pool with so many hundredths of each benchmark's items, rounded up."""
+    parts = tuple(
+        part.model_copy(update={"items": -(-part.items * hundredths // 100)}) for part in pool.pool or ()
+    )
+    return pool.model_copy(update={"pool": parts, "groups": None, **identity_of_pool(parts)})
+
+
+def _audited_pool(goal: Goal, pool: BenchmarkIdentity, lost: float, seed: int) -> int:
+    perfect = goal.requirement.perfect_score
+    base, missing = np.full(pool.items, perfect), round(lost * pool.items)
+    scores = base.copy()
+    scores[np.random.default_rng(seed).permutation(pool.items)[:missing]] = 1.0 - perfect
+    evidence = AuditEvidence(
+        seed=Seed(value=f"{seed:064x}"), until=goal.requirement, base=tuple(base), checkpoint=(), pool=pool.pool
+    )
+    order = evidence.order
+    asked = evidence.model_copy(update={"checkpoint": tuple(float(scores[i]) for i in order)})
+    return asked.decided_after(goal.requirement, goal.alpha, pool.chance) or pool.items
+
+
 def from_distance_lines(goal: Goal, base: Path, checkpoint: Path, sigma: float, draws: int | None) -> Iterator[str]:
     """Say how far a checkpoint is from its base in units of noise, and what would make distance evidence speak.
 
@@ -279,38 +388,49 @@ def time_lines(
     kinds: Sequence[str],
     draws: int | None,
     sigma: float | None,
+    price: float | None = None,
 ) -> Iterator[str]:
-    """Time a pilot at the base, foresee measure and check, and compare the engines."""
-    from certify.measuring import Base, PlannedDraws, choose_engine, sigma_grid
-    from certify.measuring.engine_choice import duration
-    from certify.measuring.pilot import TIMED, faint_sigma, pilot_costs
+    """Time a pilot at the base, foresee measure and check (time, memory, money), and compare the engines."""
+    from certify.benchmarks import open_pool_or_benchmark
+    from certify.measuring import Base, Run
+    from certify.measuring.costs import Load, duration, noise_writing, pilot_costs
+    from certify.measuring.pilot import faint_sigma
 
-    opened = Base.open(base, benchmark, device)
-    costs, design = pilot_costs(opened), goal.design
-    n = {k: draws or DRAWS.get(k, 0) for k in ORDER} | {"audit": goal.audited(costs.items) or costs.items}
+    opened = Base.open(base, open_pool_or_benchmark(benchmark), device)
+    items, n = opened.scorer.identity.items, {k: draws or DRAWS.get(k, 0) for k in ORDER}
+    law = opened.weight_law(faint_sigma(opened) if sigma is None else sigma)
+    costs = pilot_costs(opened, Run(), None if goal.pool else noise_writing(opened, law))
+    drawn = "" if goal.pool else f"{duration(costs.draw)} to write a draw, "
     yield (
-        f"pilot, {TIMED} draws at {opened.checkpoint.name} on {device}: {duration(costs.draw)} to write a draw, "
-        f"{duration(costs.item)} for one item alone, {duration(costs.benchmark)} for all {costs.items} items"
+        f"pilot at {opened.checkpoint.name} on {device}: {drawn}{duration(costs.alone)} for one item alone, "
+        f"{duration(items * costs.together)} for all {items} items"
     )
-    middle = faint_sigma(opened) if sigma is None else sigma
-    planned = PlannedDraws(opened.weight_law(middle), n["distance"], design=design)
-    choice = choose_engine(opened, [planned], sigma_grid(middle))
-    seconds = costs.measure(1, n["distance"], design) if choice.seconds is None else choice.seconds
-    yield (
-        f"measure: {_minutes(seconds)} (basin at 5 sigmas, {n['distance']:,} draws); "
-        f"choosing sigma adds {_minutes(costs.choosing())} at most"
-    )
-    yield from choice.reasons if sigma is not None else choice.reasons[:2]  # so faint a noise shows no correlation
-    parts = ", ".join(f"{k} {_minutes(costs.check(k, n[k], len(FRACTIONS)))}" for k in kinds)
-    yield f"check of one checkpoint, beside reading its weights: {parts}"
+    if not goal.pool:
+        in_table = n["distance"] if "distance" in kinds and draws else 0
+        yield from _measure_lines(goal, opened, costs, law, in_table, price)
+    for kind in kinds:
+        count = (goal.audited(items) or items) if kind == "audit" and not goal.pool else items
+        load = Load.of_check([kind], count, n[kind], len(FRACTIONS), known=kind in ("position", "audit"))
+        load += Load(together=items if kind == "audit" else 0)
+        took = "reads weights only" if kind == "distance" else costs.describe(load, price=price)
+        yield f"check by {kind}, beside reading weights: {took}"
+
+
+def _measure_lines(
+    goal: Goal, base: Base, costs: Costs, law: WeightNoise, draws: int, price: float | None
+) -> Iterator[str]:
+    from certify.measuring import PlannedDraws, choose_engine, sigma_grid
+    from certify.measuring.costs import Load
+
+    planned = [PlannedDraws(law, draws, design=goal.design)] if draws else []
+    levels = sigma_grid(max(law.sigma.values()))
+    choice = choose_engine(base, planned, levels)
+    load = Load.at_base(base.scorer.identity.items, len(levels), [(plan.n, plan.design) for plan in planned])
+    of_draws = f", {draws:,} draws for distance" if draws else ""
+    yield f"measure: {costs.describe(load, choice.seconds, price)} (basin at {len(levels)} sigmas{of_draws})"
+    yield from choice.reasons[:2]
 
 
 def down_to_digits(x: float, digits: int = 3) -> str:
     """Format a positive number to significant digits, rounded down."""
     return "0" if x <= 0 else f"{floor_to(x, max(0, digits - 1 - math.floor(math.log10(x)))):g}"
-
-
-def _minutes(seconds: float) -> str:
-    if seconds == 0.0:
-        return "no time"
-    return "under 0.1 minutes" if seconds < 6.0 else f"{seconds / 60:.1f} minutes"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -64,7 +65,7 @@ def progress_bars() -> Iterator[Track]:
 
 @contextmanager
 def carried_out(work: Work, filed: Path | None = None) -> Iterator[Run]:
-    """Yield the run of a command: bars on the first rank, finished draws kept, work shared with other ranks.
+    """Yield the run of a command: bars and estimates on the first rank, finished draws kept, work shared with others.
 
     ``filed``: the folder that its certificates go to.
     """
@@ -79,5 +80,12 @@ def carried_out(work: Work, filed: Path | None = None) -> Iterator[Run]:
     except InvalidInput as error:
         raise InvalidInput(f"finished draws cannot be kept: {error} with --draws-dir") from None
     with progress_bars() as track:
-        alone = Run(ledgers=ledgers, filed=filed, world=world, longest_wait=work.wait)
+        alone = Run(
+            ledgers=ledgers,
+            filed=filed,
+            world=world,
+            longest_wait=work.wait,
+            tell=lambda line: typer.echo(line, err=True) if world.rank == 0 else None,
+            price_per_hour=work.price_per_hour,
+        )
         yield replace(alone, track=track) if world.rank == 0 else alone

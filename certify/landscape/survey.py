@@ -18,6 +18,7 @@ from certify.landscape.record import FilterNormalised, Landscape, Plane, SftCase
 from certify.landscape.slices import REFINE, TAU, slice_along
 from certify.landscape.terrain import Terrain
 from certify.measuring import Base, Run, pilot_sigma
+from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.environment import environment
 from certify.records import BenchmarkIdentity
 from certify.statistics import ranges
@@ -29,6 +30,7 @@ P = TypeVar("P")
 Asked = Literal["most", "sft", "worst", "filter", "plane"]
 ASKED: tuple[Asked, ...] = get_args(Asked)
 SPAN, RADIUS = 5.0, 0.2  # span in units of the pilot's sigma; radius of the attack in units of the span
+FITTING = 3.0  # how many times as far as a near checkpoint a slice to it goes, where nobody gave a span
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Settings:
     """How to look.
 
     Slices go from -``span`` to ``span`` in the unit of sigma, over ``points`` points fixed beforehand and up to
-    ``refine`` more where scores fall; without a span a pilot takes five times the sigma that it finds harmless.
+    ``refine`` more where scores fall; without a span a pilot takes five times the sigma that it finds harmless, and a
+    slice to a checkpoint nearer than that goes three times as far as the checkpoint.
     ``directions`` random directions show their spread. The worst case is attacked at the radii ``attack_at`` (a fifth
     of the span if empty), ``restarts`` times ``steps`` steps. A plane has ``side`` points along each axis. ``tau`` is
     the allowed drop, which decides where an edge lies and whether an attack succeeded.
@@ -85,12 +88,16 @@ def explore(
         CheckpointError: a checkpoint of another architecture or tokenizer, or one that equals the base.
     """
     run, settings, terrain = run or Run(), settings or Settings(), Terrain.of(base, user_seed, beside)
+    fitting = math.inf
     chosen = _cases(cases, len(checkpoints), terrain.surrogate is not None)
     targets = [_Target.open(base, path) for path in checkpoints]
     if settings.span is None:
-        pilot = pilot_sigma(base, settings.tau, user_seed, run.track)
+        pilot = pilot_sigma(base, settings.tau, user_seed, run)
         settings = replace(settings, span=float(f"{SPAN * pilot:.2g}"))  # checks attack_at against it
-    survey = Survey(terrain, settings, run)
+        fitting = FITTING
+    survey = Survey(terrain, settings, run, fitting)
+    load = survey.load(chosen, len(targets))
+    foretell(base, run, load, writing=noise_writing(base, base.weight_law(1.0)))
     slices: list[Slice] = []
     planes: list[Plane] = []
     for case in chosen:
@@ -152,11 +159,15 @@ class _Target:
 
 @dataclass(frozen=True)
 class Survey:
-    """One terrain and one way of looking; ``settings.span`` is given."""
+    """One terrain and one way of looking; ``settings.span`` is given.
+
+    ``fitting``: slices to a checkpoint go at most so many times as far as it lies.
+    """
 
     terrain: Terrain
     settings: Settings
     run: Run = field(default_factory=Run)
+    fitting: float = math.inf
 
     @property
     def span(self) -> float:
@@ -168,13 +179,32 @@ class Survey:
         """Where the worst case is attacked."""
         return self.settings.attack_at or (RADIUS * self.span,)
 
+    def load(self, cases: Sequence[Asked], targets: int) -> Load:
+        """Return the work of these cases: points to go to, where all items are scored, and twice where a loss is, too.
+
+        A step of an ascent is counted as three passes, those of a loss and its gradient.
+        """
+        s, items = self.settings, self.terrain.scorer.identity.items
+        line, passes = s.points - 1 + s.refine, 1 if self.terrain.surrogate is None else 2
+        points = {
+            "most": s.directions * line,
+            "sft": targets * line,
+            "worst": len(self.radii) * line,
+            "filter": s.directions * line,
+            "plane": s.side**2,
+        }
+        ascents = len(self.radii) * s.restarts * s.steps if "worst" in cases else 0
+        looks = sum(points[case] for case in cases)
+        return Load(draws=looks, together=(looks * passes + 3 * ascents) * items, models=int(targets > 0), most=True)
+
     def most(self) -> Slice:
         """Look along random directions."""
         return self._slice(most_case(self.terrain, self.settings.directions), self._even())
 
     def sft(self, target: _Target) -> Slice:
         """Look along the direction to a checkpoint, at the checkpoint itself and beyond it."""
-        grid = through(target.record.alpha_star, self.span, self.settings.points)
+        mark = target.record.alpha_star
+        grid = through(mark, min(self.span, self.fitting * mark), self.settings.points)
         return self._slice(sft_case(self.terrain, target.load(), target.record), grid)
 
     def worst(self, radius: float) -> Slice:

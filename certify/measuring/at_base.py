@@ -16,6 +16,7 @@ from certify.evidence.position import Basin, BasinLevel, GridOrigin
 from certify.evidence.smoothed import DrawScores
 from certify.evidence.trials import Trials
 from certify.measuring.base import Base
+from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.item_trials import EXPLICIT, EngineChoice, carry_out_trials
 from certify.measuring.progress import Progress, with_progress
 from certify.measuring.run import Run
@@ -81,7 +82,11 @@ def measure_base(
     """
     check_plan(base, planned, grid, alpha, requirement)
     ladders = Counter(plan.law.kind for plan in planned)
-    run = with_progress(run, progress) or Run()
+    run, items = with_progress(run, progress) or Run(), base.scorer.identity.items
+    load = Load.at_base(items, len(grid), [(plan.n, plan.design) for plan in planned])
+    law = planned[0].law if planned else base.weight_law(grid[0])
+    writing = noise_writing(base, law, planned[0].subspace if planned else None)
+    foretell(base, run, load, writing=writing, seconds=engine.seconds, engine=engine.engine)
     basin = measure_basin(base, grid, origin=grid_origin, user_seed=user_seed, run=run, engine=engine)
     draws = tuple(draws_at_base(base, plan, alpha, ladders[plan.law.kind], user_seed, run, engine) for plan in planned)
     return Measurement.seal(
@@ -137,12 +142,13 @@ def measure_basin(
     """
     check_grid(grid)
     trials = planned_trials(base, grid, (), user_seed)
-    found = carry_out_trials(base, trials, engine, run or Run())
+    run = run or Run()
+    unnoised, found = base.kept_scores(run), carry_out_trials(base, trials, engine, run)
     levels = tuple(
         BasinLevel(sigma=sigma, law=t.law, engine=f.engine, seed=t.seed, scores=f.scores)
         for sigma, t, f in zip(grid, trials, found, strict=True)
     )
-    return Basin(**bounded_by(base.scorer.identity), grid=origin, base=base.scores, levels=levels)
+    return Basin(**bounded_by(base.scorer.identity), grid=origin, base=unnoised, levels=levels)
 
 
 def check_grid(grid: Sequence[float]) -> None:

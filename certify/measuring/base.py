@@ -165,6 +165,8 @@ class Base:
                 "benchmark": items_key(self.scorer.identity),
                 "environment": self.environment_of(None).model_dump(mode="json"),  # known before it is loaded
             }  # fmt: skip
+            if self.cheapest != WAYS[0]:
+                identity["batching"] = self.cheapest  # answers of two ways are never mixed
 
             def score(_: Sequence[int]) -> list[Entry]:
                 return [(each, float(each is None)) for each in item_scores(self.model, self.scorer)]

@@ -31,6 +31,7 @@ from certify.evidence.position import FRACTIONS
 from certify.evidence.sequential import ScoreRequirement
 from certify.evidence.trials import Subject, Trials
 from certify.measuring.base import Base
+from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.environment import with_halves
 from certify.measuring.item_trials import EXPLICIT, EngineChoice
 from certify.measuring.ledger import Entry
@@ -279,7 +280,16 @@ class Candidate:
         self._same_batching()
         gate = PlannedGate(self.subject, law, requirement, plan, user_seed, attempt)
         with self._gate_trials(gate, engine, subspace) as trials:
+            if run is not None and run.tell is not None:
+                self._foretell(gate, trials, run, subspace)
             return run_gate(gate, trials, differences=self.differences, run=run)
+
+    def _foretell(self, gate: PlannedGate, trials: GateTrials, run: Run, subspace: Subspace | None) -> None:
+        load = Load(draws=gate.plan.cap, alone=gate.plan.cap, models=1, most=True)
+        if trials.timed is None:
+            foretell(self.base, run, load, writing=noise_writing(self.base, gate.law, subspace))
+        else:
+            foretell(self.base, run, load, seconds=gate.plan.cap * trials.timed(), engine=trials.engine.name)
 
     def _gate_trials(
         self, gate: PlannedGate, choice: EngineChoice, subspace: Subspace | None

@@ -13,10 +13,12 @@ from certify.errors import CertificateMismatch, CertifyWarning, InvalidPlan
 from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
 from certify.evidence.feasibility import infeasible_pool, require_feasible
 from certify.evidence.paired_items import Items
+from certify.evidence.position import FRACTIONS
 from certify.evidence.trials import Trials
 from certify.measuring.attempts import attempt
 from certify.measuring.base import Base
 from certify.measuring.candidate import Candidate
+from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.progress import Progress, with_progress
 from certify.measuring.run import Run
 from certify.noise import Subspace
@@ -94,6 +96,7 @@ def check(
     asked = Asked(requirement, alpha, measurement, sigma, draws, subspaces, items, user_seed, run)
     _refuse_beforehand(base, kinds, informational, asked)
     candidate = _candidate(base, checkpoint)
+    _foretell(base, (*kinds, *informational), asked)
     if any(GATHERING[kind].displaced for kind in (*kinds, *informational)):
         candidate.displacement()
     for kind in (*kinds, *informational):
@@ -157,6 +160,14 @@ def _candidate(base: Base, checkpoint: str | Path | Checkpoint | Candidate) -> C
     return Candidate(base, opened)
 
 
+def _foretell(base: Base, kinds: Sequence[str], asked: Asked) -> None:
+    """Tell what the evidence takes, beside reading weights."""
+    known = asked.measurement is not None and not {"point", "smoothed"} & set(kinds)
+    load = Load.of_check(kinds, base.scorer.identity.items, asked.draws, len(FRACTIONS), known=known)
+    law = _smoothing_law(base, asked.measurement, asked.sigma) if "smoothed" in kinds else None
+    foretell(base, asked.run or Run(), load, writing=None if law is None else noise_writing(base, law))
+
+
 def _refuse_beforehand(base: Base, kinds: Sequence[str], informational: Sequence[str], asked: Asked) -> None:
     """Refuse what no outcome could certify, for every kind, before anything is scored."""
     unknown = [k for k in (*kinds, *informational) if k not in GATHERING]
@@ -209,6 +220,11 @@ def _refuse_distance(base: Base, asked: Asked) -> None:
     measurement, unit = _needed(asked.measurement, "distance"), asked.requirement.unit
     if asked.items == "population" and unit != "drop":
         raise InvalidPlan(f"distance evidence for a population of items knows a drop only, not {unit}")
+    if not measurement.draws:
+        raise InvalidPlan(
+            "the measurement holds the basin alone, and distance evidence rests on draws at the base: run `certify "
+            "measure` with -n DRAWS, or ask for position evidence"
+        )
     identity = base.scorer.identity
     if asked.items == "population" and identity.groups is not None:
         raise InvalidPlan(
@@ -306,6 +322,7 @@ def _distance(candidate: Candidate, asked: Asked) -> Evidence:
 
 
 def _point(candidate: Candidate, asked: Asked) -> Evidence:
+    candidate.base.kept_scores(asked.run or Run())
     return candidate.point(asked.items or "population")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from certify.certificate import CoverRecord, charged_alpha
@@ -15,6 +16,7 @@ from certify.evidence.cover import CoverEvidence
 from certify.evidence.trials import Subject, Trials, random_points
 from certify.measuring.attempts import attempt
 from certify.measuring.base import Base
+from certify.measuring.costs import Load, Writing, foretell
 from certify.measuring.ledger import Entry
 from certify.measuring.replay import spread
 from certify.measuring.run import Run
@@ -56,6 +58,8 @@ def measure_cover(
     def planned(j: int) -> Trials:
         return Trials("cover", subject, None, draws, user_seed, j, box=tuple(box))
 
+    load = Load(together=identity.items) + Load.single(draws)
+    foretell(base, run, load, writing=_family_writing(base, family, box))
     scores = base.kept_scores(run)
 
     def seed_of(j: int) -> Seed:
@@ -116,6 +120,18 @@ def redrawn(record: CoverRecord, base: Base, family: Family, draws: int) -> list
             if found != evidence.scores[i]:
                 lines.append(f"replay: draw {i}: recorded {evidence.scores[i]}, drawn again {found}")
     return lines
+
+
+def _family_writing(base: Base, family: Family, box: Sequence[Axis]) -> Writing:
+    """Return models of the family at the ends of the box as something to time."""
+    ends = [tuple(axis.low for axis in box), tuple(axis.high for axis in box)]
+
+    @contextmanager
+    def opened() -> Iterator[Callable[[int], object]]:
+        with Walk(base.model, _Members(family)) as walk:
+            yield lambda i: walk.at(ends[i])
+
+    return Writing(family.identity.fingerprint, opened)
 
 
 class _Members:

@@ -7,10 +7,11 @@ streams of their own and enter no claim.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,22 @@ from certify.errors import ActivationRefused
 from certify.evidence.trials import Trials
 from certify.measuring.at_base import PlannedDraws, planned_trials
 from certify.measuring.base import Base
+from certify.measuring.costs import duration, wait_for_device
 from certify.measuring.environment import environment
-from certify.measuring.item_trials import EngineChoice
-from certify.measuring.pilot import wait_for_device
+from certify.measuring.item_trials import EngineChoice, prove_widest
 from certify.measuring.run import Run
 from certify.measuring.scores import checked
+from certify.measuring.world import World
 from certify.noise import noised
 from certify.records import WeightNoise, identity_key, items_key
 
+if TYPE_CHECKING:
+    from certify.noise.activation import Exactness
+
 EngineName = Literal["auto", "explicit", "activation", "vllm"]
-DRAWS, ITEMS = 20, 20  # of the table that shows the correlation within a draw: the pilot's stated minimum
+DRAWS, ITEMS = 20, 20  # of the table that shows the correlation within a draw, where so many cost little
 ALONE = 3  # items that are timed in a batch of their own
-SHARE = 0.05  # of the predicted time: what timing larger batches may cost
+SHARE = 0.05  # of the predicted time: what timing larger batches may cost, and as much again what timing draws may
 BATCHES = (512, 2048, 8192)  # tokens
 LEAST_CORRELATION = 0.005  # what 20 draws cannot tell from none
 
@@ -39,15 +44,16 @@ LEAST_CORRELATION = 0.005  # what 20 draws cannot tell from none
 class _Writing:
     """The explicit engine in seconds: one draw written (c_p), one item alone, one item among ``items`` (c_e).
 
-    ``correlation`` of two items' correctness under one draw, not below what the pilot can see. ``whole``: all items of
-    the benchmark, timed only where whole benchmarks are planned.
+    ``correlation`` of two items' correctness under one draw, not below what the pilot can see; None where as many draws
+    as show it would cost too much of the job. ``whole``: all items of the benchmark, timed only where whole benchmarks
+    are planned.
     """
 
     draw: float
     alone: float
     together: float
     items: int
-    correlation: float
+    correlation: float | None
     whole: float = 0.0
 
     @property
@@ -63,7 +69,7 @@ class _Writing:
     def effective(self, m: int) -> float:
         """Seconds for what one independent trial is worth, with m items per draw: (c_p/m + c_e)(1 + (m - 1) rho)."""
         item = self.alone if m == 1 else self.together
-        return (self.draw / m + item) * (1 + (m - 1) * self.correlation)
+        return (self.draw / m + item) * (1 + (m - 1) * (self.correlation or 0.0))
 
     def best_m(self, items: int) -> int:
         """Return the cheapest number of items per draw among the powers of two."""
@@ -81,11 +87,18 @@ class _Showing:
 
 @dataclass(frozen=True)
 class Runs:
-    """What is to be drawn: so many runs (basin levels and pairs) with so many trials in all; ``law`` of the pilot."""
+    """What is to be drawn: trials of one item each, proven exact ``proofs`` times; ``law`` is that of the pilot.
+
+    A basin is proven once, under its largest sigma, and each planned run of pairs by itself.
+    """
 
     law: WeightNoise
-    count: int
+    proofs: int
     trials: int
+
+    def seconds(self, shown: _Showing) -> float:
+        """Return what all of them take in activation space."""
+        return self.trials * shown.pair + self.proofs * shown.proof
 
 
 def choose_engine(
@@ -103,11 +116,13 @@ def choose_engine(
     """
     if base.layout is not None or engine == "vllm":
         return EngineChoice(asked=True, reasons=(f"engine: {base.engine}, as asked",))
-    if engine != "auto":
-        return EngineChoice(engine=engine, asked=True, reasons=(f"engine: {engine}, as asked",))
     run = run or Run()
+    if engine != "auto":
+        asked = EngineChoice(engine=engine, asked=True, reasons=(f"engine: {engine}, as asked",))
+        if engine == "explicit" or run.tell is None:
+            return asked  # draws that are written are timed where they are foretold
     identity = {
-        "choice": "engine",
+        "choice": "engine" if engine == "auto" else f"{engine} engine, as asked",
         "planned": [[plan.law.model_dump(mode="json"), plan.n, plan.design] for plan in planned],
         "grid": list(grid),
         "user_seed": user_seed,
@@ -116,49 +131,101 @@ def choose_engine(
         "device": base.device,
         "environment": environment(base.device).model_dump(mode="json"),
     }
-    return run.settled(lambda: _faster(base, planned, grid, user_seed), EngineChoice, identity)
+    alone = replace(run, world=World())  # a choice is made by one process
+    found = run.settled(lambda: _timed(base, planned, grid, user_seed, engine, alone), EngineChoice, identity)
+    return found if engine == "auto" else asked.model_copy(update={"seconds": found.seconds})
 
 
-def _faster(base: Base, planned: Sequence[PlannedDraws], grid: Sequence[float], user_seed: int) -> EngineChoice:
-
+def _timed(
+    base: Base,
+    planned: Sequence[PlannedDraws],
+    grid: Sequence[float],
+    user_seed: int,
+    asked_for: EngineName,
+    run: Run,
+) -> EngineChoice:
     pairs = [plan for plan in planned if plan.design == "pairs" and not plan.subspace]
     runs = planned_trials(base, grid, pairs, user_seed)
     law = base.weight_law(grid[len(grid) // 2])
     refused = _refusal(base, runs)
     if refused:
         return EngineChoice(reasons=(f"engine: explicit; {refused}",))
-    written = _time_writing(base, law, user_seed, whole=any(plan.design == "table" for plan in planned))
-    asked = Runs(law, len(runs), sum(trials.n for trials in runs))
+    asked = Runs(law, 1 + len(pairs), sum(trials.n for trials in runs))
     try:
-        shown = _time_showing(base, law, user_seed, allowance=SHARE * asked.trials * written.trial)
+        start = time.perf_counter()
+        proven = prove_widest(base, [base.weight_law(sigma) for sigma in grid], run)
+        proof = time.perf_counter() - start
+        shown = _time_showing(base, law, user_seed, trials=asked.trials, proven=proven)
+        shown = replace(shown, proof=max(proof, shown.proof))  # where nothing was proven together, it was there
     except ActivationRefused as refusal:
         return EngineChoice(reasons=(f"engine: explicit; {refusal}",))
-    return _decide(base, planned, written, shown, asked)
+    shows, alone = asked.seconds(shown), _time_alone(base)
+    if shows < asked.trials * alone and not any(plan.design == "table" for plan in planned):
+        return _without_writing(base, shown, asked, alone)
+    tables, allowance = any(plan.design == "table" for plan in planned), SHARE * asked.trials * shown.pair
+    written = _time_writing(base, law, user_seed, whole=tables, allowance=allowance)
+    return _decide(base, planned, written, shown, asked, asked_for)
+
+
+def _without_writing(base: Base, shown: _Showing, runs: Runs, alone: float) -> EngineChoice:
+    """Choose activation space where scoring the items of written draws would take longer, whatever writing takes."""
+    activation = runs.seconds(shown)
+    return EngineChoice(
+        engine="activation",
+        tokens_per_batch=shown.tokens_per_batch,
+        reasons=(
+            f"engine: activation for {runs.trials:,} trials of one item each; predicted {duration(activation)} in "
+            f"activation space, over {duration(runs.trials * alone)} explicitly (for scoring alone)",
+            f"pilot, {runs.law.describe()}: {duration(alone)} for an item alone; {duration(shown.pair)} for a pair in "
+            f"activation space, {shown.tokens_per_batch:,} tokens a batch",
+        ),
+        seconds=activation + base.scorer.identity.items * min(alone, shown.pair),
+    )
+
+
+def _time_alone(base: Base) -> float:
+    """Time items in calls of their own, after one that warms up."""
+    items = _spread(base.scorer.identity.items, ALONE)
+    base.scorer.score(base.model, [items[0]])
+    start = time.perf_counter()
+    for item in items:
+        base.scorer.score(base.model, [item])
+    return (time.perf_counter() - start) / len(items)
 
 
 def _decide(
-    base: Base, planned: Sequence[PlannedDraws], written: _Writing, shown: _Showing, runs: Runs
+    base: Base,
+    planned: Sequence[PlannedDraws],
+    written: _Writing,
+    shown: _Showing,
+    runs: Runs,
+    asked_for: EngineName = "auto",
 ) -> EngineChoice:
     explicit = runs.trials * written.trial
-    activation = runs.trials * shown.pair + runs.count * shown.proof
-    engine: Literal["explicit", "activation"] = "activation" if activation < explicit else "explicit"
+    activation = runs.seconds(shown)
+    faster = activation < explicit or asked_for == "activation"
+    engine: Literal["explicit", "activation"] = "activation" if faster else "explicit"
     items = base.scorer.identity.items
     whole, m = written.whole or items * written.together, written.best_m(items)
     tables = sum(plan.n for plan in planned if plan.design == "table")
-    reasons = (
+    reasons: tuple[str, ...] = (
         f"engine: {engine} for {runs.trials:,} trials of one item each; predicted {duration(activation)} in activation "
         f"space, {duration(explicit)} explicitly ({written.noise_share:.0%} of that writes noise)",
         f"pilot, {runs.law.describe()}: {duration(written.draw)} to write a draw, {duration(written.alone)} for an "
         f"item alone, {duration(written.together)} for one among {written.items}; {duration(shown.pair)} for a pair in "
         f"activation space, {shown.tokens_per_batch:,} tokens a batch",
-        f"items per draw: 1, for which alone a record has a bound; with {m} the explicit engine would need "
-        f"{duration(written.effective(m))} per effective trial (correlation within a draw {written.correlation:.3f})",
     )
+    if written.correlation is not None:
+        reasons += (
+            f"items per draw: 1, for which alone a record has a bound; with {m} the explicit engine would need "
+            f"{duration(written.effective(m))} per effective trial (correlation within a draw "
+            f"{written.correlation:.3f})",
+        )
     return EngineChoice(
         engine=engine,
         tokens_per_batch=shown.tokens_per_batch,
         reasons=reasons,
-        seconds=min(activation, explicit) + whole + tables * (written.draw + whole),
+        seconds=(activation if faster else explicit) + whole + tables * (written.draw + whole),
     )
 
 
@@ -176,47 +243,53 @@ def _refusal(base: Base, runs: Sequence[Trials]) -> str:
     return ""
 
 
-def _time_writing(base: Base, law: WeightNoise, user_seed: int = 0, *, whole: bool = False) -> _Writing:
-    """Time the explicit engine on 20 pilot draws with 20 items each, after one that warms up, and on items alone.
+def _time_writing(
+    base: Base, law: WeightNoise, user_seed: int = 0, *, whole: bool = False, allowance: float = math.inf
+) -> _Writing:
+    """Time the explicit engine on pilot draws with 20 items each, and on items alone.
 
-    ``whole``: on all items together, too, once.
+    As many draws as ``allowance`` seconds are enough for, at most one that warms up and 20 that count; the first is
+    drawn in any case. ``whole``: all items together, too, once.
     """
     scorer = base.scorer
     items = _spread(scorer.identity.items, ITEMS)
     seed = base.trials("pilot", law, DRAWS * ITEMS, user_seed).seed
-    written, together, alone, table = list[float](), list[float](), list[float](), list[list[float]]()
+    written, together, table = list[float](), list[float](), list[list[float]]()
+    begun = time.perf_counter()
     with noised(base.model, law, seed, pilot=True) as engine:
         for i in range(DRAWS + 1):
             start = time.perf_counter()
+            if i > 0 and (start - begun) * (i + 1) / i > allowance:
+                break
             model = engine.at(i)
             wait_for_device(base)
             middle = time.perf_counter()
             scores = checked(scorer.score(model, items), len(items), scorer.identity.graded)
             end = time.perf_counter()
-            if i > 0:
-                written.append(middle - start)
-                together.append((end - middle) / len(items))
-                table.append([s or 0.0 for s in scores])
-        for item in _spread(len(items), ALONE):
-            start = time.perf_counter()
-            scorer.score(model, [items[item]])
-            alone.append(time.perf_counter() - start)
+            if i == 1:  # the first warms up, and counts only where it is the only one
+                written, together, table = [], [], []
+            written.append(middle - start)
+            together.append((end - middle) / len(items))
+            table.append([s or 0.0 for s in scores])
+        alone = _time_alone(base)
         start = time.perf_counter()
         if whole:
             scorer.score(model)
         all_together = time.perf_counter() - start
     return _Writing(
         draw=float(np.median(written)),
-        alone=float(np.mean(alone)),
+        alone=alone,
         together=float(np.median(together)),
         items=len(items),
-        correlation=max(LEAST_CORRELATION, _within_draw_correlation(np.array(table))),
+        correlation=None if len(table) < DRAWS else max(LEAST_CORRELATION, _within_draw_correlation(np.array(table))),
         whole=all_together if whole else 0.0,
     )
 
 
-def _time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: float = 0.0) -> _Showing:
-    """Time the activation engine on pilot pairs, in growing batches for as long as ``allowance`` seconds last.
+def _time_showing(
+    base: Base, law: WeightNoise, user_seed: int = 0, trials: int = 0, proven: Exactness | None = None
+) -> _Showing:
+    """Time the activation engine on pilot pairs, in growing batches while that costs little of what ``trials`` cost.
 
     One batch at least is timed: the one of median length, after a first that warms up.
 
@@ -229,7 +302,7 @@ def _time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: f
     items = base.questions
     seed = base.trials("pilot", law, len(items), user_seed).seed
     start = time.perf_counter()
-    pairs = ActivationPairs(base.model, law, seed, items, pilot=True)
+    pairs = ActivationPairs(base.model, law, seed, items, pilot=True, proven=proven)
     proof, spent = time.perf_counter() - start, 0.0
     seen, found, rate, largest = list[tuple[int, float]](), dict[int, float](), 0.0, 0
     for turn, size in enumerate(BATCHES):
@@ -237,6 +310,7 @@ def _time_showing(base: Base, law: WeightNoise, user_seed: int = 0, allowance: f
         plan = pairs.plan(table, size)
         padded = [sum(items[j].rows for j in batch) * max(items[j].width for j in batch) for batch in plan]
         middle = len(plan) // 2
+        allowance = SHARE * trials * min(found.values(), default=math.inf)
         if turn > 0 and (padded[middle] <= largest or spent + rate * padded[middle] > allowance):
             break
         if turn == 0:
@@ -270,10 +344,3 @@ def _within_draw_correlation(table: NDArray[np.float64]) -> float:
 def _spread(n: int, k: int) -> list[int]:
     """Return k of n indices, evenly spaced; all of them if k >= n."""
     return sorted({i * n // k for i in range(k)}) if k < n else list(range(n))
-
-
-def duration(seconds: float) -> str:
-    """Format a duration to two digits."""
-    if seconds < 1.0:
-        return f"{1000 * seconds:.{0 if seconds >= 0.01 else 2}{'f' if seconds >= 0.01 else 'g'}} ms"
-    return f"{seconds:.2g} s" if seconds < 60 else f"{seconds / 60:.1f} min"

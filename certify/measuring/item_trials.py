@@ -17,10 +17,10 @@ from certify.measuring.ledger import Entry
 from certify.measuring.run import Run
 from certify.measuring.scores import one_item_each
 from certify.noise import Subspace, noised
-from certify.records import EngineIdentity, Record, WeightNoise
+from certify.records import EngineIdentity, NoiseLaw, Record, WeightNoise, identity_key, items_key
 
 if TYPE_CHECKING:
-    from certify.noise.activation import ActivationPairs
+    from certify.noise.activation import ActivationPairs, Exactness
 
 
 TOKENS_PER_BATCH = 8192
@@ -56,8 +56,8 @@ def carry_out_trials(
 ) -> list[_Tried]:
     """Score every run by the chosen engine, all of them by one; ``subspace`` is that of their law, if it has one.
 
-    In activation space every run is proven exact before the first draw. A refusal then spends none, so the explicit
-    engine may take over under the same seeds, with a warning that says why.
+    In activation space runs are proven exact before the first draw, those of a grid under its largest sigma. A refusal
+    then spends none, so the explicit engine may take over under the same seeds, with a warning that says why.
 
     Raises:
         ActivationRefused: the activation engine was asked for by name.
@@ -65,7 +65,8 @@ def carry_out_trials(
     if choice.engine == "activation":
 
         try:
-            opened = [open_in_activation_space(base, trials, choice.tokens_per_batch) for trials in runs]
+            proven = prove_widest(base, [trials.law for trials in runs], run)
+            opened = [open_in_activation_space(base, trials, choice.tokens_per_batch, proven) for trials in runs]
         except ActivationRefused as refusal:
             if choice.asked:
                 raise
@@ -88,8 +89,22 @@ def _design(trials: Trials) -> str:
     return "one-pass" if trials.purpose == "basin" else trials.purpose
 
 
-def open_in_activation_space(base: Base, trials: Trials, tokens_per_batch: int) -> ActivationPairs:
-    """Return what scores ``trials`` in activation space, proven exact on this model under this law.
+class _Proof(Record):
+    """What a proof of exactness found, kept beside the finished draws; or why there is none."""
+
+    coupling: float = 0.0
+    gram: float = 0.0
+    noise: float = 0.0
+    effect: float = 0.0
+    logit: float = 0.0
+    dtype: Literal["float32", "float64"] = "float32"
+    refused: tuple[str, ...] = ()
+
+
+def open_in_activation_space(
+    base: Base, trials: Trials, tokens_per_batch: int, proven: Exactness | None = None
+) -> ActivationPairs:
+    """Return what scores ``trials`` in activation space, ``proven`` exact on this model before, or now.
 
     Raises:
         ActivationRefused: naming what it cannot show exactly. No certifying draw was spent.
@@ -98,7 +113,48 @@ def open_in_activation_space(base: Base, trials: Trials, tokens_per_batch: int) 
 
     if not isinstance(trials.law, WeightNoise):
         raise ActivationRefused("noise in a subspace is written, not shown")
-    return ActivationPairs(base.model, trials.law, trials.seed, base.questions, tokens_per_batch=tokens_per_batch)
+    return ActivationPairs(
+        base.model, trials.law, trials.seed, base.questions, tokens_per_batch=tokens_per_batch, proven=proven
+    )
+
+
+def prove_widest(base: Base, laws: Sequence[NoiseLaw | None], run: Run) -> Exactness | None:
+    """Prove the engine exact on this model under the largest of ``laws``, once for all that are kept in one folder.
+
+    Laws of one sigma for all weights differ in scale alone, and rounding grows with it. None for other laws: each is
+    proven by itself.
+
+    Raises:
+        ActivationRefused: naming what it cannot show exactly.
+    """
+    import torch
+
+    from certify.noise.activation import ActivationPairs, Exactness
+
+    flat = [law for law in laws if isinstance(law, WeightNoise) and len(set(law.sigma.values())) == 1]
+    if len(flat) < len(laws):
+        return None
+    widest = max(flat, key=lambda law: max(law.sigma.values()))
+
+    def prove() -> _Proof:
+        try:
+            seed = base.trials("pilot", widest, len(base.questions)).seed
+            found = ActivationPairs(base.model, widest, seed, base.questions, pilot=True).exactness
+        except ActivationRefused as refusal:
+            return _Proof(refused=refusal.reasons)
+        return _Proof(**{**vars(found), "dtype": str(found.dtype).removeprefix("torch.")})
+
+    identity = {
+        "choice": "proof",
+        "law": widest.model_dump(mode="json"),
+        "weights": identity_key(base.checkpoint.identity),
+        "benchmark": items_key(base.scorer.identity),
+        "environment": base.environment_of(base.loaded).model_dump(mode="json"),
+    }
+    kept = run.settled(prove, _Proof, identity)
+    if kept.refused:  # by every process, of which one has tried
+        raise ActivationRefused(kept.refused)
+    return Exactness(**{**kept.model_dump(exclude={"refused"}), "dtype": getattr(torch, kept.dtype)})
 
 
 def _activation_scores(base: Base, trials: Trials, pairs: ActivationPairs, run: Run) -> _Tried:

@@ -6,22 +6,29 @@ Pilot draws come from streams of their own ("pilot/..."), under seeds of their o
 
 from __future__ import annotations
 
-import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-from certify.errors import InvalidPlan
+from pydantic import Field
+
+from certify.errors import ActivationRefused, InvalidPlan
 from certify.evidence import Requirement
-from certify.evidence.distance import DrawDesign
 from certify.measuring.base import Base
-from certify.measuring.run import Track, silent
+from certify.measuring.run import Run
 from certify.measuring.scores import item_scores, mean
 from certify.noise import noised
-from certify.records import WeightNoise
+from certify.records import Record, WeightNoise, identity_key, items_key
+
+if TYPE_CHECKING:
+    from certify.noise.activation import ActivationPairs
 
 DRAWS = 8
 HALVINGS = 12
+TOKENS = 512  # of a batch in activation space: a sigma that destroys everything shows in the first
+ROUNDING = 1e-12
 GRID = (0.25, 0.5, 0.75, 1.0, 1.5)  # five points; sigma* is read off the last one certified
-TIMED = 3  # draws that are timed, after one that warms up
 
 
 @dataclass(frozen=True)
@@ -37,39 +44,6 @@ class PilotDraws:
         return sum(self.scores) / len(self.scores)
 
 
-@dataclass(frozen=True)
-class Costs:
-    """Seconds, timed at the base: one draw written, one item alone, and all items in batches."""
-
-    draw: float
-    item: float
-    benchmark: float
-    items: int
-
-    def measure(self, laws: int, n: int, design: DrawDesign = "table") -> float:
-        """Return the explicit engine's seconds of a measurement: the basin at five sigmas, and n draws of each law."""
-        basin = len(GRID) * self.items * (self.draw + self.item)
-        each = self.benchmark if design == "table" else self.item
-        return self.benchmark + basin + laws * n * (self.draw + each)
-
-    def choosing(self) -> float:
-        """Return the most seconds that choosing sigma adds."""
-        return HALVINGS * DRAWS * (self.draw + self.benchmark)
-
-    def check(self, kind: str, n: int, points: int) -> float:
-        """Return the seconds of one kind of evidence about one checkpoint, beside reading its weights.
-
-        An audit scores ``n`` items, and the base's once, unless a measurement holds them.
-        """
-        if kind == "audit":
-            return (1 + n / self.items) * self.benchmark
-        if kind == "distance":
-            return 0.0
-        if kind == "smoothed":
-            return 2 * self.benchmark + 2 * n * (self.draw + self.benchmark)
-        return (2 if kind == "point" else points) * self.benchmark
-
-
 def pilot_draws(base: Base, sigma: float, n: int = DRAWS, user_seed: int = 0) -> PilotDraws:
     """Return the base's scores under ``n`` pilot draws of noise of ``sigma`` on all weights."""
     law = base.weight_law(sigma)
@@ -77,20 +51,88 @@ def pilot_draws(base: Base, sigma: float, n: int = DRAWS, user_seed: int = 0) ->
         return PilotDraws(law, tuple(mean(item_scores(engine.at(i), base.scorer)) for i in range(n)))
 
 
-def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, track: Track = silent) -> float:
+def pilot_sigma(base: Base, tau: float = 0.05, user_seed: int = 0, run: Run | None = None) -> float:
     """Return the largest sigma, halving from the weights' own size, at which the mean drop is at most tau/2.
 
-    Uses streams of its own, disjoint from every certifying draw; it chooses work and enters no claim.
+    A sigma is left as soon as it has lost more than that if the draws to come lose nothing. Draws are one item each in
+    activation space where that can be, else whole benchmarks. Uses streams of its own, disjoint from every certifying
+    draw; it chooses work and enters no claim. The choice is kept with the finished draws of ``run``.
 
     Raises:
         InvalidPlan: even the smallest sigma tried breaks the benchmark.
     """
-    score, sigma = mean(base.scores), size_of_weights(base)
-    for _ in track(range(HALVINGS), "pilot"):
-        if score - pilot_draws(base, sigma, user_seed=user_seed).mean <= tau / 2:
+    run = run or Run()
+    base.kept_scores(run)
+    identity = {
+        "choice": "sigma",
+        "tau": tau,
+        "user_seed": user_seed,
+        "weights": identity_key(base.checkpoint.identity),
+        "benchmark": items_key(base.scorer.identity),
+        "environment": base.environment_of(None).model_dump(mode="json"),
+    }
+    found = run.settled(lambda: _Sigma(sigma=_largest_harmless(base, tau, user_seed, run)), _Sigma, identity).sigma
+    if found is None:  # raised by every process, of which one has looked
+        raise InvalidPlan(
+            f"no basin found: noise of sigma {2 * faint_sigma(base):.2g} still costs more than {tau / 2:g} of the score"
+        )
+    return found
+
+
+class _Sigma(Record):
+    """What a pilot chose, kept beside the finished draws; None: no sigma was harmless."""
+
+    sigma: Annotated[float, Field(gt=0.0)] | None
+
+
+def _largest_harmless(base: Base, tau: float, user_seed: int, run: Run) -> float | None:
+    sigma = size_of_weights(base)
+    for _ in run.track(range(HALVINGS), "pilot"):
+        if _harmless(_losses(base, sigma, user_seed), tau / 2):
             return sigma
         sigma /= 2
-    raise InvalidPlan(f"no basin found: noise of sigma {2 * sigma:.2g} still costs more than {tau / 2:g} of the score")
+    return None
+
+
+def _harmless(losses: Generator[tuple[float, int], None, None], allowed: float) -> bool:
+    """Whether the mean loss is at most ``allowed``, as far as it takes to see that it is not."""
+    lost = 0.0
+    with closing(losses):  # the engine has its own storage back
+        for loss, total in losses:
+            lost += loss
+            if lost > allowed * total + ROUNDING:
+                return False
+    return True
+
+
+def _losses(base: Base, sigma: float, user_seed: int) -> Generator[tuple[float, int], None, None]:
+    """Yield what pilot draws lose against the base, one after the other, and how many there are in all."""
+    law, items = base.weight_law(sigma), len(base.scores)
+    if (pairs := _shown(base, law, user_seed)) is None:
+        with noised(base.model, law, base.trials("pilot", law, DRAWS, user_seed).seed, pilot=True) as engine:
+            for i in range(DRAWS):
+                yield mean(base.scores) - mean(item_scores(engine.at(i), base.scorer)), DRAWS
+        return
+    table = pairs.one_pass()
+    for batch in pairs.plan(table):
+        for item, (margin,) in zip(batch, pairs.margins(table, batch), strict=True):
+            right = pairs.items[item].decide(margin, pairs.guard)
+            yield (base.scores[item] or 0.0) - (right or 0.0), items
+
+
+def _shown(base: Base, law: WeightNoise, user_seed: int) -> ActivationPairs | None:
+    """Return what scores pilot draws of one item each in activation space, None where it refuses.
+
+    It is not proven here: what it chooses is measured afterwards, by an engine that is.
+    """
+    from certify.noise.activation import TRUSTED, ActivationPairs
+
+    try:
+        items = base.questions
+        seed = base.trials("pilot", law, len(items), user_seed).seed
+        return ActivationPairs(base.model, law, seed, items, tokens_per_batch=TOKENS, pilot=True, proven=TRUSTED)
+    except ActivationRefused:
+        return None
 
 
 def allowed_drop(base: Base, requirement: Requirement) -> float:
@@ -111,40 +153,9 @@ def allowed_drop(base: Base, requirement: Requirement) -> float:
     return allowed
 
 
-def pilot_costs(base: Base, sigma: float | None = None) -> Costs:
-    """Time a few pilot draws at the base, each without and with the benchmark; the scores are not looked at."""
-    law = base.weight_law(faint_sigma(base) if sigma is None else sigma)
-    scorer, seed = base.scorer, base.trials("pilot", law, TIMED).seed
-    seconds: dict[str, list[float]] = {"draw": [], "item": [], "benchmark": []}
-    with noised(base.model, law, seed, pilot=True) as engine:
-        for i in range(TIMED + 1):
-            start = time.perf_counter()
-            model = engine.at(i)
-            wait_for_device(base)
-            written = time.perf_counter()
-            scorer.score(model, [i % scorer.identity.items])
-            alone = time.perf_counter()
-            scorer.score(model)
-            for part, spent in zip(
-                seconds, (written - start, alone - written, time.perf_counter() - alone), strict=True
-            ):
-                seconds[part].append(spent)
-    draw, item, benchmark = (sum(each[1:]) / TIMED for each in seconds.values())
-    return Costs(draw, item, benchmark, scorer.identity.items)
-
-
 def sigma_grid(sigma: float) -> tuple[float, ...]:
     """Return the five ascending sigmas around the pilot's choice that the basin is measured at."""
     return tuple(sigma * f for f in GRID)
-
-
-def wait_for_device(base: Base) -> None:
-    """Return when the device has done what it was asked, so that a timing is of the work and not of the asking."""
-    import torch
-
-    if base.device != "cpu" and torch.cuda.is_available():
-        for device in range(torch.cuda.device_count()):
-            torch.cuda.synchronize(device)
 
 
 def faint_sigma(base: Base) -> float:

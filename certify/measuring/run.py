@@ -31,6 +31,8 @@ class Run:
 
     ``filed`` is the folder that certificates go to, None where they go nowhere: earlier attempts are read there.
     ``longest_wait``: seconds to wait for another run of the same draws, None for as long as it takes.
+    ``tell`` takes a line on what is about to be done, timed at the base first; None where nobody asks. Given to
+    one process of several it is given to all, or they would not meet. ``price_per_hour``: what it counts money by.
     """
 
     track: Track = silent
@@ -38,6 +40,8 @@ class Run:
     filed: Path | None = None
     world: World = field(default_factory=World)
     longest_wait: float | None = None
+    tell: Callable[[str], None] | None = None
+    price_per_hour: float | None = None
 
     def carry_out(
         self, draws: Sequence[int], score: Callable[[int], Entry], label: str, identity: Mapping[str, Any]

@@ -95,11 +95,15 @@ class PlannedGate:
 
 @dataclass(frozen=True)
 class GateTrials:
-    """What scores the trials of a gate, by their numbers: 1.0, 0.0 or None (unclear), and 1 where a guard hid it."""
+    """What scores the trials of a gate, by their numbers: 1.0, 0.0 or None (unclear), and 1 where a guard hid it.
+
+    ``timed`` returns the seconds of one, on pilot draws, where that is no matter of writing and scoring alone.
+    """
 
     engine: EngineIdentity
     device: str
     score: Callable[[Sequence[int]], Sequence[Entry]]
+    timed: Callable[[], float] | None = None
 
 
 def run_gate(
@@ -204,7 +208,7 @@ def shown_trials(gate: PlannedGate, pairs: ActivationPairs) -> GateTrials:
                 found[entry] = right, float(right is None)
         return [found[entry] for entry in range(len(table))]
 
-    return GateTrials(pairs.identity, pairs.identity.device, score)
+    return GateTrials(pairs.identity, pairs.identity.device, score, pairs.seconds_per_pair)
 
 
 def _block_sizes(alone: bool) -> Iterator[int]:

@@ -18,10 +18,11 @@ from certify.evidence.skills import SkillsEvidence, SkillsJudgement, SkillsLevel
 from certify.evidence.trials import Trials
 from certify.measuring.at_base import check_grid
 from certify.measuring.base import Base
+from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.item_trials import EXPLICIT, EngineChoice, carry_out_trials
 from certify.measuring.ledger import Entry
 from certify.measuring.pilot import allowed_drop, pilot_sigma
-from certify.measuring.run import Run, Track, silent
+from certify.measuring.run import Run
 from certify.measuring.scores import checked
 from certify.noise import noised
 from certify.records import BenchmarkIdentity, EngineIdentity, Part
@@ -30,7 +31,9 @@ POINTS = 8
 """Sigmas between half of the smallest that a pilot finds harmless to a skill, and twice the largest."""
 
 
-def skills_grid(base: Base, requirement: Requirement, user_seed: int = 0, track: Track = silent) -> tuple[float, ...]:
+def skills_grid(
+    base: Base, requirement: Requirement, user_seed: int = 0, run: Run | None = None
+) -> tuple[float, ...]:
     """Return ascending sigmas that pilot draws place around the edges of all basins, in equal ratios.
 
     The pilot scores the same items, which is free for exactly these: its draws are others.
@@ -38,7 +41,7 @@ def skills_grid(base: Base, requirement: Requirement, user_seed: int = 0, track:
     Raises:
         InvalidPlan: the requirement allows some skill no drop, or even the smallest sigma tried breaks it.
     """
-    found = [pilot_sigma(each, allowed_drop(each, requirement), user_seed, track) for each in _each_skill(base)]
+    found = [pilot_sigma(each, allowed_drop(each, requirement), user_seed, run) for each in _each_skill(base)]
     return tuple(float(f"{sigma:.3g}") for sigma in np.geomspace(min(found) / 2, 2 * max(found), POINTS))
 
 
@@ -72,6 +75,9 @@ def measure_skills(
     run = run or Run()
     check_grid(grid)
     _refuse_unlike(base, requirement)
+    skills, drawn = len(base.scorer.identity.pool or (None,)), draws * len(grid)
+    load = Load(draws=drawn, alone=skills * drawn, together=base.scorer.identity.items)
+    foretell(base, run, load, writing=noise_writing(base, base.weight_law(grid[0])), seconds=engine.seconds)
     found = _Draws(base, draws, user_seed, run, engine)
     asked = {"requirement": requirement, "alpha": alpha}
     of_base, graded = found.of_base(), base.scorer.identity.graded

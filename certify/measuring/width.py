@@ -17,15 +17,18 @@ from certify.evidence.position import GridOrigin
 from certify.evidence.width import Place, WidthEvidence
 from certify.measuring.at_base import PlannedDraws, check_grid, draws_at_base, measure_basin
 from certify.measuring.base import Base
+from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.item_trials import EXPLICIT, EngineChoice
 from certify.measuring.pilot import allowed_drop, pilot_sigma, sigma_grid
-from certify.measuring.run import Run, Track, silent
+from certify.measuring.run import Run
 
 STRICT_DRAWS = 100
 """Whole-benchmark draws at each sigma: 100 clean ones show a strict share above 0.97 (one-sided, 95 %)."""
 
 
-def pilot_grid(base: Base, requirement: Requirement, user_seed: int = 0, track: Track = silent) -> tuple[float, ...]:
+def pilot_grid(
+    base: Base, requirement: Requirement, user_seed: int = 0, run: Run | None = None
+) -> tuple[float, ...]:
     """Return the ascending sigmas that pilot draws place around the edge of the basin.
 
     They score the base's own items, which is free for exactly these; measure with ``grid_origin="pilot"`` to say so.
@@ -33,7 +36,8 @@ def pilot_grid(base: Base, requirement: Requirement, user_seed: int = 0, track: 
     Raises:
         InvalidPlan: the requirement allows no drop, or even the smallest sigma tried breaks the benchmark.
     """
-    return sigma_grid(pilot_sigma(base, allowed_drop(base, requirement), user_seed, track))
+    base.kept_scores(run or Run())
+    return sigma_grid(pilot_sigma(base, allowed_drop(base, requirement), user_seed, run))
 
 
 def measure_width(
@@ -70,6 +74,9 @@ def measure_width(
     identity = base.scorer.identity
     require_feasible("basin", identity.items, requirement, alpha, base.benchmark.chance, groups=identity.groups)
     places = tuple(_place(base, checkpoint) for checkpoint in checkpoints)
+    load = Load.at_base(identity.items, len(grid), [(draws, "table")] * len(grid))
+    writing = noise_writing(base, base.weight_law(grid[len(grid) // 2]))
+    foretell(base, run, load, writing=writing, seconds=engine.seconds, engine=engine.engine)
     basin = measure_basin(base, grid, origin=grid_origin, user_seed=user_seed, run=run, engine=engine)
     planned = [PlannedDraws(level.law, draws) for level in basin.levels] if draws else []
     taken = tuple(draws_at_base(base, plan, alpha, len(planned), user_seed, run) for plan in planned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -107,11 +108,13 @@ def test_an_engine_that_the_model_does_not_bear_out_is_a_contradiction(folder, m
 def test_the_planner_speaks_before_and_after(folder, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """auto: the choice with its reasons, then what it took; a table is explicit whatever serves the basin."""
     assert certify(monkeypatch, folder, *MEASURE, "--max-drop", "0.2", "-o", "auto.json", "--audit", "1") == 0
-    out = capsys.readouterr().out.splitlines()
+    streams = capsys.readouterr()
+    out = streams.out.splitlines()
+    assert re.match(r"estimate: about [\d.]+ (ms|s), [\d.]+ GB of memory; \w+ engine on cpu", streams.err)
     assert out[0].startswith("engine: ") and "for 160 trials of one item each; predicted" in out[0]
     assert out[1].startswith("pilot, Gaussian noise on")
-    assert out[2].startswith("items per draw: 1")
-    assert out[3].startswith("measured in ") and "; predicted " in out[3]
+    (took,) = (line for line in out if line.startswith("measured in "))
+    assert "; predicted " in took
     value = json.loads((folder / "auto.json").read_text())
     named = {level["engine"]["name"] for level in value["basin"]["levels"]}
     assert named == {out[0].split()[1]}
@@ -137,17 +140,58 @@ def test_a_base_in_sixteen_bits_is_shown_in_float32_where_that_is_declared(folde
 
 
 def test_planning_compares_the_engines(folder, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    """With a sigma the correlation is shown, too; pairs have floors of their own."""
+    """Pairs have floors of their own; a table or pairs are counted where they are asked for."""
     options = ("plan", "base", "--benchmark", "own.jsonl", "--evidence", "distance", "--design", "pairs")
     assert certify(monkeypatch, folder, *options, "--sigma", "1e-3") == 0
     out = capsys.readouterr().out
     assert "59 draws" in out and "pairs bound the mean alone" in out
-    assert "trials of one item each; predicted" in out and "correlation within a draw" in out
-    assert certify(monkeypatch, folder, *options) == 0
-    assert "correlation" not in capsys.readouterr().out
+    assert "for 400 trials of one item each; predicted" in out and "(basin at 5 sigmas)" in out
+    assert certify(monkeypatch, folder, *options, "-n", "100", "--price-per-hour", "3") == 0
+    out = capsys.readouterr().out
+    assert "for 500 trials of one item each; predicted" in out
+    assert re.search(r"measure: about \S+ m?s, \S+ GB of memory, \S+ at 3 an hour \(basin at 5 sigmas, 100 draws", out)
+
+
+def test_the_basin_alone_is_measured_where_no_draws_are_asked_for(folder, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """-n 0 and no -n are one record; it serves position evidence, and what rests on draws says what to do."""
+    grid = ("measure", "base", "-b", "own.jsonl", "--grid", "1e-4,1e-3", "--engine", "explicit")
+    assert certify(monkeypatch, folder, *grid, "-n", "0", "-o", "none.json") == 0
+    assert certify(monkeypatch, folder, *grid, "--sigma", "1e-4", "-o", "absent.json") == 0
+    one, other = (json.loads((folder / name).read_text()) for name in ("none.json", "absent.json"))
+    assert one == other
+    assert one["draws"] == []
+    assert certify(monkeypatch, folder, "verify", "none.json") == 0
+    assert certify(monkeypatch, folder, "show", "none.json") == 0
+    judged = ("check", "near", *WITH_BASE, "--measurement", "none.json", "--max-drop", "0.2")
+    assert certify(monkeypatch, folder, *judged, "--require", "position") == 0
+    capsys.readouterr()
+    assert certify(monkeypatch, folder, *judged, "--require", "position,distance") == 2
+    assert "the measurement holds the basin alone, and distance evidence rests on draws" in capsys.readouterr().err
+    assert certify(monkeypatch, folder, *judged, "--require", "smoothed") == 2
+    assert "smoothed evidence needs a sigma" in capsys.readouterr().err
+
+
+def test_a_finished_measurement_is_repeated_without_work(folder, monkeypatch, capsys, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Sigma, engine, proof, the base's scores and every draw are kept: the same bytes, and nothing is scored."""
+    monkeypatch.setenv("CERTIFY_DRAWS_DIR", str(tmp_path))
+    measure = ("measure", "base", "-b", "own.jsonl", "--engine", "activation", "-n", "100")
+    assert certify(monkeypatch, folder, *measure, "--max-drop", "0.2", "-o", "first.json") == 0
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr("certify.benchmarks.scoring.LikelihoodScorer.score", fail)
+    monkeypatch.setattr("certify.noise.activation.pairs.ActivationPairs._prove", fail)
+    monkeypatch.setattr("certify.noise.activation.pairs.ActivationPairs._margins", fail)
+    assert certify(monkeypatch, folder, *measure, "--max-drop", "0.2", "-o", "again.json") == 0
+    assert (folder / "first.json").read_bytes() == (folder / "again.json").read_bytes()
+    assert "estimate: " in capsys.readouterr().err
+    assert certify(monkeypatch, folder, *measure, "--max-drop", "0.3", "-o", "other.json") == 5  # another pilot
 
 
 BAD = {
+    "draws in a subspace": (("--subspace", "no.json", "--subspace-sigma", "1", "-n", "0"), "none is drawn"),
+    "a negative price": (("--price-per-hour", "-1"), "-1.0 is not in the range"),
     "few pairs": (("--design", "pairs", "--engine", "explicit", "-n", "58"), "with 58 draws: 59 are needed"),
     "unknown engine": (("--engine", "quantum"), "'quantum' is not one of"),
     "unknown design": (("--design", "tables"), "'tables' is not one of"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -9,11 +10,15 @@ from pathlib import Path
 
 import models
 import pytest
+from scipy.stats import binom
 
 from certify.__main__ import main
-from certify.cli import output
+from certify.benchmarks import open_pool_or_benchmark
+from certify.cli import output, plan_lines
 from certify.cli.plan_lines import down_to_digits, largest_subspace
-from certify.statistics import tolerated_ratio
+from certify.evidence import Requirement
+from certify.evidence.feasibility import infeasible_pool
+from certify.statistics import clopper_pearson_upper, tolerated_ratio
 
 FLOORS = {
     "point": "59 items", "position": "59 items", "smoothed": "68 draws", "distance": "101 draws", "audit": "65 items",
@@ -171,12 +176,62 @@ def test_minutes_are_foreseen_from_a_pilot(plan) -> None:  # type: ignore[no-unt
     code, out, _ = plan("base", "-b", "own.jsonl")
     assert code == 0
     assert "to write a draw" in out
-    assert re.search(r"measure: [a-z ]*[\d.]+ minutes \(basin at 5 sigmas, 1,000 draws\)", out)
-    assert re.search(r"point [a-z ]*[\d.]+ minutes, position .* minutes, smoothed .* minutes, distance no time, ", out)
-    assert re.search(r"audit [a-z ]*[\d.]+ minutes", out)
+    takes = r"(about|at most) [\d.]+ (ms|s|min), [\d.]+ GB of memory"
+    assert re.search(rf"measure: {takes} \(basin at 5 sigmas\)", out)
+    for kind in ("point", "position", "smoothed", "audit"):
+        assert re.search(rf"check by {kind}, beside reading weights: {takes}\n", out)
+    assert "check by distance, beside reading weights: reads weights only" in out
     code, _, err = plan("base")
     assert code == 2
     assert "give --benchmark" in err
+
+
+def test_a_cover_is_planned_by_its_windows(plan) -> None:  # type: ignore[no-untyped-def]
+    """What `certify cover` refuses is what is planned: the draws of a window, and of all; a share by none lost."""
+    code, out, _ = plan("--windows", "10", "--evidence", "point", "--true-lost", "0.01", "--draws", "1000")
+    assert code == 0
+    least = math.ceil(math.log(0.05 / 10) / math.log1p(-0.05))
+    assert f"cover of 10 windows: one takes {least} draws if nothing is lost: {10 * least:,} in all on average" in out
+    assert f"{1000:,} draws put about 100 into each window: too few" in out
+    every = int(re.search(r"average, ([\d,]+) for every window", out)[1].replace(",", ""))  # type: ignore[index]
+    short = [10 * binom.cdf(least - 1, n, 0.1) for n in (every, every - 1)]
+    assert short[0] <= 0.1 < short[1]
+    assert re.search(r"where 1 % is lost everywhere, for 90 % power, a window takes \d+:", out)
+    shown = int(re.search(r"of one of 10 that is shown by ([\d,]+) draws", out)[1].replace(",", ""))  # type: ignore[index]
+    bounds = [clopper_pearson_upper(0, n, 0.05) / 0.05 for n in (shown, shown - 1)]
+    assert bounds[0] <= 0.1 + 1e-9 < bounds[1] + 2e-9
+    assert "no window can be called kept" in plan("--windows", "4", "--max-drop", "0", "--evidence", "point")[1]
+
+
+def test_a_pool_is_planned_by_the_items_of_each(plan, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Point and audit evidence, in items of each benchmark; what cannot pass is refused, other kinds are named."""
+    model = models.llama()
+    models.write_jsonl(folder / "few.jsonl", models.own_answers(model, 40))
+    (folder / "suite.toml").write_text('[pool]\n"own.jsonl" = 2\n"few.jsonl" = 1\n')
+    code, out, _ = plan("-b", "suite.toml", "--true-lost", "0.01", "--max-drop", "0.2")
+    assert code == 0
+    found = re.search(r"point: can pass; if nothing is lost it takes (\d+) of own, (\d+) of few", out)
+    assert found is not None
+    of_own, of_few = map(int, found.groups())
+    assert of_few < of_own < 100
+    pool = open_pool_or_benchmark(folder / "suite.toml").identity
+    asked = Requirement(limit=0.2), 0.05
+    enough = math.ceil(of_own)  # hundredths of 100 items
+    assert infeasible_pool(plan_lines._resized(pool, enough), *asked) is None
+    assert infeasible_pool(plan_lines._resized(pool, enough - 1), *asked) is not None
+    assert re.search(r"audit: decided after \d+ of 140 items in half of 20 simulated orders, \d+ at most, if not", out)
+    assert "if 1 % of them are lost, none gained" in out
+    code, out, err = plan("-b", "suite.toml", "--max-drop", "0.001", "--evidence", "point")
+    assert code == 2
+    assert "point: cannot pass" in out
+    assert "cannot pass on suite" in err
+    code, _, err = plan("-b", "suite.toml", "--evidence", "position")
+    assert code == 2
+    assert "a pool is judged by point and audit evidence; plan position for each" in err
+    code, out, _ = plan("base", "-b", "suite.toml", "--max-drop", "0.2", "--price-per-hour", "2")
+    assert code == 0
+    assert re.search(r"check by point, beside reading weights: about \S+ m?s, \S+ GB of memory, \S+ at 2 an hour", out)
+    assert "to write a draw" not in out
 
 
 def test_from_distance_needs_all_three(plan) -> None:  # type: ignore[no-untyped-def]
@@ -213,10 +268,10 @@ def test_the_page_shows_what_is_printed(  # type: ignore[no-untyped-def]
         main()
     streams = capsys.readouterr()
     found = "\n".join(line.rstrip() for line in (streams.out + streams.err).splitlines()) + "\n"
-    timed = r"(under )?[\d.,e+-]+ ?((ms|s|min)\b|(?=minutes|tokens|%))" if "base --benchmark" in command else r"(?!)"
+    timed = r"[\d.,e+-]+ ?((ms|s|min)\b|(?=GB|tokens|%))" if "base --benchmark" in command else r"(?!)"
     assert re.sub(timed, "_ ", found) == re.sub(timed, "_ ", said)
 
 
 def test_the_page_has_its_examples() -> None:
     """The check above looks at something."""
-    assert len(PRINTED) == 6
+    assert len(PRINTED) == 7

@@ -136,9 +136,7 @@ def test_evidence_that_knows_no_weights_is_refused(certify: Certify, evidence: s
     assert "suite is a pool of benchmarks, which point and audit evidence judge together" in err
 
 
-@pytest.mark.parametrize(
-    "command", ["measure base -b suite.toml -o m.json", "plan -b suite.toml", "show-items base -b suite.toml"]
-)
+@pytest.mark.parametrize("command", ["measure base -b suite.toml -o m.json", "show-items base -b suite.toml"])
 def test_commands_that_know_no_weights_refuse_the_file(certify: Certify, command: str) -> None:
     """They read items, and a pool has none of its own."""
     code, _, err = certify(*command.split())

@@ -230,3 +230,25 @@ def test_the_table_says_it_in_words(landscape: Landscape) -> None:
 
 def test_the_record_survives_its_file(landscape: Landscape, tmp_path: Path) -> None:
     assert read_landscape(landscape.to_json(tmp_path / "landscape.json")) == landscape
+
+
+def test_a_slice_fits_its_checkpoint_where_nobody_gave_a_span(
+    folder: Path, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times as far as one much nearer than the pilot's span; a given span stands. Told before: at most."""
+    monkeypatch.setattr("certify.landscape.survey.pilot_sigma", lambda *_: 10.0)
+    lines: list[str] = []
+
+    def reach(span: float | None) -> tuple[float, float]:
+        looked = Settings(directions=1, points=5, refine=0, span=span)
+        found = explore(
+            base, checkpoints=[folder / "near"], cases=("sft",), settings=looked, run=Run(tell=lines.append)
+        )
+        (curve,) = found.slices[0].curves
+        assert isinstance(curve.direction, SftCase)
+        return max(found.slices[0].a), curve.direction.alpha_star
+
+    farthest, mark = reach(None)
+    assert 2.9 * mark <= farthest <= 4.5 * mark < 50.0
+    assert reach(50.0)[0] >= 50.0
+    assert [line.partition(" m")[0] for line in lines] == ["estimate: at"] * 2

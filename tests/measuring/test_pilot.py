@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import models
 import pytest
@@ -14,8 +16,9 @@ from certify.errors import InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.smoothed import DrawScores
-from certify.measuring import Base, pilot_sigma
-from certify.measuring.pilot import GRID, PilotDraws, allowed_drop, pilot_costs, pilot_draws
+from certify.measuring import Base, Run, pilot_sigma
+from certify.measuring import pilot as module
+from certify.measuring.pilot import PilotDraws, allowed_drop, pilot_draws
 from certify.noise import noised
 from certify.records import Seed, derive_seed
 
@@ -76,14 +79,44 @@ def test_what_noise_may_cost_is_in_score_units(base: Base) -> None:
         allowed_drop(base, Requirement(unit="retention", limit=1.0))
 
 
-def test_costs_add_up(base: Base) -> None:
-    """Predicted seconds are the counts of draws, items and passes times what one takes."""
-    costs = pilot_costs(base)
-    assert min(costs.draw, costs.item, costs.benchmark) > 0
-    one = costs.draw + costs.benchmark
-    assert costs.measure(2, 100) == pytest.approx(
-        costs.benchmark + len(GRID) * 30 * (costs.draw + costs.item) + 2 * 100 * one
-    )
-    assert costs.check("smoothed", 50, 4) == pytest.approx(2 * costs.benchmark + 100 * one)
-    assert costs.check("distance", 50, 4) == 0.0
-    assert costs.check("position", 0, 4) == pytest.approx(2 * costs.check("point", 0, 4))
+def test_a_hopeless_sigma_is_left_after_a_draw_or_two(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whole benchmarks one draw shows it, of single items the first batch; what is harmless takes all of them."""
+    taken: list[float] = []
+    losses = module._losses
+
+    def counting(*given: Any) -> Generator[tuple[float, int], None, None]:
+        for loss, total in losses(*given):
+            taken.append(total)
+            yield loss, total
+
+    def drawn(sigma: float) -> tuple[bool, int, int]:
+        taken.clear()
+        return module._harmless(counting(base, sigma, 0), 0.025), len(taken), int(taken[0])
+
+    fine, number, of = drawn(1e-4)
+    assert (fine, number, of) == (True, 30, 30)  # in activation space: each item under a draw of its own
+    fine, number, of = drawn(3.0)
+    assert not fine and number < 10 and of == 30
+    monkeypatch.setattr(module, "_shown", lambda *_: None)
+    assert drawn(1e-4) == (True, module.DRAWS, module.DRAWS)
+    fine, number, _ = drawn(3.0)
+    assert not fine and number <= 2
+    assert pilot_sigma(base) > 0
+
+
+def test_leaving_early_chooses_what_all_draws_would(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sigma is left only where its mean would stay too low if the draws to come lost nothing."""
+    monkeypatch.setattr(module, "_shown", lambda *_: None)
+    sigma = module.size_of_weights(base)
+    while sum(base.scores) / 30 - pilot_draws(base, sigma).mean > 0.025:
+        sigma /= 2
+    assert pilot_sigma(base) == sigma
+
+
+def test_a_chosen_sigma_is_kept_with_the_draws(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same question again draws nothing; another one does."""
+    first = pilot_sigma(base, run=Run(ledgers=tmp_path))
+    monkeypatch.setattr(module, "_losses", lambda *_: pytest.fail("drawn again"))
+    assert pilot_sigma(base, run=Run(ledgers=tmp_path)) == first
+    with pytest.raises(pytest.fail.Exception):
+        pilot_sigma(base, tau=0.1, run=Run(ledgers=tmp_path))

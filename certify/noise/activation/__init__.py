@@ -2,12 +2,13 @@
 
 from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.layout import Layout
-from certify.noise.activation.oracle import Exactness, examine
+from certify.noise.activation.oracle import TRUSTED, Exactness, examine
 from certify.noise.activation.pairs import ActivationPairs, Audit, PairScores
 from certify.noise.activation.questions import Question, questions
 from certify.noise.activation.refusals import refusals
 
 __all__ = [
+    "TRUSTED",
     "ActivationEngine",
     "ActivationPairs",
     "Audit",

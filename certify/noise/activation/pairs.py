@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,7 +87,8 @@ class ActivationPairs:
 
     Guarantee: entry j of ``score([(i, [j]), ...])`` is the score of item j at base + sigma * eps_i with iid
     N(0, I) eps_i, except where the score is None; up to the stated float error. All items of one draw must be
-    scored in one call: a draw is spent once.
+    scored in one call: a draw is spent once. ``proven``: what an earlier proof of the same found, which is then not
+    done again.
 
     Raises:
         ActivationRefused: the model has a part that the engine cannot do, or the oracle found it inexact.
@@ -101,6 +103,7 @@ class ActivationPairs:
         *,
         tokens_per_batch: int = TOKENS_PER_BATCH,
         pilot: bool = False,
+        proven: Exactness | None = None,
     ) -> None:
         self._engine = ActivationEngine(model, law, seed.integer, "pilot/" if pilot else "")
         self._trial = ActivationEngine(model, law, seed.integer, "pilot/oracle/")
@@ -108,7 +111,7 @@ class ActivationPairs:
         self._device = next(model.parameters()).device
         head = head_of(model)
         self._vocabulary = head.get_parameter("weight").shape[0] if head is not None else 1
-        self.exactness = self._prove()
+        self.exactness = self._prove() if proven is None else proven
         self.guard = max(GUARD_FLOOR, GUARD_FACTOR * self.exactness.coupling)
 
     def one_pass(self) -> list[tuple[int, tuple[int]]]:
@@ -146,9 +149,19 @@ class ActivationPairs:
 
     def margins(self, table: Table, entries: Sequence[int]) -> list[list[float]]:
         """Return the margins of every item of these entries of ``table``, scored in one batch."""
+        return self._margins(self._engine, table, entries)
+
+    def seconds_per_pair(self, count: int = 16) -> float:
+        """Time one batch of so many pairs, their items spread evenly, on the oracle's stream: no claim's draws."""
+        table = [(2 + i, (i * len(self.items) // count,)) for i in range(count)]
+        start = time.perf_counter()
+        self._margins(self._trial, table, range(count))
+        return (time.perf_counter() - start) / count
+
+    def _margins(self, engine: ActivationEngine, table: Table, entries: Sequence[int]) -> list[list[float]]:
         asked = self._sheet(table, entries)
-        with self._engine:
-            values = iter(margins(asked, self._engine.run(asked.layout, **asked.inputs).logits))
+        with engine:
+            values = iter(margins(asked, engine.run(asked.layout, **asked.inputs).logits))
         return [[next(values) for _ in table[entry][1]] for entry in entries]
 
     def plan(self, table: Table, tokens_per_batch: int | None = None) -> list[list[int]]:
