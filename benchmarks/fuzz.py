@@ -21,17 +21,16 @@ import hostile
 def main():
     """Run the cases, target by target in turn, and print what came of them."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--cases", type=int, help="1000, or none with --again")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", choices=hostile.TARGETS, action="append")
-    parser.add_argument("--again", nargs=2, metavar=("TARGET", "SEED"), action="append", help="run this case instead")
+    parser.add_argument("--again", nargs=2, metavar=("TARGET", "SEED"), action="append", help="run this case, too")
     asked = parser.parse_args()
-    targets = asked.target or list(hostile.TARGETS)
-    cases = [(targets[i % len(targets)], asked.seed + i) for i in range(asked.cases)]
-    if asked.again:
-        cases = [(target, int(seed)) for target, seed in asked.again]
-        targets = [target for target, _ in cases]
-    found = {target: Counter() for target in targets}
+    targets, again = asked.target or list(hostile.TARGETS), asked.again or []
+    number = asked.cases if asked.cases is not None else 0 if again else 1000
+    cases = [(targets[i % len(targets)], asked.seed + i) for i in range(number)]
+    cases += [(target, int(seed)) for target, seed in again]
+    found = {target: Counter() for target, _ in cases}
     with tempfile.TemporaryDirectory() as temporary:
         world = hostile.make_world(Path(temporary) / "world")
         for target, seed in cases:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import models
 import pytest
 import torch
@@ -244,8 +244,5 @@ def test_gated_in_pytest(where: Path, tmp_path: Path) -> None:
         "def test_kept(basin_bound):\n    assert basin_bound <= 0.99\n"
     )
     words = ["--basin-base", where / "base", "--basin-checkpoint", folder, "--basin-benchmark", where / "own.jsonl"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basin-items=fixed", *words, "-vv"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+    done = forked.run_pytest("-q", "-p", "no:cacheprovider", "--basin-items=fixed", *words, "-vv", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

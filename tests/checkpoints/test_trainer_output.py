@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import models
 import pytest
 import torch
-from forked import certify
+from forked import certify, start
 from safetensors.torch import load_file
 
 from certify.certificate import Certificate, read_document
@@ -24,6 +25,11 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.jo
 
 def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*map(str, words)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd)
+
+
+def script(code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run lines as ``python -W ignore -c`` would."""
+    return start(*words, before=lambda: warnings.simplefilter("ignore"), program=lambda: exec(code, {})).finish()
 
 
 def verdicts(folder: Path) -> dict[str, str]:
@@ -53,7 +59,7 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     models.save_folder(folder / "base", models.llama(tied=False))
     models.write_jsonl(folder / "own.jsonl", models.own_answers(models.llama(tied=False), 10))
-    done = run(sys.executable, "-W", "ignore", "-c", TRAIN, folder / "run")
+    done = script(TRAIN, folder / "run")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -156,7 +162,7 @@ def suggested(message: str) -> list[str]:
 def test_fsdp_shards_are_refused_with_the_command_that_joins_them(tmp_path: Path) -> None:
     """What that command writes, with the config of another folder, is the checkpoint that was sharded."""
     saved = models.save_folder(tmp_path / "saved", models.llama(tied=False))
-    done = run(sys.executable, "-W", "ignore", "-c", FSDP, tmp_path / "checkpoint-100")
+    done = script(FSDP, tmp_path / "checkpoint-100")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "checkpoint-100" / "pytorch_model_fsdp_0" / ".metadata").is_file()
     with pytest.raises(CheckpointError, match=r"fsdp_0 is FSDP's shards: `accelerate merge-weights") as why:

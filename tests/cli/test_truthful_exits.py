@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import certify
 
 from certify.demo import DATA
 
@@ -23,18 +24,18 @@ main()
 """
 
 
-def run(*words: str, code: str = "from certify.__main__ import main; main()") -> subprocess.CompletedProcess[str]:
-    """Run a command line in a process of its own."""
+def run_broken(*words: str, code: str = BROKEN) -> subprocess.CompletedProcess[str]:
+    """Run a command line of a package that breaks where it is imported."""
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
 
 
 def test_an_error_of_certify_itself_is_five() -> None:
     """One line, and no traceback unless it is asked for, wherever that stands."""
-    done = run("show", str(CERTIFICATE), code=BROKEN)
+    done = run_broken("show", str(CERTIFICATE))
     assert done.returncode == 5
     assert done.stderr.startswith("certify: error of certify itself: RuntimeError: first line second line (")
     assert done.stderr.count("\n") == 1
-    shown = run("show", str(CERTIFICATE), "--debug", code=BROKEN)
+    shown = run_broken("show", str(CERTIFICATE), "--debug")
     assert shown.returncode == 5
     assert "Traceback" in shown.stderr
 
@@ -42,7 +43,7 @@ def test_an_error_of_certify_itself_is_five() -> None:
 def test_no_place_for_temporary_files_is_bad_input() -> None:
     """Libraries ask for one where they are imported; a full disk is no error of certify itself."""
     told = "FileNotFoundError(2, 'No usable temporary directory found in [...]')"
-    done = run("show", str(CERTIFICATE), code=BROKEN.replace('RuntimeError("first line\\nsecond line")', told))
+    done = run_broken("show", str(CERTIFICATE), code=BROKEN.replace('RuntimeError("first line\\nsecond line")', told))
     assert done.returncode == 2
     assert done.stderr == (
         "certify: error: temporary files cannot be written: No usable temporary directory found in [...]; make room or "
@@ -67,17 +68,17 @@ def test_show_says_first_that_a_file_does_not_verify(tmp_path: Path) -> None:
     value["alpha"] = 0.04
     file = tmp_path / "tampered.json"
     file.write_text(json.dumps(value), encoding="utf-8")
-    done = run("show", str(file))
+    done = certify("show", str(file))
     assert done.returncode == 4
     assert done.stdout.startswith(f"INVALID  {file}: ")
-    assert run("show", str(CERTIFICATE)).returncode == 0
+    assert certify("show", str(CERTIFICATE)).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["::error::b", "a\x1b[31mb", "##[error]"])
 def test_names_are_shown_escaped_or_refused(tmp_path: Path, name: str) -> None:
     """No line begins with a command, and no control character reaches the terminal."""
-    done = run("show", str(tmp_path / f"{name}.json"))
-    checked = run("check", str(tmp_path / name), "--base", str(DATA / "base"), "-b", str(tmp_path / f"{name}.jsonl"))
+    done = certify("show", str(tmp_path / f"{name}.json"))
+    checked = certify("check", tmp_path / name, "--base", DATA / "base", "-b", tmp_path / f"{name}.jsonl")
     for each in (done, checked):
         assert each.returncode == 2
         for line in (each.stdout + each.stderr).splitlines():
@@ -88,4 +89,4 @@ def test_names_are_shown_escaped_or_refused(tmp_path: Path, name: str) -> None:
 
 def test_the_version_is_printed() -> None:
     """And no more."""
-    assert run("--version").stdout.startswith("certify ")
+    assert certify("--version").stdout.startswith("certify ")

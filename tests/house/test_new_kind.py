@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 
 from certify.demo import DATA
@@ -56,11 +54,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def certify(house: Path, *words: str) -> str:
     """What a command of the copy prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "certify", *words],
-        capture_output=True, text=True, check=False, cwd=house,
-        env={**os.environ, "PYTHONPATH": str(house), "COLUMNS": "200"},
-    )  # fmt: skip
+    done = forked.certify_of(house, *words, cwd=house, env={"COLUMNS": "200"})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -78,9 +72,6 @@ def test_it_is_planned_checked_verified_shown_and_reported(house: Path) -> None:
 
 def test_without_its_registration_it_is_no_kind() -> None:
     """The test above can fail: this package knows no echo."""
-    done = subprocess.run(
-        [sys.executable, "-m", "certify", "check", str(DATA / "checkpoints" / "benign"), *ASKED, "--require", "echo"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = forked.certify("check", DATA / "checkpoints" / "benign", *ASKED, "--require", "echo")
     assert done.returncode == 2
     assert "unknown evidence echo" in done.stderr

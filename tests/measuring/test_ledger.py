@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import models
 import pytest
+from forked import Child, start
 
 from certify.certificate import read_measurement
 from certify.errors import CertificateMismatch, CertifyWarning, InvalidPlan
@@ -246,16 +249,9 @@ def command(output: str, draws_dir: str, n: int, *more: str) -> list[str]:
     ]
 
 
-def start(folder: Path, launcher: list[str], arguments: list[str]) -> subprocess.Popen[str]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", *launcher, *arguments], cwd=folder, env=env, text=True, stderr=subprocess.PIPE
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors
+def finish(run: Child) -> None:
+    done = run.finish()
+    assert done.returncode == 0, done.stderr
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -264,31 +260,49 @@ def document(path: Path) -> dict[str, Any]:
 
 def test_a_killed_run_resumes_to_the_same_bytes(folder: Path) -> None:
     """SIGKILL in the middle, the same command again: the measurement of an undisturbed run, byte for byte."""
-    finish(start(folder, ["certify"], command("whole.json", "a", 400)))
-    killed = start(folder, ["certify"], command("killed.json", "b", 400))
+    finish(start(*command("whole.json", "a", 400), cwd=folder))
+    killed = start(*command("killed.json", "b", 400), cwd=folder)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not _lines(folder / "b") > 60:
         time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.finish().returncode == -signal.SIGKILL
     assert not (folder / "killed.json").exists()
     assert _lines(folder / "b") > 60
-    finish(start(folder, ["certify"], command("killed.json", "b", 400)))
+    finish(start(*command("killed.json", "b", 400), cwd=folder))
     assert (folder / "killed.json").read_bytes() == (folder / "whole.json").read_bytes()
 
 
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> Path:
     """The measurement of one process."""
-    finish(start(folder, ["certify"], command("one.json", "d", 101)))
+    finish(start(*command("one.json", "d", 101), cwd=folder))
     return folder / "one.json"
 
 
-@pytest.mark.parametrize("size", [2, 3])
-def test_several_processes_give_the_table_of_one(folder: Path, alone: Path, size: int) -> None:
-    """Started by torchrun, ranks share the draws and write the same measurement."""
-    launcher = ["torch.distributed.run", "--nproc_per_node", str(size), "-m", "certify"]
-    finish(start(folder, launcher, command(f"{size}.json", f"c{size}", 101, "--processes", str(size))))
+def by_torchrun(folder: Path, size: int, words: list[str]) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(size), "-m", "certify"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, *words], cwd=folder, env=env, text=True, capture_output=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+
+
+def by_hand(folder: Path, size: int, words: list[str]) -> None:
+    """With the variables that torchrun sets."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    names = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [start(*words, cwd=folder, env={**names, "RANK": str(i), "LOCAL_RANK": str(i)}) for i in range(size)]
+    for rank in ranks:
+        finish(rank)
+
+
+@pytest.mark.parametrize(("size", "launched"), [(2, by_torchrun), (3, by_hand)])
+def test_several_processes_give_the_table_of_one(
+    folder: Path, alone: Path, size: int, launched: Callable[[Path, int, list[str]], None]
+) -> None:
+    """Ranks share the draws and write the same measurement."""
+    launched(folder, size, command(f"{size}.json", f"c{size}", 101, "--processes", str(size)))
     assert (folder / f"{size}.json").read_bytes() == alone.read_bytes()
     assert read_measurement(alone).draws[0].n == 101
     ranks = {file.name.split(".")[1] for file in (folder / f"c{size}").glob("*/ledger.*.jsonl")}

@@ -17,7 +17,7 @@ from certify.statistics.audits import running_evidence
 
 ALPHA = 0.05
 BROKEN = 0.22  # false certificates of each broken sibling, at least
-SIZES = pytest.mark.parametrize("repeats", [200, pytest.param(3000, marks=pytest.mark.statistical)])
+SIZES = pytest.mark.parametrize("repeats", [200, pytest.param(1000, marks=pytest.mark.statistical)])
 POOLS = {
     "alike": [(100, 1, 0.05, 0.0), (100, 1, 0.05, 0.0)],
     "small one loses": [(1000, 1, 0.0, 0.0), (100, 1, 0.1, 0.0)],
