@@ -102,6 +102,7 @@ OPTIONS = (
     Option("subspace", "paths", "basis file that a measurement's subspace noise used (repeatable)"),
     Option("scores", "path", "scores of the base that another tool made: a log or a folder of them (for basin_scores)"),
     Option("scores-of", "path", "scores of the checkpoint on the same items"),
+    Option("scores-pool", "paths", "pool of those logs' tasks (.toml), gated in their place by its mean (repeatable)"),
     Option("metric", "texts", "metric of those logs, where they hold several (repeatable)"),
     Option("chance", "float", "score of a model that knows nothing, in those logs (else from the number of choices)"),
     Option("cluster", "text", "field of the logged documents that names the group an item comes in"),

@@ -140,8 +140,9 @@ class Session:
         n, _ = self.trials(gate, benchmark, items)
         if n is None or (self.settings.value("items") == "fixed" and gate.evidence == "point"):
             return ""
-        if (pool := getattr(benchmark, "identity", None)) is not None:
-            return self._too_small(gate, pool)
+        identity: Any = getattr(benchmark, "identity", benchmark)  # known of a pool before its items are encoded
+        if getattr(identity, "pool", None) is not None:
+            return self._too_small(gate, identity)
         design, groups = self.design(gate, benchmark), self.groups(gate, benchmark)
         key = (gate.evidence, n, gate.unit, gate.limit, gate.confidence, benchmark.chance, design, groups)
         if key not in self._infeasible:

@@ -117,13 +117,13 @@ class Sources:
 
     @cached_property
     def scores(self) -> dict[str, Paired]:
-        """Scores that another tool made, paired, by task. Loads no torch.
+        """Scores that another tool made, paired, by task, or by pool of tasks where pools are named. Loads no torch.
 
         Raises:
             UsageError: they are not configured.
             CertifyError: they cannot be read or do not pair.
         """
-        from certify.logs import pair, read_logs, together
+        from certify.logs import pair, pool, read_logs, together
 
         base, checkpoint = self.settings.value("scores"), self.settings.value("scores-of")
         if base is None or checkpoint is None:
@@ -134,7 +134,8 @@ class Sources:
             )
         metrics, chance = self.settings.value("metric") or (), self.settings.value("chance")
         both = together(*(read_logs(path, self.settings.value("cluster")) for path in (base, checkpoint)))
-        return {found.benchmark.name: found for found in (pair(*logs, metrics, chance) for logs in both)}
+        pairs, pools = [pair(*logs, metrics, chance) for logs in both], self.settings.value("scores-pool") or ()
+        return {found.benchmark.name: found for found in ([pool(pairs, file) for file in pools] or pairs)}
 
     @cached_property
     def measurements(self) -> dict[str, list[Measurement]]:

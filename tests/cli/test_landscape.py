@@ -51,7 +51,7 @@ def test_show_says_it_again(folder: Path, tmp_path: Path) -> None:
     first = landscape(folder, "--cases", "most", "-o", str(tmp_path))
     again = CliRunner().invoke(app, ["show", str(tmp_path / "landscape.json")], catch_exceptions=False)
     assert again.exit_code == 0
-    assert first.output.startswith(again.output)
+    assert first.stdout.startswith(again.stdout)
 
 
 def test_several_skills_are_looked_at_along_the_same_directions(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 pytest_plugins = ["pytester"]
@@ -46,6 +47,24 @@ def test_markers_ask_as_of_models(project) -> None:  # type: ignore[no-untyped-d
         result = run(project, "benign", marker=f"@pytest.mark.basin({marker})")
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([problem])
+
+
+def test_a_pool_is_gated_in_the_place_of_its_tasks(project, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """One gate, of the weighted mean; a pool that names a task which the logs do not hold is refused by name."""
+    for model in ("base", "benign"):
+        folder = shutil.copytree(LOGS / model, tmp_path / model)
+        (samples,) = folder.glob("samples_prose_*")
+        text = samples.read_text(encoding="utf-8").replace('"doc": {', '"doc": {"verse": 1, ')
+        samples.with_name(samples.name.replace("prose", "verse")).write_text(text, encoding="utf-8")
+    (tmp_path / "suite.toml").write_text("[pool]\nprose = 2\nverse = 1\n")
+    (tmp_path / "other.toml").write_text("[pool]\nprose = 2\npoem = 1\n")
+    named = [f"--basin-scores={tmp_path / 'base'}", f"--basin-scores-of={tmp_path / 'benign'}", "--basin-max-drop=0.2"]
+    result = run(project, "benign", *named, f"--basin-scores-pool={tmp_path / 'suite.toml'}", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*test_kept?suite? PASSED*", "*weighted mean of 2/3 of prose*"])
+    result = run(project, "benign", *named, f"--basin-scores-pool={tmp_path / 'other.toml'}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*other.toml: the logs hold no task called poem; they hold prose, verse*"])
 
 
 def test_nothing_passes_for_nothing(project) -> None:  # type: ignore[no-untyped-def]

@@ -79,7 +79,7 @@ def test_origins_are_shown_with_v(project):
 def test_every_option_has_help_and_an_ini_form(project):
     """`--help` lists each option and each ini key."""
     text = project.pytester.runpytest_inprocess("--help").stdout.str()
-    assert len(OPTIONS) == 38
+    assert len(OPTIONS) == 39
     for option in OPTIONS:
         assert re.search(rf"^  {option.flag}[=\s]", text, re.MULTILINE)
         assert f"\n  {option.dest} (" in text
