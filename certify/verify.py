@@ -24,7 +24,7 @@ def differences(document: AnyDocument) -> list[str]:
     """
     lines = _judgement(document) if isinstance(document, Judged) else []
     lines += document.contradictions()
-    lines += [line for run in document.runs for line in run.contradictions]
+    lines += dict.fromkeys(line for run in document.runs for line in run.contradictions)  # skills may share a seed
     if document.digest != document.own_digest():
         lines.append(f"digest: recorded {document.digest}, recomputed {document.own_digest()}")
     return lines

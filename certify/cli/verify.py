@@ -222,7 +222,7 @@ def _repeated(document: AnyDocument, draws: int) -> str:
     """Say what a replay draws and scores again."""
     parts = [] if document.unnoised is None else ["every item without noise"]
     drawn = [run for run in document.runs if run.trials.law is not None]
-    parts += [f"{min(draws, len(run.scores))} of {len(run.scores)} draws of {run.where}" for run in drawn]
+    parts += dict.fromkeys(f"{min(draws, len(run.scores))} of {len(run.scores)} draws of {run.where}" for run in drawn)
     return ", ".join(parts) or "nothing, since the record holds no run of draws there"
 
 

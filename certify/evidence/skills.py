@@ -320,10 +320,10 @@ class SkillsEvidence(Record):
         return tuple(score for scores in self.base for score in scores)
 
     def runs(self, subject: Subject) -> tuple[RecordedRun, ...]:
-        """Return the recorded draws, those of each skill at each sigma."""
+        """Return the recorded draws of each skill at each sigma, whose seed all skills share."""
         return tuple(
             RecordedRun(
-                f"evidence.levels.{i}.scores.{k}",
+                f"evidence.levels.{i}",
                 Trials("skills", subject, level.law, self.n, level.seed.user_seed, level.seed.attempt, part=k),
                 level.seed, level.engine, scores,
             )

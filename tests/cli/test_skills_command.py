@@ -68,7 +68,7 @@ def test_it_verifies_and_replays_and_forgeries_do_not(folder: Path, certify: Cer
     files = ("--base", "base", "--benchmark", "pool.toml", "--replay", "2")
     code, out, _ = certify("verify", "s.json", *files)
     assert code == 0
-    assert "2 of 150 draws of evidence.levels.0.scores.1" in out
+    assert "2 of 150 draws of evidence.levels.0, 2 of 150 draws of evidence.levels.1" in out
     for path, value in (("judgement.inside", [{"inner": "one", "outer": "two", "below": 1.0, "reaches": 2.0}]),
                         ("judgement.share", 0.05), ("evidence.refine", 2)):  # fmt: skip
         forged = json.loads((folder / "s.json").read_text())

@@ -18,7 +18,7 @@ FIGURES = {
     "fig4_bounds": ({}, ("fig4a", "fig4b")),
     "token_distances": ({}, ("token-distances",)),
     "basin": ({"draws": 3, "grid": (0.02, 0.2)}, ("basin",)),
-    "skills": ({"draws": 250, "grid": (0.03, 0.2)}, ("skills-base", "skills-full")),
+    "skills": ({"draws": 250, "grid": (0.01,)}, ("skills-base", "skills-full")),
     "certified_bound": ({"draws": 101, "grid": (0.06,)}, ("certified-bound",)),
     "width_over_checkpoints": ({"results": "optimizers"}, ("width-over-checkpoints",)),
     "width_over_sizes": ({"results": "scale"}, ("width-over-sizes", "width-over-sizes-relative")),
