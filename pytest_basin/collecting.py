@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pytest_basin import gpu
 from pytest_basin.gates import BasinWarning, Gate
 from pytest_basin.hooks import activate
 from pytest_basin.markers import asked
-from pytest_basin.session import Session
+from pytest_basin.session import Session, session_of
 
 
 def parametrise(metafunc: pytest.Metafunc) -> None:
@@ -26,11 +27,12 @@ def parametrise(metafunc: pytest.Metafunc) -> None:
 
     test = metafunc.definition
     try:
-        session = activate(metafunc.config)
-        keywords = asked(test)
+        session, keywords = session_of(metafunc.config), asked(test)
         gates = _gates(metafunc, keywords, session)
         checkpoints = _checkpoints(metafunc, keywords, session)
     except (pytest.UsageError, CertifyError) as error:
+        with suppress(pytest.UsageError):  # of settings that make no session
+            activate(metafunc.config)  # whose reports name what was not collected
         raise pytest.Collector.CollectError(f"{test.nodeid}: {error}") from None
     for fixture in ("basin_bound", "basin_scores"):
         if fixture in metafunc.fixturenames:
@@ -133,8 +135,5 @@ def _lacking(session: Session, item: pytest.Item) -> Iterator[str]:
         path = session.sources.benchmarks.get(gate.benchmark)
         if gate.origins.get("evidence") == "in basin" or own or path is None:
             continue
-        benchmark = session.sources.read(path)
-        if getattr(benchmark, "identity", None) is not None:
-            continue  # by which kinds of evidence a pool is judged, its gate says
-        measured = session.sources.measurements.get(benchmark.digest, []) if gate.measured else []
+        measured = session.sources.measurements.get(session.sources.read(path).digest, []) if gate.measured else []
         yield from filter(None, [session.lacking(gate, measured, str(session.settings.value("base") or "BASE"), path)])

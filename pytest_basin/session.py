@@ -265,6 +265,8 @@ class Session:
         """Say which setting the gate cannot be judged without, and how to make it; nothing where it is there."""
         from certify.records import SubspaceNoise
 
+        if getattr(self.sources.file(gate.benchmark), "identity", None) is not None:
+            return ""  # by which kinds of evidence a pool is judged, the library says
         if gate.evidence == "smoothed" and self.settings.value("sigma") is None:
             laws = (draws.law for measurement in measured for draws in measurement.draws)
             if all(isinstance(law, SubspaceNoise) for law in laws):
