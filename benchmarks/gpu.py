@@ -57,6 +57,8 @@ VERBS = {
     "measure": f"measure {DATA}/base -b {DATA}/benchmarks/addition.jsonl --grid 0.01,0.05 -n 200 -o measured.json",
     "check": f"check {KEPT} {BASE} --measurement measured.json --max-drop 0.05 --also position -o check",
     "prompt": f"check prompt {BASE} --max-drop 0.05 -o prompt-checked",
+    "skills": f"basin {DATA}/base -b {DATA}/benchmarks/addition.jsonl -b {DATA}/benchmarks/reversal.jsonl "
+    "--grid 0.01,0.03,0.1 -n 300 -o skills.json",
     "cover": f"cover {DATA}/base -b {DATA}/benchmarks/addition.jsonl --family segment:{KEPT} --range 0,1.2 -n 1100 "
     "--max-drop 0.05 -o cover",
     "landscape": f"landscape {DATA}/base -b {DATA}/benchmarks/addition.jsonl --cases most --directions 2 --points 5 "

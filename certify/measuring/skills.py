@@ -77,7 +77,8 @@ def measure_skills(
     _refuse_unlike(base, requirement)
     skills, drawn = len(base.scorer.identity.pool or (None,)), draws * len(grid)
     load = Load(draws=drawn, alone=skills * drawn, together=base.scorer.identity.items)
-    foretell(base, run, load, writing=noise_writing(base, base.weight_law(grid[0])), seconds=engine.seconds)
+    one = next(iter(_each_skill(base)))  # a draw is written alike for each and for all of them
+    foretell(base, run, load, writing=noise_writing(one, base.weight_law(grid[0])), seconds=engine.seconds)
     found = _Draws(base, draws, user_seed, run, engine)
     asked = {"requirement": requirement, "alpha": alpha}
     of_base, graded = found.of_base(), base.scorer.identity.graded
