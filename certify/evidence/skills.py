@@ -51,9 +51,9 @@ from certify.records import (
 )
 
 SKILLS_LIMITS = (
-    *WIDTH_LIMITS[:1],
-    "Widths compare at this one requirement: at another, other basins may lie inside others.",
-    WIDTH_LIMITS[2],
+    *WIDTH_LIMITS[:3],
+    "The requirement, the grid and the number of draws are taken to have been chosen before a look at these draws: of "
+    "several requirements the luckiest is not covered, and at another other basins may lie inside others.",
     "It speaks of exactly these items, each as likely to be asked as any other of its benchmark.",
 )
 
@@ -106,8 +106,9 @@ class Inside(Record):
 class SkillsJudgement(Record):
     """What the draws say of all skills at once; everything here is recomputed by ``certify verify``.
 
-    Certified: every skill has a sigma*. Refuted: some skill fails at the smallest sigma. Undecided: neither. ``share``
-    is the failure probability of each bound. ``inside``: the pairs that are certified; of others nothing is said.
+    Certified: every skill has a sigma*. Refuted: some skill fails at every sigma of the grid. Undecided: neither.
+    ``share`` is the failure probability of each bound. ``inside``: the pairs that are certified; of others nothing is
+    said.
     """
 
     verdict: Verdict
@@ -205,7 +206,7 @@ class SkillsEvidence(Record):
         verdict = Verdict.UNDECIDED
         if all(skill.sigma_star is not None for skill in skills):
             verdict = Verdict.CERTIFIED
-        elif any(skill.levels[0].verdict is Verdict.REFUTED and not skill.vacuous for skill in skills):
+        elif any(skill.refuted_from == self.levels[0].sigma for skill in skills):
             verdict = Verdict.REFUTED
         found = SkillsJudgement(
             verdict=verdict,
@@ -267,8 +268,8 @@ class SkillsEvidence(Record):
                 yield f"{skill.name}: {above_chance_note(skill.chance)}"
             elif skill.sigma_star == last:
                 yield f"{skill.name}: sigma* is the last sigma of the grid; the basin may be wider"
-            elif skill.sigma_star is None and skill.levels[0].verdict is not Verdict.REFUTED:
-                yield f"{skill.name}: no basin shown, and the smallest sigma is not refuted"
+            elif skill.sigma_star is None and skill.refuted_from != self.levels[0].sigma:
+                yield f"{skill.name}: no basin shown, and not all sigmas are refuted"
         if len(found.skills) > 1 and found.unit != "retention":
             yield "which basin lies inside which is said at the same retention only"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from certify.errors import CertifyWarning
 from certify.evidence.distance import DrawDesign
 from certify.measuring.base import Base
 from certify.measuring.run import Run
@@ -192,8 +194,8 @@ def _timed(base: Base, writing: Writing | None) -> Costs:
         items = [i * scorer.identity.items // size for i in range(size)]
         together = _seconds(base, partial(scorer.score, base.model, items)) / size
     if writing is not None:
-        with writing.opened() as at:
-            at(0)
+        with warnings.catch_warnings(action="ignore", category=CertifyWarning), writing.opened() as at:
+            at(0)  # what is to be said of the draws, the draws that count say
             draw = _seconds(base, lambda: at(1))
     weights = sum(p.numel() * p.element_size() for p in base.model.parameters())
     return Costs(draw=draw, alone=alone, together=together, weights=weights, memory=_memory(base))

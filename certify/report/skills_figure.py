@@ -31,7 +31,7 @@ def skills_figure(record: SkillsRecord) -> Figure:
         nested = ""
     curves.set_title(
         f"{record.base.name} under the same {record.evidence.n} draws at each sigma; "
-        f"{percent(record.failure_probability)} for all at once"
+        f"widths at {percent(record.failure_probability)} all at once, bars each alone"
     )
     bars.set_xlabel("sigma (noise on every weight)" + (f"\n{_wrapped(nested)}" if nested else ""))
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower left", fontsize=8.5, ncols=3, frameon=False)

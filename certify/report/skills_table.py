@@ -17,7 +17,10 @@ from certify.report.table import STYLES, plain
 def skills_table(record: SkillsRecord) -> Table:
     """Return one row for each skill at each sigma, and how wide its basin is."""
     said, requirement = record.said, record.requirement
-    caption = f"all at once with {percent(record.failure_probability)} confidence; widths in the last two columns"
+    caption = (
+        f"widths, in the last two columns, hold all at once with {percent(record.failure_probability)} confidence; the "
+        f"bounds of a sigma hold alone, each with {percent(said.share)}"
+    )
     table = Table(box=SIMPLE_HEAD, header_style="bold", padding=0, caption=plain(caption))
     for name in ("skill", "sigma", "lost", "gained", f"{requirement.quantity}\n>=", "<=", "alone", "sigma*", "from"):
         table.add_column(name, justify="left" if name in ("skill", "alone") else "right", no_wrap=True)

@@ -191,7 +191,7 @@ def test_a_finished_measurement_is_repeated_without_work(folder, monkeypatch, ca
 
 BAD = {
     "draws in a subspace": (("--subspace", "no.json", "--subspace-sigma", "1", "-n", "0"), "none is drawn"),
-    "a negative price": (("--price-per-hour", "-1"), "-1.0 is not in the range"),
+    "a negative price": (("--price-per-hour", "-1"), "should be greater than or equal to 0"),
     "few pairs": (("--design", "pairs", "--engine", "explicit", "-n", "58"), "with 58 draws: 59 are needed"),
     "unknown engine": (("--engine", "quantum"), "'quantum' is not one of"),
     "unknown design": (("--design", "tables"), "'tables' is not one of"),

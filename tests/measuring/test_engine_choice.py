@@ -10,7 +10,7 @@ import models
 import numpy as np
 import pytest
 import torch
-from transformers import GraniteConfig, GraniteForCausalLM
+from transformers import OPTConfig, OPTForCausalLM
 
 from certify.errors import ActivationRefused, CertifyWarning, InvalidPlan
 from certify.measuring import Base, EngineChoice, PlannedDraws, choose_engine, measure_base
@@ -178,13 +178,13 @@ def test_pairs_of_a_graded_benchmark_are_refused(base: Base, monkeypatch: pytest
         measure_base(base, planned=planned, grid=(0.05,))
 
 
-def granite(where: Path) -> Path:
-    """A model whose norms no rule explains."""
-    config = GraniteConfig(
-        vocab_size=len(models.CHARACTERS) + 2, hidden_size=16, intermediate_size=32, num_hidden_layers=1,
-        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64,
+def opt(where: Path) -> Path:
+    """A model whose positions no rule explains."""
+    config = OPTConfig(
+        vocab_size=len(models.CHARACTERS) + 2, hidden_size=16, ffn_dim=32, word_embed_proj_dim=16, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=64,
     )  # fmt: skip
-    return models.save_folder(where / "granite", GraniteForCausalLM(config).eval())
+    return models.save_folder(where / "opt", OPTForCausalLM(config).eval())
 
 
 def halved(where: Path) -> Path:
@@ -193,7 +193,8 @@ def halved(where: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("make", "reason"), [(granite, r"GraniteRMSNorm\) is of a type without a rule"), (halved, "is torch.bfloat16")]
+    ("make", "reason"),
+    [(opt, r"OPTLearnedPositionalEmbedding\) is of a type without a rule"), (halved, "tensors are torch.bfloat16")],
 )
 def test_what_activation_space_cannot_show_is_written_instead_and_said(tmp_path: Path, make: Any, reason: str) -> None:
     """auto: the planner names the part and takes the explicit engine; asked for by name: an error, nothing drawn."""
