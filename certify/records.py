@@ -542,11 +542,15 @@ def order_of(benchmark: BenchmarkIdentity) -> Seed | None:
 
     None where items are right or wrong and each stands for itself, in one benchmark: their bounds count, whatever the
     order.
-    Nobody who orders a file, groups it, picks a seed or trains a checkpoint has a say in it, short of other items.
+    Nobody who orders a file, groups it, picks a seed or trains a checkpoint has a say in it, short of other items; nor,
+    in a pool, who writes its weights, short of another sequence of its benchmarks. Of scores made elsewhere the task's
+    name is part of it.
     """
     if not benchmark.graded and benchmark.groups is None and benchmark.pool is None:
         return None
-    parts = {"kind": "order", "benchmark": [benchmark.digest, benchmark.tokens]}
+    pool = benchmark.pool
+    items: Any = benchmark.digest if pool is None else [part.digest for part in pool]
+    parts = {"kind": "order", "benchmark": [items, benchmark.tokens]}
     return Seed(value=digest(parts).removeprefix("sha256:"))
 
 

@@ -55,7 +55,7 @@ GROUPS_PREMISE = (
 )
 POOL_PREMISE = (
     "What is bounded is the mean over the benchmarks by the weights that were declared: one of them may fall by more "
-    "where others make up for it."
+    "where others make up for it. Benchmarks and weights are taken to have been chosen before a look at their scores."
 )
 FIXED_PREMISE = "It speaks of exactly these items; it has no confidence because nothing is random."
 DEPLOYMENT_LIMIT = "It holds for this benchmark, scoring, tokenizer, dtype and these kernels."

@@ -165,7 +165,7 @@ BAD: dict[str, tuple[Any, str]] = {
             law=LAW, engine=shown(), seed=SEED, base=DrawScores(scores=(1.0,)),
             checkpoint=DrawScores(scores=(1.0,)), base_unnoised=1.0, checkpoint_unnoised=1.0,
         ),
-        "ExplicitIdentity",
+        "tag 'activation' .* does not match any of the expected tags: 'explicit', 'vllm'",
     ),
 }  # fmt: skip
 
