@@ -105,6 +105,11 @@ def _refuse_another(document: AnyDocument, envelope: Path, payload_type: str, pa
         wrong = next(name for name in {**expected, **signed} if signed.get(name) != expected.get(name))
         raise CertificateMismatch(f"signature: {envelope} signs this record under another {shortened(wrong)}")
     digest_there = found.get("digest") if isinstance(found, dict) else None
+    if digest_there == document.digest != document.own_digest():
+        raise CertificateMismatch(
+            f"signature: {envelope} signs the record of digest {document.digest}, which this one states and its "
+            "content does not have: it was changed after it was signed"
+        )
     raise CertificateMismatch(
         f"signature: {envelope} signs another record ({shortened(repr(digest_there))}; this one is {document.digest})"
     )

@@ -135,7 +135,8 @@ class DrawnWeights(Document):
     """What a folder of base + one draw holds: draw number ``draw`` of the ``draws`` that were planned, from 0.
 
     ``grid``: the sigmas that were planned, this one's among them, each with as many draws; ``alpha`` is the failure
-    probability that all claims from them share. ``weights`` is the digest of the weights as they were written.
+    probability that all claims from one measurement of them share: each benchmark's has its own. Nothing here shows
+    when that was declared. ``weights`` is the digest of the weights as they were written.
     """
 
     schema_name: Literal["pytest-basin/draw"] = Field(default="pytest-basin/draw", alias="schema")

@@ -29,6 +29,8 @@ DEFAULT_NAME = "default"
 TASK = "lm-eval:"
 """What a task of lm-eval begins with where a benchmark is named."""
 REPORTS = ("term", "json", "markdown", "markdown-append", "html", "annotations", "csv", "hf-model-index", "cyclonedx")
+OF_ONE = "hf-model-index"
+"""The report that is the card of one model."""
 COMPARED = ("retention", "drop", "absence")
 
 
@@ -253,6 +255,9 @@ def read(config: pytest.Config) -> Settings:
     settings = Settings({option.word: _setting(option, config) for option in OPTIONS})
     if settings.value("update") and settings.value("update-new-only"):
         raise pytest.UsageError("give one of basin_update and basin_update_new_only")
+    of_one = any(text.partition(":")[0] == OF_ONE for text in settings.value("report") or ())
+    if of_one and len(set(settings.value("checkpoint") or ())) > 1:
+        raise pytest.UsageError(f"basin_report: {OF_ONE} is of one model; give one basin_checkpoint, or another report")
     return settings
 
 

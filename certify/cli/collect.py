@@ -21,7 +21,7 @@ def collect(
     ],
     *,
     scores: Annotated[
-        Path, typer.Option(help="The base's scores: a log, a folder with one, or a table.", show_default=False)
+        Path, typer.Option(help="The base's scores: a log, a table, or a folder with one.", show_default=False)
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
     metric: Annotated[str | None, typer.Option(help="Metric of the logs, where they hold several.")] = None,
@@ -35,6 +35,8 @@ def collect(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Take the scores of all planned draws back into a measurement, which serves every checkpoint by distance."""
+    from certify.evidence import Requirement
+    from certify.evidence.feasibility import infeasible
     from certify.logs.collecting import collect as collected
     from certify.report.words import measurement_lines
 
@@ -46,6 +48,11 @@ def collect(
     measurement.to_json(output)
     say(f"weights of {held} of {len(folders)} folders are still there, and are those that were written")
     say(*measurement_lines(measurement))
+    draws, base_score, floor = measurement.draws[0], measurement.basin.base_score, measurement.benchmark.chance
+    if too_few := infeasible("distance", draws.n, Requirement(), draws.alpha / draws.ladder, floor):
+        say(f"note: at the default limit, {too_few}")
+    if base_score <= floor:
+        say(f"note: the base scores {base_score:.4g}, not above chance {floor:g}: whatever is kept will be vacuous")
     say_written([output])
 
 

@@ -24,7 +24,7 @@ def draw(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.", show_default=False)],
     draws: Annotated[
         int, typer.Option("--draws", "-n", min=1, help="Draws that are planned, fixed beforehand: all are collected.")
-    ] = 100,
+    ] = 200,
     grid: Annotated[
         str | None, typer.Option(help="Ascending sigmas that are planned, comma-separated (this one alone if absent).")
     ] = None,
@@ -35,7 +35,8 @@ def draw(
 ) -> None:
     """Write base + one draw of noise as a folder that any engine loads; `certify collect` takes its scores back."""
     from certify.checkpoints import open_checkpoint
-    from certify.evidence import alpha_of
+    from certify.evidence import Requirement, alpha_of
+    from certify.evidence.feasibility import infeasible
     from certify.noise.drawn import write_draw
 
     if os.path.lexists(output):
@@ -46,4 +47,7 @@ def draw(
         draws=draws, grid=tuple(parse_grid(grid) or ()), alpha=alpha_of(confidence), user_seed=seed,
     )  # fmt: skip
     say(f"draw {number} of {draws} from {drawn.base.name}: {drawn.law.describe()}, weights {drawn.weights}")
+    too_few = infeasible("distance", draws, Requirement(), drawn.alpha / len(drawn.grid), 0.0)
+    if too_few and number == 0:
+        say(f"note: at the default limit, {too_few}")
     say_written([output])

@@ -6,6 +6,7 @@ Nothing here loads the library before a command runs: ``certify --help`` reads t
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -56,11 +57,20 @@ DeviceOption = Annotated[
     str,
     typer.Option(help="cpu, cuda:0 ..., or auto to spread a large model over all devices.", rich_help_panel=WORK),
 ]
+
+
+def _price(price: float | None) -> float | None:
+    if price is not None and not math.isfinite(price):  # no comparison with a bound refuses what is no number
+        raise InvalidPlan(f"--price-per-hour {price:g}: a price is a finite number, from 0")
+    return price
+
+
 PriceOption = Annotated[
     float | None,
     typer.Option(
         "--price-per-hour",
         min=0,
+        callback=_price,
         help="What an hour of this machine costs: the estimate counts money, too.",
         rich_help_panel=WORK,
     ),

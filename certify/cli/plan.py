@@ -99,6 +99,9 @@ def plan(
         raise InvalidPlan(f"unknown evidence {', '.join(unknown) or '(none)'}; choose from {', '.join(ORDER)}")
     goal, at_hand = _goal(asked, benchmark, design)
     if goal.pool is not None:
+        given = {"--windows": windows, "--p1": p1, "--items": items}
+        if unheard := [option for option, value in given.items() if value is not None]:
+            raise InvalidPlan(f"{benchmark} is a pool, for which {unheard[0]} plans nothing; name one benchmark")
         if evidence == EVERY:
             kinds = list(POOLED)
         if other := [kind for kind in kinds if kind not in POOLED]:

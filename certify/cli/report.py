@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from certify.cli.output import out, say
-from certify.errors import CertifyError, InvalidInput, InvalidPlan, UnsupportedSchema
+from certify.errors import CertifyError, CertifyWarning, InvalidInput, InvalidPlan, UnsupportedSchema
 from certify.text import shortened
 from certify.writing import refuse_unwritable, write_whole
 
@@ -89,15 +90,18 @@ def report(
     read = [_read_rows_of(file) for file in files]
     alpha = None if confidence is None else alpha_of(confidence)
     about = _shared(context for _, context, _ in read)
+    judged, copies = _each_once([(row, document) for found, _, document in read for row in found])
     asked = {
         "title": title,
         "date": date,
         "alpha": alpha,
         "hub_tasks": _hub_tasks(hub_task or ()),
-        "notes": (*about.notes, *notes),
+        "notes": (*about.notes, *notes, *copies),
     }
     about = about.model_copy(update={name: value for name, value in asked.items() if value})
-    rows = with_p_values([(row, document) for found, _, document in read for row in found], about)
+    for copy in copies:
+        warnings.warn(copy, CertifyWarning, stacklevel=2)  # not every form has a place for notes
+    rows = with_p_values(judged, about)
     rows = _with_texts(rows, benchmark or ())
     if output is None or form is not ReportType.markdown_append:
         _hand_over(render(form, rows, about), output)
@@ -166,7 +170,7 @@ def _hand_over(text: str, output: Path | None) -> None:
 
 
 def _statement(files: Sequence[Path]) -> str:
-    """Return the in-toto statement of a record that recomputes.
+    """Return the in-toto statement of a record that recomputes; its copies are no other records.
 
     Raises:
         InvalidPlan: there are several files: one statement is about one record.
@@ -175,9 +179,10 @@ def _statement(files: Sequence[Path]) -> str:
     from certify.attestation import statement
     from certify.verify import read_valid
 
-    if len(files) > 1:
-        raise InvalidPlan(f"--type {STATEMENT}: a statement is of one record, and {len(files)} are named")
-    return json.dumps(statement(read_valid(files[0])), indent=1, ensure_ascii=False) + "\n"
+    one, *others = {document.digest: document for document in map(read_valid, files)}.values()
+    if others:
+        raise InvalidPlan(f"--type {STATEMENT}: a statement is of one record, and {1 + len(others)} are named")
+    return json.dumps(statement(one), indent=1, ensure_ascii=False) + "\n"
 
 
 def _hub_tasks(texts: Sequence[str]) -> dict[str, str]:
@@ -236,6 +241,23 @@ def _read_rows_of(file: Path) -> tuple[list[Row], Context, AnyDocument | None]:
     row = row_of(document, str(file), **stale)
     versions = {name: version for name, version in document.environment.packages.items() if version}
     return [row], Context(base=row.base, checkpoint=row.checkpoint, versions=versions), document
+
+
+def _each_once(
+    found: Sequence[tuple[Row, AnyDocument | None]],
+) -> tuple[list[tuple[Row, AnyDocument | None]], list[str]]:
+    """Return the rows without those that say of one record what an earlier one says, and a note on each that went.
+
+    A row that says more of it, as that it was set aside or missed its baseline, stays.
+    """
+    kept: dict[str | int, tuple[Row, AnyDocument | None]] = {}
+    notes: list[str] = []
+    for row, document in found:
+        said = row.model_dump_json(exclude={"certificate", "replay"})
+        first, _ = kept.setdefault(said if row.record else id(row), (row, document))
+        if first is not row:
+            notes.append(f"{row.certificate or row.item} is a copy of {first.certificate or first.item}, and not shown")
+    return list(kept.values()), notes
 
 
 def with_p_values(found: Sequence[tuple[Row, AnyDocument | None]], about: Context) -> list[Row]:

@@ -13,7 +13,8 @@ UNROUNDED_LIMIT = (
 )
 BROUGHT_DRAWS = (
     "On trust: that the scores of each draw, and of the base, are those of the weights that were written, and that all "
-    "were asked and judged in one way. Nothing here can be replayed."
+    "were asked and judged in one way; and that sigmas, seed, number of draws and confidence were declared before any "
+    "score was looked at (the same draws can be declared anew afterwards). Nothing here can be replayed."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +47,17 @@ def collect(
     """Return the measurement that the scores in ``folders``, one of each draw, make with those of the ``base``.
 
     Each folder holds the file that says which draw it is, and the draw's scores; its weights may be gone. Every draw
-    that was planned must be there, of every sigma of the grid: so nobody picks after a look. No more is read than
-    files: that scores and weights belong together rests on trust, and the record says so.
+    that is declared must be there, of every sigma of the grid: the plan is taken whole. No more is read than files:
+    that it was declared before any score was looked at, and that scores and weights belong together, rests on trust,
+    and the record says so. ``base``: its log, or a folder that holds one as a draw's folder does.
 
     Raises:
-        InvalidInput: a folder without its draw or with other scores than the base's log has; a draw twice.
+        InvalidInput: a folder without its draw or with other scores than the base's log has; a draw or folder twice.
         InvalidPlan: draws of several plans, or some of one that are missing.
     """
-    logs = read_logs(base, cluster)
+    if twice := [folder for folder, count in Counter(folder.resolve() for folder in folders).items() if count > 1]:
+        raise InvalidInput(f"{twice[0]}: is named twice; name the folder of each draw once")
+    logs = _logs_in(base, cluster)
     if len(logs) > 1:
         raise InvalidInput(f"{base}: holds logs of {len(logs)} tasks ({listed(list(logs))}); name the file of one")
     (unnoised,) = logs.values()
@@ -63,7 +67,7 @@ def collect(
         _Scored(folder, plan[folder], log, pair(unnoised, log, metrics, chance, drawn=True))
         for folder, log in found.items()
     ]
-    _refuse_mixed_up(scored)
+    _refuse_mixed_up(scored, unnoised)
     benchmark = max((each.paired.benchmark for each in scored), key=lambda found: found.graded)
     scores = scored[0].paired.scores.base
     first = scored[0].drawn
@@ -110,39 +114,62 @@ def _planned(found: Mapping[Path, DrawnWeights]) -> dict[Path, DrawnWeights]:
     return {places[key]: found[places[key]] for key in sorted(places)}
 
 
+def _logs_in(place: Path, cluster: str | None) -> dict[str, Log]:
+    """Return the logs in a file or a folder, by task; a folder's table of scores goes before them.
+
+    Raises:
+        InvalidInput: there are none, or two tables.
+    """
+    tables = sorted(place.glob(TABLES)) if place.is_dir() else []
+    if len(tables) > 1:
+        raise InvalidInput(f"{place}: two files of scores for one model: {tables[0].name} and {tables[1].name}")
+    return read_logs(tables[0] if tables else place, cluster)
+
+
 def _log_of(folder: Path, base: Log, cluster: str | None) -> Log:
     """Return the scores in a draw's folder: a table, or the log of the base's task.
 
     Raises:
         InvalidInput: there are none or several.
     """
-    tables = sorted(folder.glob(TABLES))
-    if len(tables) > 1:
-        raise InvalidInput(f"{folder}: two files of scores for one draw: {tables[0].name} and {tables[1].name}")
-    logs = read_logs(tables[0] if tables else folder, cluster)
+    logs = _logs_in(folder, cluster)
     log = logs.get(base.task) or next(iter(logs.values()))
     if len(logs) > 1 and log.task != base.task:
         raise InvalidInput(f"{folder}: has logs of {listed(list(logs))}, and none of the base's {shortened(base.task)}")
     return log
 
 
-def _refuse_mixed_up(scored: Sequence[_Scored]) -> None:
-    """Refuse a log that names another draw's folder as its model, and one log for two draws.
+def _refuse_mixed_up(scored: Sequence[_Scored], base: Log) -> None:
+    """Refuse a log that names the base or another draw's folder as its model, and one log for two models.
 
     Raises:
         InvalidInput: naming both.
     """
     names = {each.folder.resolve().name: each.folder for each in scored}
-    seen: dict[str, Path] = {}
+    alike: dict[str, list[Log]] = {base.digest: [base]}
     for each in scored:
-        own, said = each.folder.resolve().name, each.log.model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-        if len(names) == len(scored) and said in names and said != own:
+        alike.setdefault(each.log.digest, []).append(each.log)
+    for each in scored:
+        log, own, said = each.log, each.folder.resolve().name, _last_part(each.log.model)
+        where = f"{log.file}: says that it scored {shortened(log.model)}"
+        if log.model and (log.model == base.model or said == _last_part(base.model) != own):
             raise InvalidInput(
-                f"{each.log.file}: says that it scored {shortened(each.log.model)}, and lies in {each.folder}"
+                f"{where}, as the base's log {base.file} does, and lies in {each.folder}: score base + draw there"
             )
-        first = seen.setdefault(each.log.digest, each.log.file)
-        if first != each.log.file and each.log.tool != "table":
-            raise InvalidInput(f"{first} and {each.log.file} hold the same bytes: the scores of one draw, twice")
+        if len(names) == len(scored) and said in names and said != own:
+            raise InvalidInput(f"{where}, and lies in {each.folder}")
+        # A small sigma may leave every answer as it was. Of lm-eval the results, which have its version, say the model.
+        told = not log.file.samefile(base.file) if log.tool == "table" else said == own and log.version
+        twin = next((other for other in alike[log.digest] if other is not log), None)
+        if twin and not told:
+            raise InvalidInput(
+                f"{twin.file} and {log.file} hold the same bytes: the scores of one model, twice, unless the log says "
+                f"that its model is {each.folder} (lm-eval: in the results beside it): score that folder"
+            )
+
+
+def _last_part(model: str) -> str:
+    return model.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
 
 
 def _draws(scored: Sequence[_Scored], base: Log, base_score: float) -> BaseDraws:

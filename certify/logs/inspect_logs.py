@@ -56,11 +56,18 @@ def read_inspect(
         version=text(packages.get("inspect_ai")) if isinstance(packages, dict) else "",
         task=text(about.get("task")) or file.stem,
         task_version=text(about.get("task_version")),
-        model=text(about.get("model")),
+        model=_model(about),
         asked={word: hash_of(value) for word, value in _settings(header).items() if value},
         items=items,
         notes=(f"the log holds {count_of(items, 'item')} of {planned}: a limit was set",) if short else (),
     )
+
+
+def _model(about: Mapping[str, Any]) -> str:
+    """Return what was scored: a provider's ``local`` (hf/local) stands for a path that an argument names."""
+    named, arguments = text(about.get("model")), about.get("model_args")
+    local = named.endswith("/local") and isinstance(arguments, dict)
+    return (text(arguments.get("model_path")) if local else "") or named
 
 
 def _settings(header: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def pair(
 
     Items are right or wrong where all scores of both logs are 0 or 1, which the claim then says it takes for granted;
     else they are graded. ``chance`` is that of the log unless given: the mean of 1 / (answers to choose from), 0 where
-    the model writes its own. ``drawn``: the checkpoint is the base under noise, so that their tables may be alike.
+    the model writes its own. ``drawn``: the checkpoint is the base under noise, so that their logs may be alike.
 
     Raises:
         InvalidInput: the two are one file, of other tasks or versions, or hold other items or groups of them; no metric
@@ -76,7 +76,7 @@ def pair(
     """
     if chance is not None and not 0.0 <= chance < 1.0:
         raise InvalidInput(f"chance {chance:g}: must be at least 0 and below 1")
-    if base.digest == checkpoint.digest and not (drawn and base.tool == "table"):
+    if base.digest == checkpoint.digest and not drawn:
         raise InvalidInput(f"{base.file} and {checkpoint.file} hold the same bytes: name the scores of the checkpoint")
     _refuse_unlike(base, checkpoint)
     chosen = base.metric(metrics)

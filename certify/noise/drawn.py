@@ -42,7 +42,7 @@ def write_draw(
     whole or not at all. Peak memory: two tensors, and what hashing takes.
 
     ``grid``: all sigmas that are planned, ``draws`` of each (this one alone unless given); ``alpha``: the failure
-    probability of what will be claimed from them. They are written down with the draw.
+    probability of what will be claimed from one benchmark's scores of them. They are written down with the draw.
 
     Raises:
         CheckpointError: the base is a single file, a draw itself, or stored otherwise than its model computes.

@@ -1,4 +1,4 @@
-"""The report as a fragment of a CycloneDX 1.6 bill of materials: each checkpoint a model, its gates its model card."""
+"""The report as a fragment of a CycloneDX 1.6 bill of materials: each model a component, its gates its model card."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from certify._version import __version__
+from certify.report.release import OF_NONE
 from certify.report.rows import AnyContext, AnyRow, Context, Outcome, Row, told_apart
 
 
@@ -34,8 +35,8 @@ def render_cyclonedx(rows: Iterable[AnyRow], context: AnyContext = None) -> str:
 
 
 def _model(row: Row, about: Context) -> str:
-    """Return what a row speaks of: a checkpoint, a family of them, or the base itself."""
-    return row.checkpoint or (row.base if row.evidence == "basin" else "") or about.checkpoint or "the checkpoint"
+    """Return the model that a row speaks of: a checkpoint, or the base of what is about none; a family is no model."""
+    return row.base if row.evidence in OF_NONE else row.checkpoint or about.checkpoint or "the checkpoint"
 
 
 def _component(name: str, rows: Sequence[Row]) -> dict[str, Any]:
@@ -58,9 +59,10 @@ def _was_judged(row: Row) -> bool:
 
 def _metric(row: Row) -> dict[str, Any]:
     aside = ", for information" if row.informational else ""
+    over = f" over {row.checkpoint}" if row.evidence in OF_NONE and row.checkpoint else ""
     metric = {
-        "type": f"{row.quantity} ({row.evidence} evidence; {row.outcome}{aside}; {row.asked} required)",
-        "value": row.found if row.value is None else f"{row.value!r}",
+        "type": f"{row.quantity} ({row.evidence} evidence{over}; {row.outcome}{aside}; {row.asked} required)",
+        "value": row.bounded if row.value is None else f"{row.value!r}",
         "slice": row.benchmark,
     }
     ends = {"lowerBound": row.lower, "upperBound": row.upper}
@@ -70,6 +72,7 @@ def _metric(row: Row) -> dict[str, Any]:
 
 def _properties(gate: str, row: Row) -> list[dict[str, str]]:
     values = {
+        "item": row.item,
         "benchmark": row.benchmark,
         "evidence": row.evidence,
         "verdict": row.outcome,

@@ -22,7 +22,8 @@ def render_model_index(rows: Iterable[AnyRow], context: AnyContext = None) -> st
     """Return the gates of one checkpoint as metadata of its model card, YAML to stand between its ``---`` lines.
 
     A metric is named with its verdict, and holds the estimate; where there is none, the bound that the verdict rests
-    on, in words. Its arguments are what the claim rests on: kind of evidence, requirement, bounds, alpha, n.
+    on, in words. Its arguments are what the claim rests on: kind of evidence, requirement, bounds, alpha, n, and
+    what is on trust.
 
     Raises:
         InvalidInput: the gates are not of one checkpoint, or one of them was not judged.
@@ -54,11 +55,13 @@ def _of_one_model(rows: Iterable[AnyRow], context: AnyContext, form: str) -> tup
     if not found:
         raise InvalidInput(f"{form}: no gate ran, so there is nothing to say of a model")
     if aside := next((row for row in found if row.evidence in OF_NONE), None):
-        raise InvalidInput(f"{form}: {aside.item} is a {aside.evidence}, about no one checkpoint; leave it out")
+        raise InvalidInput(f"{form}: {aside.item} is {aside.evidence} evidence, about no one checkpoint; leave it out")
     if failed := next((row for row in found if row.outcome is Outcome.ERROR), None):
         raise InvalidInput(f"{form}: {failed.item} was not judged, or its test failed: {failed.error}")
     if len(names := dict.fromkeys(row.checkpoint for row in found)) > 1:
         raise InvalidInput(f"{form} is of one model, and these gates are of {len(names)}: {', '.join(names)}")
+    if not (found[0].checkpoint or about.checkpoint):
+        raise InvalidInput(f"{form} is of one model, and {found[0].item} names none")
     return found, about
 
 
@@ -80,10 +83,13 @@ def _result(row: Row) -> dict[str, Any]:
         "vacuous": row.vacuous,
         "informational": row.informational,
         "base": row.base,
+        "claim": row.claim,
+        "on_trust": " ".join(row.on_trust),
         "certificate": row.record,
     }
     kept = {key: value for key, value in args.items() if value not in ("", None)}
-    metric = {"type": row.quantity, "value": row.found if row.value is None else row.value, "name": name, "args": kept}
+    value = row.bounded if row.value is None else row.value
+    metric = {"type": row.quantity, "value": value, "name": name, "args": kept}
     return {
         "task": {"type": "text-generation", "name": "Capability kept since the base model"},
         "dataset": {"type": row.benchmark, "name": row.benchmark, "args": {"digest": row.digests.get("benchmark", "")}},
@@ -105,9 +111,10 @@ def _entry(row: Row, about: Context) -> dict[str, Any]:
         )
     dataset, _, task = named.partition(":")
     aside = ", for information" if row.informational else ""
+    trust = "".join(f"; {limit}" for limit in row.on_trust)
     notes = (
         f"pytest-basin, {row.evidence} evidence against base {row.base}: {row.outcome}{aside}: {row.found} "
-        f"({row.confidence}), {row.asked} required; alpha {row.alpha:g}, {row.trials}; record {row.record}"
+        f"({row.confidence}), {row.asked} required; alpha {row.alpha:g}, {row.trials}; record {row.record}{trust}"
     )
     when = {"date": about.date} if _is_date(about.date) else {}
     return {"dataset": {"id": dataset, "task_id": task}, "value": score, **when, "notes": notes}

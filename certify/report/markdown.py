@@ -12,8 +12,6 @@ from certify.text import visible
 LIMIT = 1024 * 1024
 """Bytes that a step summary may have; GitHub drops a summary above it as a whole."""
 SIGNS = {Outcome.CERTIFIED: "✅", Outcome.REFUTED: "❌", Outcome.UNDECIDED: "❔", Outcome.ERROR: "⛔"}
-ON_TRUST = "On trust:"
-"""How the limit begins that scores made elsewhere put on a claim: no summary leaves it out."""
 STALE = ".stale"
 """What notes on certificates of earlier runs end with."""
 LISTED = 20
@@ -78,7 +76,7 @@ def _head(gates: Sequence[Row], about: Context) -> list[str]:
         many = [f"**{title(first)}**", "", *(f"- {line}" for line in answers), ""]
         lines += many if len(first) > 1 else [*answers, ""]
     lines += [escaped(in_words(gates, about)), ""]
-    on_trust = dict.fromkeys(limit for row in gates for limit in row.limits if limit.startswith(ON_TRUST))
+    on_trust = dict.fromkeys(limit for row in gates for limit in row.on_trust)
     lines += [text for line in (rests_on(first, about), *map(escaped, on_trust)) if line for text in (line, "")]
     models = [
         f"{name}: {escaped(value)}" for name, value in (("checkpoint", about.checkpoint), ("base", about.base)) if value

@@ -10,8 +10,8 @@ from certify.evidence.judgement import up
 from certify.report.rows import Context, Outcome, Row, worst_first
 from certify.statistics import holm
 
-OF_NONE = ("basin", "cover")
-"""Evidence about no checkpoint: the base's basin, and a cover's means over a family, in which one point may be lost."""
+OF_NONE = ("basin", "skills", "cover")
+"""Evidence about no checkpoint: the base's basins; a cover's means over a family, in which one point may be lost."""
 
 
 class Answer(StrEnum):

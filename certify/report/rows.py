@@ -153,6 +153,17 @@ class Row(BaseModel):
         return ", ".join(self.place) if self.place and d.lower is None and d.upper is None else d.words
 
     @property
+    def bounded(self) -> str:
+        """The bound in the quantity of the requirement, in words; a claim may speak of another, as that of distance."""
+        same = self.deciding.quantity == self.quantity
+        return self.found if same else self.model_copy(update={"bound": None}).found
+
+    @property
+    def on_trust(self) -> tuple[str, ...]:
+        """The limits that say what nobody can see here of scores made elsewhere: no summary leaves them out."""
+        return tuple(limit for limit in self.limits if limit.startswith("On trust:"))
+
+    @property
     def cell(self) -> tuple[str, ...]:
         """The same in signs, line by line, for a table's cell; a vacuous bound is not repeated."""
         d = self.deciding

@@ -228,10 +228,22 @@ def test_a_pool_is_planned_by_the_items_of_each(plan, folder: Path) -> None:  # 
     code, _, err = plan("-b", "suite.toml", "--evidence", "position")
     assert code == 2
     assert "a pool is judged by point and audit evidence; plan position for each" in err
+    for option, value in (("--windows", "3"), ("--p1", "0.9"), ("--items", "50")):
+        code, out, err = plan("-b", "suite.toml", option, value)
+        assert (code, out) == (2, "")
+        assert f"suite.toml is a pool, for which {option} plans nothing; name one benchmark" in err
     code, out, _ = plan("base", "-b", "suite.toml", "--max-drop", "0.2", "--price-per-hour", "2")
     assert code == 0
     assert re.search(r"check by point, beside reading weights: about \S+ m?s, \S+ GB of memory, \S+ at 2 an hour", out)
     assert "to write a draw" not in out
+
+
+@pytest.mark.parametrize("price", ["inf", "nan", "-1"])
+def test_a_price_is_a_number(plan, price: str) -> None:  # type: ignore[no-untyped-def]
+    """One line, before anything is planned."""
+    code, out, err = plan("--price-per-hour", price)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "--price-per-hour" in err
 
 
 def test_from_distance_needs_all_three(plan) -> None:  # type: ignore[no-untyped-def]

@@ -196,3 +196,30 @@ def test_a_folder_is_the_records_in_it(tmp_path, monkeypatch, capsys) -> None:  
     (tmp_path / "empty").mkdir()
     assert certify(monkeypatch, "report", str(tmp_path / "empty")) == 2
     assert "empty: holds no certificate (`certify check -o " in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("always::certify.errors.CertifyWarning")
+@pytest.mark.parametrize("kind", ["csv", "hf-model-index", "json", "in-toto"])
+def test_a_copy_of_a_record_is_no_second_gate(kind, tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """Also one that is spelled otherwise; a file that was set aside is no copy, since it says something else."""
+    text = Path(BENIGN).read_text()
+    (tmp_path / "a.json").write_text(text)
+    alone = f"{tmp_path}/a.json"
+    assert certify(monkeypatch, "report", alone, "-t", kind) == 0
+    expected = capsys.readouterr().out
+    (tmp_path / "b.json").write_text(json.dumps(dict(reversed(json.loads(text).items()))))
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "c.json").write_text(text)
+    assert certify(monkeypatch, "report", str(tmp_path), "-t", kind) == 0
+    found, said = capsys.readouterr()
+    if kind == "json":
+        report = json.loads(found)
+        assert report["gates"] == json.loads(expected)["gates"]
+        assert [note.endswith("a.json, and not shown") for note in report["context"]["notes"]] == [True, True]
+    else:
+        assert found == expected
+    assert said.count(f"is a copy of {alone}, and not shown") == (0 if kind == "in-toto" else 2)
+    if kind == "csv":
+        (tmp_path / "a.json.stale").write_text(text)
+        assert certify(monkeypatch, "report", alone, f"{alone}.stale", "-t", kind) == 0
+        assert capsys.readouterr().out.count("\n") == 3

@@ -188,6 +188,8 @@ def test_a_changed_record_is_not_what_was_signed(certify: Certify, folder: Path)
     code, said = verify(certify, record="changed.json")
     assert code == 4
     assert "digest: recorded" in said
+    assert f"own.dsse signs the record of digest {value['digest']}, which this one states and its content does" in said
+    assert "signs another record" not in said
     from certify.certificate import Certificate
 
     provisional = Certificate.model_validate(value)

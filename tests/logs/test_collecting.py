@@ -16,6 +16,7 @@ from certify.benchmarks import open_benchmark
 from certify.certificate import DRAW_FILE, DrawnWeights, read_document, read_measurement
 from certify.checkpoints import load_model, load_tokenizer, open_checkpoint
 from certify.cli import output
+from certify.logs.reading import read_logs
 from certify.noise import noised, weight_noise
 from certify.records import BroughtIdentity, digest
 
@@ -106,6 +107,7 @@ def test_a_measurement_judges_by_distance_and_says_what_is_on_trust(folder: Path
     assert code == 0, wrong
     for text in (said, certify("show", "base.json")[1]):
         assert "Nothing here can be replayed" in text
+        assert "were declared before any score was looked at" in text
         assert "mean drop on exactly these items: 0.004, at most 0." in text
     assert certify("verify", "base.json", "--base", "base")[0] == 0
     asked = (*DISTANCE, "--max-drop", "0.5", "-o", "found")
@@ -206,7 +208,7 @@ def samples(path: Path) -> None:
     [
         (drop, 2, "draws/3: has no basin_draw.json"),
         (no_scores, 2, "draws/3: holds no log"),
-        (two_files, 2, "draws/3: two files of scores for one draw: scores.csv and scores.tsv"),
+        (two_files, 2, "draws/3: two files of scores for one model: scores.csv and scores.tsv"),
         (fewer_items, 2, "do not pair: 1 item of base.csv not in the other"),
         (no_number, 2, "a score lies from 0 to 1"),
         (twice, 2, "are both draw 4 of sigma 0.02"),
@@ -232,32 +234,91 @@ def test_all_planned_draws_are_collected_or_none(folder: Path, certify: Run) -> 
     assert "2 of the 20 draws that were planned are missing (18, 19)" in wrong
 
 
-def test_a_log_that_names_another_draw_is_refused(folder: Path, certify: Run) -> None:
-    """Of logs that name their model; one log for two draws, too. Each in its own folder is taken."""
-    (folder / "base_log").mkdir()
-    name = "samples_arc_2025-01-01T00-00-00.jsonl"
-    samples(folder / "base_log" / name)
-    for i in range(DRAWS):
-        (folder / f"draws/{i}/scores.csv").unlink()
-        samples(folder / f"draws/{i}/{name}")
-        with (folder / f"draws/{i}/{name}").open("a") as file:
-            file.write(json.dumps({**json.loads((folder / "base_log" / name).read_text().splitlines()[0]),
-                                   "filter": f"f{i}", "acc": 1.0}) + "\n")  # fmt: skip
-        results = {"lm_eval_version": "0.4.13", "model_name": f"/scratch/draws/{i}", "config": {}}
-        (folder / f"draws/{i}/results_2025-01-01T00-00-00.json").write_text(json.dumps(results))
-    words = ("collect", *folders(), "--scores", "base_log", "--metric", "acc,none", "-o", "base.json")
-    code, _, wrong = certify(*words)
+def test_a_folder_named_twice_is_refused(folder: Path, certify: Run) -> None:
+    """However it is spelled: the count of folders would be wrong."""
+    for again in ("draws/3", "draws/../draws/3"):
+        code, _, wrong = collect(certify, again)
+        assert code == 2
+        assert "draws/3: is named twice" in wrong
+
+
+def test_the_base_s_folder_is_read_as_a_draw_s(folder: Path, certify: Run) -> None:
+    """A table in it is found, and is none of the draws'."""
+    words = ("collect", *folders(), "-o", "base.json", "--scores")
+    (folder / "scored").mkdir()
+    shutil.copy(folder / "base.csv", folder / "scored/scores.csv")
+    code, _, wrong = certify(*words, "scored")
     assert code == 0, wrong
-    other = folder / "draws/3/results_2025-01-01T00-00-00.json"
-    other.write_text(other.read_text().replace("draws/3", "draws/4"))
-    code, _, wrong = certify(*words, "--overwrite")
+    code, _, wrong = certify(*words, "draws/3", "--overwrite")
+    assert code == 2
+    assert "the scores of one model, twice" in wrong
+
+
+def test_what_can_certify_nothing_is_said(folder: Path, certify: Run) -> None:
+    """Too few draws for the default limit, when first drawn and when collected; a base at or below chance."""
+    few = "cannot pass with 20 draws: 101 are needed"
+    code, said, wrong = collect(certify)
+    assert (code, few in said, "vacuous" in said) == (0, True, False), wrong
+    table(folder / "base.csv", [1.0] * (ITEMS - 1) + [0.0])
+    code, said, _ = collect(certify, "--chance", "0.95", "--overwrite")
+    assert code == 0
+    assert "the base scores 0.9167, not above chance 0.95: whatever is kept will be vacuous" in said
+    drawn = [certify("draw", "base", "--sigma", "0.3", "--draw", draw, "-o", f"n/{i}", *more)[1]
+             for i, (draw, more) in enumerate([("0", ("-n", "20")), ("1", ("-n", "20")), ("0", ())])]  # fmt: skip
+    assert [few in said for said in drawn] == [True, False, False]
+    assert ["cannot pass" in said for said in drawn] == [True, False, False]
+
+
+LOG = "samples_arc_2025-01-01T00-00-00.jsonl"
+WITH_LOGS = ("collect", *folders(), "--scores", "base_log", "--metric", "acc,none", "-o", "base.json")
+
+
+@pytest.fixture
+def logged(folder: Path) -> Path:
+    """The same plan, scored by lm-eval: each log names its folder in the results beside it."""
+    for i, place in [("base", folder / "base_log"), *((str(i), folder / f"draws/{i}") for i in range(DRAWS))]:
+        place.mkdir(exist_ok=True)
+        samples(place / LOG)
+        (place / "scores.csv").unlink(missing_ok=True)
+        with (place / LOG).open("a") as file:
+            file.write(json.dumps({**json.loads((place / LOG).read_text().splitlines()[0]), "filter": f"f{i}"}) + "\n")
+        results(place, "models/base" if i == "base" else f"/scratch/draws/{i}")
+    return folder
+
+
+def results(place: Path, model: str) -> None:
+    said = {"lm_eval_version": "0.4.13", "model_name": model, "config": {}}
+    (place / "results_2025-01-01T00-00-00.json").write_text(json.dumps(said))
+
+
+def test_a_log_that_names_another_model_is_refused(logged: Path, certify: Run) -> None:
+    """Another draw's folder, and the base, by its whole name or the last part of it; each its own is taken."""
+    code, _, wrong = certify(*WITH_LOGS)
+    assert code == 0, wrong
+    results(logged / "draws/3", "/scratch/draws/4")
+    code, _, wrong = certify(*WITH_LOGS, "--overwrite")
     assert code == 2
     assert "says that it scored /scratch/draws/4, and lies in draws/3" in wrong
-    other.write_text(other.read_text().replace("draws/4", "now"))
-    shutil.copy(folder / f"draws/4/{name}", folder / f"draws/3/{name}")
-    code, _, wrong = certify(*words, "--overwrite")
-    assert code == 2
-    assert "the scores of one draw, twice" in wrong
+    for model in ("models/base", "/home/me/models/base/"):
+        results(logged / "draws/3", model)
+        code, _, wrong = certify(*WITH_LOGS, "--overwrite")
+        assert (code, len(wrong.strip().splitlines())) == (2, 1), wrong
+        assert f"draws/3/{LOG}: says that it scored {model}, as the base's log base_log/{LOG} does" in wrong
+        assert "lies in draws/3: score base + draw there" in wrong
+
+
+@pytest.mark.parametrize("other", ["base_log", "draws/4"])
+def test_equal_bytes_are_taken_where_the_log_names_its_draw(logged: Path, certify: Run, other: str) -> None:
+    """A small sigma may leave every answer as it was; a log that says nothing, or nothing fitting, was copied."""
+    shutil.copy(logged / other / LOG, logged / "draws/3" / LOG)
+    code, _, wrong = certify(*WITH_LOGS)
+    assert code == 0, wrong
+    for spoil in (lambda: results(logged / "draws/3", "now"),
+                  (logged / "draws/3/results_2025-01-01T00-00-00.json").unlink):  # fmt: skip
+        spoil()
+        code, _, wrong = certify(*WITH_LOGS, "--overwrite")
+        assert code == 2
+        assert "the scores of one model, twice, unless the log says that its model is draws/3" in wrong
 
 
 def test_missing_answers_count_against_the_claim(folder: Path, certify: Run) -> None:
@@ -267,3 +328,19 @@ def test_missing_answers_count_against_the_claim(folder: Path, certify: Run) -> 
     (draws,) = read_measurement(folder / "base.json").draws
     assert draws.draws.scores[3] == pytest.approx(0.75)
     assert draws.draws.failed[3] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("about", "model"),
+    [
+        ({"model": "hf/local", "model_args": {"model_path": "draws/3"}}, "draws/3"),
+        ({"model": "hf/local", "model_args": {}}, "hf/local"),
+        ({"model": "openai/x", "model_args": {"model_path": "draws/3"}}, "openai/x"),
+    ],
+)
+def test_inspect_names_a_local_model_in_an_argument(tmp_path: Path, about: dict[str, object], model: str) -> None:
+    """Else all draws and their base would be the one model hf/local, and none could be collected."""
+    samples = [{"id": 1, "epoch": 1, "target": "a", "input": "q", "scores": {"match": {"value": "C"}}}]
+    value = {"version": 2, "status": "success", "eval": {"task": "t", **about}, "samples": samples}
+    (tmp_path / "log.json").write_text(json.dumps(value))
+    assert read_logs(tmp_path)["t"].model == model

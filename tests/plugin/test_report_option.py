@@ -148,6 +148,15 @@ def test_unknown_type_is_a_usage_error(project):
     assert "'pdf:x': the type is none of term, json, markdown, markdown-append, html" in result.stderr.str()
 
 
+def test_a_card_of_two_models_is_a_usage_error(project):
+    """Before any gate runs; of one model it is none."""
+    given, test = "--basin-report=hf-model-index:card.yaml", "def test_other(): pass"
+    result = project.run(None, given, "--basin-checkpoint=a", "--basin-checkpoint=b", test=test)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "basin_report: hf-model-index is of one model; give one basin_checkpoint" in result.stderr.str()
+    project.run(None, given, "--basin-checkpoint=a", test=test).assert_outcomes(passed=1)
+
+
 def test_baselines_that_were_missed_are_in_the_report(project):
     """A page full of certified gates must not hide why the run failed."""
     project.run("same", "--basin-update", test=BOTH)

@@ -76,9 +76,11 @@ def test_a_gate_without_a_checkpoint_counts_for_all() -> None:
     """Its test failed before it knew which; a basin, which speaks of the base, counts for none."""
     lost = Row(**row(checkpoint="", error="not judged: no such file", digests={}))
     assert answers([gate("a"), gate("b", digest="2"), lost]) == {"a": Answer.WAIT, "b": Answer.WAIT}
-    basin = Row(**row(checkpoint="", evidence="basin", verdict="undecided", digests={}))
-    assert answers([gate("a"), basin]) == {"a": Answer.RELEASE}
-    assert headlines([basin], Context()) == []
+    for evidence in ("basin", "skills"):
+        basin = Row(**row(checkpoint="", evidence=evidence, verdict="undecided", digests={}))
+        assert answers([gate("a"), basin]) == {"a": Answer.RELEASE}
+        assert headlines([basin], Context()) == []
+        assert columns([basin]) == {}
 
 
 @pytest.mark.parametrize("found", [{}, REFUTED])

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from gate_rows import HOSTILE, HOSTILE_CONTEXT, HOSTILE_ROW, ROWS, row
 
-from certify.certificate import read_document
+from certify.certificate import BROUGHT, read_document
 from certify.errors import InvalidInput
+from certify.report.release import OF_NONE
 from certify.report.render import ReportType, render, row_of
 from certify.report.rows import Outcome, read_rows
 
@@ -22,6 +23,7 @@ RECORDS = [GOLDEN / name for name in (
     "v2/split.own.point.json", "v1/adversarial.addition.point.json", "v1/merge.addition.distance.json",
     "v1/full.addition.smoothed.json", "v1/benign.addition.position.json", "v1/base.addition.basin.json",
     "v2/adversarial-475fe284.addition.audit.json", "v2/adversarial-c7dfbaca.addition.cover.json",
+    "v2/base-4587402d.skills.json",
 )]  # fmt: skip
 OF_RECORDS = [row_of(read_document(file), file.name) for file in RECORDS]
 FAILED = row(item="kept[gone]", checkpoint="tuned", error="the checkpoint cannot be read")
@@ -91,6 +93,30 @@ def test_a_model_index_is_read_by_the_hubs_own_client() -> None:
         assert result.verify_token is None
 
 
+def test_a_bound_is_of_the_quantity_that_is_named() -> None:
+    """A distance claims a score; its number stands under the quantity that is required, in all its fields."""
+    (own,) = [each for each in OF_RECORDS if each.evidence == "distance"]
+    assert (own.unit, own.found, own.bounded) == ("drop", "score at least 0.000", "drop at most 1.000")
+    (model,) = yaml.safe_load(render(ReportType.hf_model_index, [own]))["model-index"]
+    (metric,) = model["results"][0]["metrics"]
+    assert (metric["type"], metric["value"]) == ("drop", "drop at most 1.000")
+    assert metric["args"]["claim"] == own.claim
+    (component,) = json.loads(render(ReportType.cyclonedx, [own]))["components"]
+    (metric,) = component["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert metric["type"].startswith("drop (distance evidence;")
+    assert (metric["value"], metric["confidenceInterval"]) == ("drop at most 1.000", {"upperBound": "1.0"})
+
+
+def test_what_is_on_trust_goes_with_the_number() -> None:
+    """Scores made elsewhere are never shown as measured here; of others nothing is on trust."""
+    brought = {**OWN, "limits": ["The items are a sample.", BROUGHT]}
+    for rows, said in (([brought], True), ([OWN], False)):
+        for kind, context in ((ReportType.hf_model_index, {}), (ReportType.hf_eval_results, TASK)):
+            assert (BROUGHT in render(kind, rows, context)) is said
+    (model,) = yaml.safe_load(render(ReportType.hf_model_index, [brought]))["model-index"]
+    assert model["results"][0]["metrics"][0]["args"]["on_trust"] == BROUGHT
+
+
 def test_eval_results_hold_scores_and_what_was_certified() -> None:
     """Of the tasks that are named; what the hub's own client reads is what the row holds."""
     hub = pytest.importorskip("huggingface_hub")
@@ -107,7 +133,10 @@ TASK = {"hub_tasks": {"mmlu": "cais/mmlu:all"}}
 REFUSED = {
     "nothing": (ReportType.hf_model_index, [], {}, "no gate ran"),
     "two models": (ReportType.hf_model_index, [OWN, {**OWN, "checkpoint": "other"}], {}, "2: tuned, other"),
-    "a basin": (ReportType.hf_model_index, [OF_RECORDS[5]], {}, "basin of base[addition] is a basin"),
+    "a basin": (ReportType.hf_model_index, [OF_RECORDS[5]], {}, "basin of base[addition] is basin evidence, about"),
+    "a cover": (ReportType.hf_eval_results, [OF_RECORDS[7]], {}, "is cover evidence, about no one checkpoint"),
+    "skills": (ReportType.hf_model_index, [OF_RECORDS[8]], {}, "is skills evidence, about no one checkpoint"),
+    "no name": (ReportType.hf_model_index, [row(checkpoint="")], {}, "kept[mmlu] names none"),
     "not judged": (ReportType.hf_model_index, [OWN, FAILED], {}, "kept[gone] was not judged"),
     "no task": (ReportType.hf_eval_results, [OWN], {}, "--hub-task mmlu=OWNER/DATASET:TASK"),
     "no score": (ReportType.hf_eval_results, [{**OWN, "quantities": {}, "evidence": "smoothed"}], TASK, "is smoothed"),
@@ -143,12 +172,14 @@ def test_a_bill_of_materials_is_valid() -> None:
 def test_a_bill_says_of_each_model_what_its_gates_say() -> None:
     """Verdict and requirement in the metric's own name, the rest as properties; what was not judged has no metric."""
     models = json.loads(render(ReportType.cyclonedx, [*OF_RECORDS, FAILED]))["components"]
-    names = dict.fromkeys(each.checkpoint or each.base for each in OF_RECORDS)
+    models_of = [each.base if each.evidence in OF_NONE else each.checkpoint for each in OF_RECORDS]
+    names = dict.fromkeys(models_of)
+    assert {"base", "adversarial"} < set(names)  # no component is a family, or has no name
     assert [model["name"] for model in models] == [*names, "tuned"]
     metrics = {model["name"]: model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"] for model in models}
     assert metrics["tuned"] == []
-    for own in OF_RECORDS:
-        (metric,) = [each for each in metrics[own.checkpoint or own.base] if own.evidence in each["type"]]
+    for own, model in zip(OF_RECORDS, models_of, strict=True):
+        (metric,) = [each for each in metrics[model] if f"{own.evidence} evidence" in each["type"]]
         assert own.outcome in metric["type"]
         assert own.asked in metric["type"]
         interval = metric.get("confidenceInterval", {})
