@@ -66,8 +66,9 @@ def read_inspect(
 def _model(about: Mapping[str, Any]) -> str:
     """Return what was scored: a provider's ``local`` (hf/local) stands for a path that an argument names."""
     named, arguments = text(about.get("model")), about.get("model_args")
-    local = named.endswith("/local") and isinstance(arguments, dict)
-    return (text(arguments.get("model_path")) if local else "") or named
+    if named.endswith("/local") and isinstance(arguments, dict):
+        return text(arguments.get("model_path")) or named
+    return named
 
 
 def _settings(header: Mapping[str, Any]) -> dict[str, Any]:
