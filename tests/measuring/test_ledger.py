@@ -17,6 +17,7 @@ from typing import Any
 
 import models
 import pytest
+from accelerate import PartialState
 from forked import Child, start
 
 from certify.certificate import read_measurement
@@ -292,7 +293,8 @@ def by_hand(folder: Path, size: int, words: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     names = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [start(*words, cwd=folder, env={**names, "RANK": str(i), "LOCAL_RANK": str(i)}) for i in range(size)]
+    ranks = [start(*words, cwd=folder, env={**names, "RANK": str(i), "LOCAL_RANK": str(i)},
+                   before=PartialState._reset_state) for i in range(size)]  # another test may have joined a world
     for rank in ranks:
         finish(rank)
 
