@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -225,6 +224,8 @@ def compared_verbs(device: torch.device) -> dict[str, Any]:
 
 def tuned_prompt(folder: Path) -> None:
     """Write a prompt of five virtual tokens for the demo's base, as PEFT saves one."""
+    import peft  # of an extra that the tests of this file do without
+
     base = LlamaForCausalLM.from_pretrained(DATA / "base")
     torch.manual_seed(7)
     kind = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)

@@ -295,9 +295,10 @@ def test_position_compares_the_ends_of_the_segments(one: Certificate) -> None:
             compare(one, one, alpha=0.05)
         return
     found = compare(one, one, alpha=0.05)
-    of: dict[int, list[float]] = {}  # the items of each group; without groups each item is its own
+    groups = None if one.evidence.items == "fixed" else one.evidence.basin.groups  # type: ignore[union-attr]
+    of: dict[int, list[float]] = {}  # the items of each group; fixed items, and those without groups, count alone
     for k, score in enumerate(one.evidence.points[-1].scores):  # type: ignore[union-attr]
-        of.setdefault(one.evidence.basin.groups[k] if one.evidence.basin.groups else k, []).append(score or 0.0)  # type: ignore[union-attr]
+        of.setdefault(groups[k] if groups else k, []).append(score or 0.0)
     expected = fmean(fmean(group) for group in of.values())
     assert found.scores[0] == pytest.approx(expected, rel=1e-12, abs=1e-300)
     assert "both are the same checkpoint" in found.notes

@@ -8,10 +8,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from world import World
 
 from certify import Base, CertifyError, certify, check
 from certify.measuring import progress
-from tests.world import World
 
 
 def smoothed(world: World, **more: Any) -> Any:

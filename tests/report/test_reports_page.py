@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from certify.__main__ import main
+from certify.certificate import read_document
+from certify.evidence import Requirement
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reports.md"
@@ -32,8 +34,8 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     Path("certs").mkdir()
-    for name in ("first", "second"):
-        shutil.copy(GOLDEN / "benign.addition.position.json", f"certs/{name}.json")
+    shutil.copy(GOLDEN / "benign.addition.position.json", "certs/first.json")
+    read_document(Path("certs/first.json")).under(Requirement(limit=0.1)).to_json("certs/second.json")
     private = Ed25519PrivateKey.generate()
     Path("key.pem").touch(0o600)
     Path("key.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
