@@ -21,7 +21,7 @@ from certify.records import BenchmarkIdentity, ExplicitIdentity, Part, Seed, Wei
 
 DRAWS, REFINE, FLOOR = 400, 1, 0.5
 GRID = (1.0, 2.0, 3.0, 4.0)
-SIZES = pytest.mark.parametrize("repeats", [100, pytest.param(1_000, marks=pytest.mark.statistical)])
+SIZES = pytest.mark.parametrize("repeats", [100, pytest.param(300, marks=pytest.mark.statistical)])
 ITEMS = (1.0, 1.0, 1.0, 0.0)  # the last one can be gained
 POOL = tuple(Part(name=n, items=4, weight=1.0, chance=0.0, digest="sha256:" + n[0] * 64) for n in ("a", "b"))
 OF_POOL = {"name": "both", "scoring": "made up", "tokens": None, "pool": POOL, **identity_of_pool(POOL)}
