@@ -198,6 +198,7 @@ CHECK = ("check", "tuned", "--base", "base", "-b", "items.jsonl")
 
 
 @here
+@pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")  # matplotlib's, by vLLM's older numpy
 def test_commands_score_by_vllm_and_say_so(one: Any, certify: Any, folder: Path, monkeypatch: Any) -> None:
     """basin, measure, gate, check and audit; a measurement of the other engine is not paired with."""
     monkeypatch.setattr(served, "serve", lambda checkpoint, layout: one)
