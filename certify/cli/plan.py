@@ -90,6 +90,8 @@ def plan(
         origin = of_base or base
         if origin is None or checkpoint is None or sigma is None:
             raise InvalidPlan("--from-distance needs --base, --checkpoint and --sigma")
+        if unheard := [option for option, value in {"--windows": windows, "--p1": p1}.items() if value is not None]:
+            raise InvalidPlan(f"{unheard[0]}: --from-distance plans distance evidence alone; leave one of them out")
         goal, _ = _goal(asked, benchmark)
         say(*from_distance_lines(goal, origin, checkpoint, sigma, draws))
         return

@@ -267,10 +267,11 @@ def with_p_values(found: Sequence[tuple[Row, AnyDocument | None]], about: Contex
     """
     from certify.certificate import Certificate, ScoresRecord
     from certify.joint import holm_levels, p_value
+    from certify.report.release import OF_NONE
     from certify.report.rows import told_apart
 
     told, _ = told_apart([row for row, _ in found], about)
-    names = {row.checkpoint for row in told}
+    names = {row.checkpoint for row in told if row.evidence not in OF_NONE}
     failing = {row.checkpoint for row in told if row.failing}
     levels = holm_levels(about.alpha, len(names))
 

@@ -108,7 +108,7 @@ class AuditEvidence(Record):
         cls, n: int, requirement: Requirement, alpha: float, chance: float, design: str
     ) -> Interval | None:
         """Return the interval when all of ``n`` items lose nothing: what was read to the end is known."""
-        known = KnownScores(exactly(0.0), requirement.perfect_score, requirement.perfect_score)
+        known = KnownScores(exactly(0.0), requirement.perfect_score, exactly(requirement.perfect_score))
         return interval_in_unit(requirement, known, alpha, chance)
 
     @property

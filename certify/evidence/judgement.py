@@ -257,11 +257,11 @@ class ScoreBounds(Protocol):
 
 @dataclass(frozen=True)
 class KnownScores:
-    """Scores that are known exactly, whatever alpha; the drop as far as every item has an answer."""
+    """Scores that are known whatever alpha; drop and score as far as every item has an answer."""
 
     known_drop: Interval
     known_base: float
-    known_score: float
+    known_score: Interval
 
     def drop(self, alpha: float) -> Interval:
         """Base score minus checkpoint score."""
@@ -273,7 +273,7 @@ class KnownScores:
 
     def score(self, alpha: float) -> Interval:
         """The checkpoint's score."""
-        return exactly(self.known_score)
+        return self.known_score
 
 
 def exactly(x: float) -> Interval:

@@ -342,11 +342,14 @@ class PairedScores(Record):
         return self._mean(self._by_unit(kept(self.base)), alpha)
 
     def score(self, alpha: float) -> Interval:
-        """Return the checkpoint's mean score, failures as 1, with one-sided bounds, each at ``alpha``."""
-        found = self._mean(self._by_unit(present(self.checkpoint)), alpha)
-        assert found.lower is not None
-        assert found.upper is not None
-        return Interval(value=found.value, lower=found.lower - self.eta, upper=found.upper + self.eta)
+        """Return the checkpoint's mean score, failures as 1, with one-sided bounds, each at ``alpha``.
+
+        A missing answer counts against either bound: as wrong in the lower one, as right in the upper one.
+        """
+        most, least = (self._mean(self._by_unit(known(self.checkpoint)), alpha) for known in (present, kept))
+        assert least.lower is not None
+        assert most.upper is not None
+        return Interval(value=most.value, lower=least.lower - self.eta, upper=most.upper + self.eta)
 
     def _mean(self, scores: list[float], alpha: float) -> Interval:
         """Return a mean over units with bounds: one-pass for 0/1 scores, betting for others."""
@@ -365,11 +368,11 @@ class PairedScores(Record):
         """
         if items == "population":
             return interval_in_unit(requirement, self, alpha, chance)
-        most = self.average(self.losses)
+        most, right = self.average(self.losses), self.average(present(self.checkpoint))
         known = KnownScores(
             known_drop=Interval(value=most, lower=self.average(self.least_losses), upper=most),
             known_base=self.average(kept(self.base)),
-            known_score=self.average(present(self.checkpoint)),
+            known_score=Interval(value=right, lower=self.average(kept(self.checkpoint)), upper=right),
         )
         return interval_in_unit(requirement, known, alpha, chance)
 

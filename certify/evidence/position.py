@@ -95,19 +95,6 @@ class BasinLevel(Record):
         return self
 
 
-class OpenScores(PairedScores):
-    """Paired scores whose missing answers at the other weights may have been right: each counts against the claim.
-
-    A decision within the guard of the activation engine is such an answer: right in an upper bound of the score, as
-    everywhere, and wrong in a lower one.
-    """
-
-    def score(self, alpha: float) -> Interval:
-        """Return the mean score with one-sided bounds, each at ``alpha``."""
-        wrong = PairedScores(**{**dict(self), "checkpoint": tuple(kept(self.checkpoint))})
-        return super().score(alpha).model_copy(update={"lower": wrong.score(alpha).lower})
-
-
 class Basin(Record):
     """The base without noise and under a pre-set ascending grid of sigmas, item by item; one engine drew all levels.
 
@@ -148,11 +135,10 @@ class Basin(Record):
 
         Draws on fixed items are trials of unequal laws, which only the split rule bounds, each item for itself.
         """
-        kind = OpenScores if isinstance(level.engine, ActivationIdentity) else PairedScores
         eta = level.engine.eta(level.law)
         rule, groups = (self.rule, self.groups) if items == "population" else ("split", None)
         own = {"graded": self.graded, "order": self.order, "rule": rule, "groups": groups}
-        return kind(**own, eta=eta, base=self.base, checkpoint=level.scores)
+        return PairedScores(**own, eta=eta, base=self.base, checkpoint=level.scores)
 
     def paired(self, scores: ItemScores) -> PairedScores:
         """Return the scores of other weights without noise, paired with the base's."""

@@ -36,11 +36,10 @@ from certify.evidence.paired_items import (
     unlike_benchmark,
 )
 from certify.evidence.point import above_chance_note
-from certify.evidence.position import GridOrigin, OpenScores, level_text
+from certify.evidence.position import GridOrigin, level_text
 from certify.evidence.trials import RecordedRun, Subject, Trials, random_items
 from certify.evidence.width import WIDTH_LIMITS
 from certify.records import (
-    ActivationIdentity,
     BenchmarkIdentity,
     EngineIdentity,
     NoiseLaw,
@@ -181,11 +180,10 @@ class SkillsEvidence(Record):
 
     def _pairs(self, level: SkillsLevel, skill: int) -> PairedScores:
         """Return the scores of a skill at a level beside the base's on the items that were asked: one law for all."""
-        kind = OpenScores if isinstance(level.engine, ActivationIdentity) else PairedScores
         items = random_items(level.seed, len(self.base[skill]), self.n, skill)
         base = tuple(self.base[skill][i] for i in items)
         rule, eta = rule_for(self.graded), level.engine.eta(level.law)
-        return kind(graded=self.graded, rule=rule, eta=eta, base=base, checkpoint=level.scores[skill])
+        return PairedScores(graded=self.graded, rule=rule, eta=eta, base=base, checkpoint=level.scores[skill])
 
     def judge(self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float) -> SkillsJudgement:
         """Judge how wide the basin of each skill is, and which lies inside which.

@@ -58,7 +58,9 @@ def _question(purpose: Purpose, subject: Subject) -> str:
     else:
         assert subject.checkpoint is not None  # other draws serve every checkpoint
         about = identity_key(subject.checkpoint)
-    asked = [purpose, identity_key(subject.base), about, items_key(subject.benchmark)]
+    pool = subject.benchmark.pool  # other weights, or another sequence, ask the same again
+    items = items_key(subject.benchmark) if pool is None else sorted(part.digest for part in pool)
+    asked = [purpose, identity_key(subject.base), about, items]
     return digest(asked).removeprefix("sha256:")[:32]
 
 

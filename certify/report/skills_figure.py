@@ -30,8 +30,8 @@ def skills_figure(record: SkillsRecord) -> Figure:
     if len(said.skills) == 1:
         nested = ""
     curves.set_title(
-        f"{record.base.name} under the same {record.evidence.n} draws at each sigma; "
-        f"widths at {percent(record.failure_probability)} all at once, bars each alone"
+        f"{record.base.name} under the same {record.evidence.n} draws at each sigma\n"
+        f"widths at {percent(record.failure_probability)} all at once, error bars each alone"
     )
     bars.set_xlabel("sigma (noise on every weight)" + (f"\n{_wrapped(nested)}" if nested else ""))
     figure.legend(*curves.get_legend_handles_labels(), loc="outside lower left", fontsize=8.5, ncols=3, frameon=False)

@@ -14,7 +14,8 @@ from certify.evidence.displacement import Displacement
 from certify.evidence.distance import BaseDraws
 from certify.evidence.engines import UNROUNDED_LIMIT
 from certify.evidence.feasibility import infeasible, largest_distance, smallest_n
-from certify.evidence.position import Basin, OpenScores
+from certify.evidence.paired_items import PairedScores
+from certify.evidence.position import Basin
 from certify.evidence.smoothed import DrawScores, SmoothedEvidence
 from certify.records import ActivationIdentity, BenchmarkIdentity, ExplicitIdentity, Seed, SubspaceNoise, WeightNoise
 from certify.statistics import clopper_pearson_lower, clopper_pearson_upper, kl_inverse_lower
@@ -111,12 +112,12 @@ def test_a_claim_from_activation_space_states_function_and_premise() -> None:
 def test_a_width_from_open_answers_is_conservative_both_ways() -> None:
     """Certifying takes an open answer as lost, refuting takes it as right; without a guard both are one."""
     base, level = (1.0,) * 200 + (0.0,) * 100, (1.0,) * 150 + (None,) * 20 + (0.0,) * 130
-    found = OpenScores(base=base, checkpoint=level).drop(0.05)
-    as_wrong = OpenScores(base=base, checkpoint=tuple(s or 0.0 for s in level)).drop(0.05)
-    as_right = OpenScores(base=base, checkpoint=tuple(1.0 if s is None else s for s in level)).drop(0.05)
+    found = PairedScores(base=base, checkpoint=level).drop(0.05)
+    as_wrong = PairedScores(base=base, checkpoint=tuple(s or 0.0 for s in level)).drop(0.05)
+    as_right = PairedScores(base=base, checkpoint=tuple(1.0 if s is None else s for s in level)).drop(0.05)
     assert (found.lower, found.upper) == (as_right.lower, as_wrong.upper)
     assert as_right.lower < as_wrong.lower
-    score = OpenScores(base=base, checkpoint=level).score(0.05)
+    score = PairedScores(base=base, checkpoint=level).score(0.05)
     assert score.lower < 150 / 300 < 170 / 300 < score.upper
 
 

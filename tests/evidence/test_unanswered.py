@@ -11,7 +11,7 @@ from point_certificates import certificate
 from certify.evidence import PointEvidence, PositionEvidence, Requirement, SegmentPoint, SmoothedEvidence, Verdict
 from certify.evidence.displacement import Displacement
 from certify.evidence.paired_items import Items, PairedScores
-from certify.evidence.position import Basin, BasinLevel, OpenScores
+from certify.evidence.position import Basin, BasinLevel
 from certify.evidence.smoothed import DrawScores
 from certify.records import BenchmarkIdentity, ExplicitIdentity, Seed, WeightNoise
 
@@ -37,12 +37,23 @@ def test_a_checkpoint_that_answers_more_than_its_base_is_not_refuted(requirement
     assert wrong.judge(BENCH, requirement, 0.05).verdict is Verdict.REFUTED  # the numbers would refute
 
 
-@pytest.mark.parametrize("kind", [PairedScores, OpenScores])
+@pytest.mark.parametrize("items", ["population", "fixed"])
+def test_missing_answers_alone_refute_no_absence(items: Items) -> None:
+    """All answers that are there are wrong, as asked: nothing shows a score, and enough that are right do."""
+    absent = Requirement(unit="absence", limit=0.05)
+    silent = PointEvidence(items=items, scores=PairedScores(base=(0.0,) * 100, checkpoint=(None,) * 20 + (0.0,) * 80))
+    found = silent.judge(BENCH, absent, 0.05)
+    assert (found.verdict, found.lower) == (Verdict.UNDECIDED, 0.0)
+    assert found.upper is not None and found.upper >= 0.2  # each may have been right
+    speaks = PointEvidence(items=items, scores=PairedScores(base=(0.0,) * 100, checkpoint=(1.0,) * 20 + (0.0,) * 80))
+    assert speaks.judge(BENCH, absent, 0.05).verdict is Verdict.REFUTED
+
+
 @pytest.mark.parametrize("graded", [False, True])
-def test_the_bounds_contain_those_of_every_way_to_answer(kind: type[PairedScores], graded: bool) -> None:
+def test_the_bounds_contain_those_of_every_way_to_answer(graded: bool) -> None:
     """Each end of the drop is that of the worst completion for it, and none reaches beyond."""
     base, checkpoint = (None, 1.0, 0.0, None) + (1.0,) * 30, (1.0, None, None, None) + (1.0,) * 25 + (0.0,) * 5
-    found = kind(graded=graded, base=base, checkpoint=checkpoint).drop(0.05)
+    found = PairedScores(graded=graded, base=base, checkpoint=checkpoint).drop(0.05)
     lowers, uppers = [], []
     for first, second, third, fourth, fifth in itertools.product((0.0, 1.0), repeat=5):
         filled = PairedScores(

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import models
 import pytest
+from point_certificates import identity
 
+from certify.benchmarks.pool import pooled
 from certify.certificate import Certificate, charged_alpha
 from certify.errors import CertifyWarning, InvalidPlan
-from certify.evidence.trials import Trials
+from certify.evidence.trials import Subject, Trials
 from certify.joint import p_value
 from certify.measuring import Base, check
 from certify.measuring.attempts import attempt
 from certify.measuring.run import Run
+from certify.records import Part, Seed, digest
 from certify.verify import differences
 
 
@@ -97,3 +100,21 @@ def _subject(certificate: Certificate):  # type: ignore[no-untyped-def]
     from certify.evidence.trials import Subject
 
     return Subject(certificate.benchmark, certificate.base, certificate.checkpoint)
+
+
+def test_a_pool_under_other_weights_is_asked_again(tmp_path: Path) -> None:
+    """Weights and sequence decide the seed: whoever writes them would have tries for nothing. Other items are new."""
+
+    def seen(weight: float, *benchmarks: str) -> int:
+        parts = [Part(name=name, items=10, weight=weight if name == "b" else 1.0, chance=0.0, digest=digest(name))
+                 for name in benchmarks]  # fmt: skip
+        suite = pooled("suite", parts, [(None, 10)] * len(parts))
+        subject = Subject(suite, identity("base", "b"), identity("run", "1"))
+
+        def seed_of(number: int) -> Seed:
+            return Trials("audit", subject, None, 10 * len(parts), attempt=number).seed
+
+        return attempt(Run(ledgers=tmp_path), "audit", subject, seed_of)
+
+    assert [seen(1.0, "a", "b"), seen(1.0, "a", "b"), seen(1.000001, "a", "b"), seen(1.0, "b", "a")] == [0, 0, 1, 2]
+    assert seen(1.0, "a", "c") == 0
