@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from certify.certificate import DOCUMENTS
+from certify.documents import DOCUMENTS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schemas"
 

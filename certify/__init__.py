@@ -11,7 +11,9 @@ from certify._lazy import on_first_use
 if TYPE_CHECKING:
     from certify._version import __version__
     from certify.benchmarks import Benchmark, open_benchmark
-    from certify.certificate import (
+    from certify.checkpoints import Checkpoint, open_checkpoint
+    from certify.comparison import compare
+    from certify.documents import (
         BasinRecord,
         Certificate,
         CoverRecord,
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
         SkillsRecord,
         read_document,
     )
-    from certify.checkpoints import Checkpoint, open_checkpoint
-    from certify.comparison import compare
     from certify.errors import (
         BenchmarkError,
         CertificateMismatch,
@@ -41,25 +41,25 @@ __getattr__, __dir__ = on_first_use(
     __name__,
     {
         "Base": "certify.measuring",
-        "BasinRecord": "certify.certificate",
+        "BasinRecord": "certify.documents",
         "Benchmark": "certify.benchmarks",
         "BenchmarkError": "certify.errors",
-        "Certificate": "certify.certificate",
+        "Certificate": "certify.documents",
         "CertificateMismatch": "certify.errors",
         "CertifyError": "certify.errors",
         "CertifyWarning": "certify.errors",
         "Checkpoint": "certify.checkpoints",
         "CheckpointChanged": "certify.errors",
         "CheckpointError": "certify.errors",
-        "CoverRecord": "certify.certificate",
-        "GateRecord": "certify.certificate",
+        "CoverRecord": "certify.documents",
+        "GateRecord": "certify.documents",
         "InvalidInput": "certify.errors",
         "InvalidPlan": "certify.errors",
         "Judgement": "certify.evidence",
-        "Measurement": "certify.certificate",
+        "Measurement": "certify.documents",
         "PlannedDraws": "certify.measuring",
         "Requirement": "certify.evidence",
-        "SkillsRecord": "certify.certificate",
+        "SkillsRecord": "certify.documents",
         "UnsupportedSchema": "certify.errors",
         "Verdict": "certify.evidence",
         "__version__": "certify._version",
@@ -70,7 +70,7 @@ __getattr__, __dir__ = on_first_use(
         "measure_base": "certify.measuring",
         "open_benchmark": "certify.benchmarks",
         "open_checkpoint": "certify.checkpoints",
-        "read_document": "certify.certificate",
+        "read_document": "certify.documents",
     },
 )
 

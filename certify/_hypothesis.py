@@ -22,7 +22,7 @@ STRATEGIES = {
     "certify.evidence.judgement": {"Requirement": "requirements"},
     "certify.evidence.paired_items": {"PairedScores": "paired_scores"},
     "certify.evidence.smoothed": {"DrawScores": "draw_scores"},
-    "certify.certificate": {"Certificate": "certificates", "Measurement": "measurements"},
+    "certify.documents": {"Certificate": "certificates", "Measurement": "measurements"},
 }
 """Module, type, and the function of :mod:`certify.strategies` that makes values of it."""
 

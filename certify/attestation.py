@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from certify.certificate import AnyDocument
+from certify.documents import AnyDocument
 from certify.errors import CertificateMismatch, InvalidInput
 from certify.parsing import parse_json, plain_json, read_text, size_of
 from certify.records import BroughtScores, FamilyIdentity, ModelIdentity, digest, identity_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from certify.certificate import Certificate, ScoresRecord, charged_alpha
+from certify.documents import Certificate, ScoresRecord, charged_alpha
 from certify.evidence import AuditEvidence, Evidence, Requirement, SmoothedEvidence, Verdict
 from certify.records import BenchmarkIdentity
 from certify.statistics import holm

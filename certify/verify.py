@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from certify.certificate import VERSION, AnyDocument, Judged, read_document
+from certify.documents import VERSION, AnyDocument, Judged, read_document
 from certify.errors import CertificateMismatch, InvalidPlan
 
 # Recomputed floats may differ in the last bits between machines' special functions, never more.
@@ -35,7 +35,7 @@ def read_valid(path: str | Path) -> AnyDocument:
 
     Raises:
         CertificateMismatch: it does; the first contradiction is named.
-        CertifyError: as :func:`certify.certificate.read_document`.
+        CertifyError: as :func:`certify.documents.read_document`.
     """
     document = read_document(path)
     if problems := differences(document):

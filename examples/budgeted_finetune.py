@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).parent / "demo_models"))
 from training import Classroom, loss_on
 
 from certify.benchmarks import open_benchmark
-from certify.certificate import Certificate, Measurement
 from certify.checkpoints import Checkpoint, load_model, load_tokenizer
 from certify.cli.demo import ALPHA, BENCHMARK, SIGMA, SUBSPACE_SIGMA
 from certify.demo import DATA
+from certify.documents import Certificate, Measurement
 from certify.evidence import Requirement
 from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
 from certify.measuring.candidate import Candidate

@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent / "demo_models"))
 from skills import SKILLS
 from training import Classroom, loss_on
 
-from certify.certificate import Measurement, write_whole
 from certify.checkpoints import Checkpoint, load_tokenizer, open_checkpoint
 from certify.demo import DATA
+from certify.documents import Measurement
 from certify.errors import InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.position import Basin
@@ -61,6 +61,7 @@ from certify.training import (
     save_checkpoint,
     weight_budget,
 )
+from certify.writing import write_whole
 
 OLD, NEW = "addition", "shift"
 LESSONS = {"addition": 16, "prose": 8, "reversal": 8, "shift": 32}

@@ -20,7 +20,7 @@ from pytest_basin.replay import test_id
 from pytest_basin.results import certificate_name
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate
+    from certify.documents import Certificate
     from certify.evidence.judgement import Interval
 
 FOLDER = "__basin__"
@@ -103,7 +103,7 @@ class Baselines:
         return found
 
     def _compare(self, bound: Bound, item: pytest.Item, file: Path) -> Iterator[dict[str, Any]]:
-        from certify.certificate import Certificate
+        from certify.documents import Certificate
 
         new, old = bound.certificate, _read(file)
         assert isinstance(new, Certificate)
@@ -205,7 +205,7 @@ def _state(state: str, file: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> Certificate:
     """Return a baseline that still says what was counted."""
-    from certify.certificate import Certificate, read_document
+    from certify.documents import Certificate, read_document
     from certify.errors import CertificateMismatch
 
     document = read_document(file)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_basin.gates import Gate
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate, ScoresRecord
+    from certify.documents import Certificate, ScoresRecord
     from certify.evidence import Judgement
 
 CERTIFIED, REFUTED, UNDECIDED = "certified", "refuted", "undecided"

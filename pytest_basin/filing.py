@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_basin.results import certificate_name
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate, ScoresRecord
+    from certify.documents import Certificate, ScoresRecord
 
 STALE = ".stale"
 

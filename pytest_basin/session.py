@@ -24,7 +24,7 @@ from pytest_basin.sources import Sources, names_of
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
-    from certify.certificate import Certificate, Measurement
+    from certify.documents import Certificate, Measurement
     from certify.evidence.distance import DrawDesign
     from certify.evidence.paired_items import Items
     from certify.measuring import Base

@@ -15,8 +15,8 @@ from pytest_basin.options import TASK, Settings, found_from
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark, JsonlBenchmark, PooledBenchmark
-    from certify.certificate import Measurement
     from certify.checkpoints import Checkpoint
+    from certify.documents import Measurement
     from certify.evidence.displacement import Displacement
     from certify.logs import Paired
     from certify.measuring import Base
@@ -140,7 +140,7 @@ class Sources:
     @cached_property
     def measurements(self) -> dict[str, list[Measurement]]:
         """The configured measurements by their benchmark's digest: one of each base."""
-        from certify.certificate import read_measurement
+        from certify.documents import read_measurement
         from certify.records import identity_key
 
         found: dict[str, list[Measurement]] = {}

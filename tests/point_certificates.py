@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.evidence import PointEvidence, Requirement
 from certify.evidence.paired_items import PairedScores
 from certify.records import BenchmarkIdentity, Environment, ModelIdentity

@@ -15,8 +15,8 @@ from point_certificates import BENCHMARK, certificate, identity
 from scipy.special import gammaln
 
 from certify import statistics
-from certify.certificate import Certificate
 from certify.comparison import change_in_retention, change_in_score, compare
+from certify.documents import Certificate
 from certify.errors import InvalidInput
 from certify.evidence import PointEvidence, SmoothedEvidence, Verdict
 from certify.evidence.paired_items import ItemScores, PairedScores

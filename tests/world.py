@@ -8,7 +8,7 @@ from pathlib import Path
 import models
 import torch
 
-from certify.certificate import Certificate, Measurement
+from certify.documents import Certificate, Measurement
 from certify.evidence import KINDS, Requirement
 from certify.measuring import Base, PlannedDraws, check, measure_base
 

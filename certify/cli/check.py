@@ -28,9 +28,9 @@ from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
-    from certify.certificate import Certificate, Measurement, ScoresRecord
     from certify.checkpoints import Checkpoint
     from certify.checkpoints.served import Layout
+    from certify.documents import Certificate, Measurement, ScoresRecord
     from certify.measuring import Base
 
 KINDS = "point, position, smoothed, distance, audit"
@@ -144,9 +144,9 @@ def judge_each(
 ) -> NoReturn:
     """Judge checkpoints (``every``: all of a run) on each benchmark; say and file what was found, exit as it says."""
     from certify.benchmarks import open_pool_or_benchmark
-    from certify.certificate import read_measurement
     from certify.checkpoints import open_checkpoint
     from certify.checkpoints.difference import spelling_differences
+    from certify.documents import read_measurement
     from certify.measuring import Base
     from certify.measuring import check as check_checkpoint
     from certify.measuring.candidate import Candidate

@@ -12,7 +12,7 @@ import typer
 from certify.errors import InvalidPlan
 
 if TYPE_CHECKING:
-    from certify.certificate import ScoresRecord
+    from certify.documents import ScoresRecord
     from certify.evidence import Requirement
     from certify.evidence.paired_items import Items
 

@@ -62,7 +62,7 @@ def _weights_held(folders: Sequence[Path]) -> int:
     Raises:
         CertificateMismatch: they are not those that were written there.
     """
-    from certify.certificate import read_draw
+    from certify.documents import read_draw
 
     held = [folder for folder in folders if any(folder.glob("*.safetensors"))]
     for folder in held:

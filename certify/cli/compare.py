@@ -13,8 +13,8 @@ from certify.cli.output import say
 from certify.errors import InvalidInput, InvalidPlan
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate
     from certify.comparison import Comparison, Metric
+    from certify.documents import Certificate
 
 
 def compare(
@@ -69,7 +69,7 @@ def _read_valid(path: Path) -> Certificate:
         InvalidInput: the file is no certificate.
         CertificateMismatch: it contradicts itself.
     """
-    from certify.certificate import Certificate
+    from certify.documents import Certificate
     from certify.verify import read_valid
 
     document = read_valid(path)

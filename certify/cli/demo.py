@@ -16,7 +16,7 @@ from certify.cli.progress import progress_bars
 from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
-    from certify.certificate import Certificate, Measurement
+    from certify.documents import Certificate, Measurement
     from certify.evidence import Requirement
     from certify.measuring import Base
     from certify.measuring.run import Track
@@ -141,7 +141,7 @@ def _say_folders(written: list[Path]) -> None:
 
 def _contradictions(written: list[Path]) -> list[str]:
     """Verify every record that was written, from the file."""
-    from certify.certificate import read_document
+    from certify.documents import read_document
     from certify.verify import differences
 
     lines = []

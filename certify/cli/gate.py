@@ -75,9 +75,9 @@ def gate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Draw until it is decided whether one checkpoint keeps a score under noise. Exit 0, 1, 2, 3 as `check`."""
-    from certify.certificate import charged_alpha
     from certify.checkpoints import open_checkpoint
     from certify.cli.plan_lines import gate_plan_lines
+    from certify.documents import charged_alpha
     from certify.evidence import alpha_of
     from certify.evidence.judgement import percent
     from certify.evidence.sequential import gate_plan

@@ -30,7 +30,7 @@ from certify.errors import CertificateMismatch, InvalidPlan
 DRAWS = 1000  # in a subspace
 
 if TYPE_CHECKING:
-    from certify.certificate import Measurement
+    from certify.documents import Measurement
     from certify.measuring import Base
 
 

@@ -18,7 +18,7 @@ from certify.text import shortened
 from certify.writing import refuse_unwritable, write_whole
 
 if TYPE_CHECKING:
-    from certify.certificate import AnyDocument
+    from certify.documents import AnyDocument
     from certify.report.render import Context, Row
 
 STATEMENT = "in-toto"
@@ -146,7 +146,7 @@ def _by_value(name: str) -> list[str | int]:
 
 def _judges(file: Path) -> bool:
     """Whether a file is one of ours that makes a claim; another program's JSON is none."""
-    from certify.certificate import DOCUMENTS, Judged
+    from certify.documents import DOCUMENTS, Judged
     from certify.parsing import plain_json, read_text
 
     try:
@@ -208,7 +208,7 @@ def _refuse_to_replace_a_record(output: Path) -> None:
     Raises:
         InvalidInput: there is a record, or nothing can be written there.
     """
-    from certify.certificate import DOCUMENTS, read_as
+    from certify.documents import DOCUMENTS, read_as
 
     refuse_unwritable(output)
     if os.path.lexists(output):
@@ -265,7 +265,7 @@ def with_p_values(found: Sequence[tuple[Row, AnyDocument | None]], about: Contex
 
     Only then does a headline rest on them; each takes its judge a few dozen times.
     """
-    from certify.certificate import Certificate, ScoresRecord
+    from certify.documents import Certificate, ScoresRecord
     from certify.joint import holm_levels, p_value
     from certify.report.release import OF_NONE
     from certify.report.rows import told_apart

@@ -11,7 +11,7 @@ from certify.cli.exits import Exit
 from certify.cli.output import out, say
 
 if TYPE_CHECKING:
-    from certify.certificate import AnyDocument
+    from certify.documents import AnyDocument
     from certify.landscape import Landscape
 
 
@@ -19,7 +19,7 @@ def show(
     files: Annotated[list[Path], typer.Argument(help="Certificates, and other records.", show_default=False)],
 ) -> None:
     """Say in words what a file holds, once it is recomputed. Exit 4 if it contradicts itself, which is said first."""
-    from certify.certificate import DOCUMENTS, read_as
+    from certify.documents import DOCUMENTS, read_as
     from certify.landscape import Landscape
     from certify.report.landscape_table import print_landscape
     from certify.report.words import document_lines

@@ -24,7 +24,7 @@ def sign(
 ) -> None:
     """Sign a record that recomputes, whatever its verdict: a DSSE envelope with its in-toto statement."""
     from certify.attestation import sign as signed
-    from certify.certificate import Judged
+    from certify.documents import Judged
     from certify.verify import read_valid
 
     if output is not None:

@@ -15,9 +15,9 @@ from certify.cli.output import say
 from certify.errors import ActivationRefused, CertificateMismatch, InvalidInput, InvalidPlan
 
 if TYPE_CHECKING:
-    from certify.certificate import AnyDocument, Certificate, CoverRecord, ScoresRecord
     from certify.checkpoints import Checkpoint
     from certify.checkpoints.family import Family
+    from certify.documents import AnyDocument, Certificate, CoverRecord, ScoresRecord
     from certify.measuring import Base
 
 ONLY_WEIGHTS = (
@@ -89,7 +89,7 @@ def verify(
 
 def _verified(file: Path, beside: Beside) -> Exit:
     """Verify one file and print what was found."""
-    from certify.certificate import Measurement, read_document
+    from certify.documents import Measurement, read_document
     from certify.verify import PROOF_LIMIT, differences
 
     try:
@@ -139,7 +139,7 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
     Raises:
         InvalidPlan: they were not named.
     """
-    from certify.certificate import GateRecord, ScoresRecord
+    from certify.documents import GateRecord, ScoresRecord
     from certify.records import BroughtIdentity
 
     if isinstance(document, ScoresRecord):
@@ -156,8 +156,8 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
 def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: Beside) -> tuple[list[str], list[str]]:
     """Return what a replay and an audit contradict, and what to say if they contradict nothing."""
     from certify.benchmarks import open_pool_or_benchmark
-    from certify.certificate import Certificate, CoverRecord, GateRecord
     from certify.checkpoints import open_checkpoint
+    from certify.documents import Certificate, CoverRecord, GateRecord
     from certify.measuring import Base
     from certify.measuring.cover import redrawn
     from certify.measuring.replay import audit, audit_lines, repeat, replay
@@ -228,7 +228,7 @@ def _repeated(document: AnyDocument, draws: int) -> str:
 
 def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
     """Hash the files that were named and compare them with the identities in the record."""
-    from certify.certificate import Certificate, CoverRecord, GateRecord, ScoresRecord
+    from certify.documents import Certificate, CoverRecord, GateRecord, ScoresRecord
     from certify.records import grouping, same_model
 
     if isinstance(document, ScoresRecord):

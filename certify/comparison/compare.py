@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from certify.certificate import Certificate
 from certify.comparison.changes import change_in_retention, change_in_score
 from certify.comparison.likeness import item_scores, refuse_unlike, remarks, remarks_on_draws, remarks_on_items
+from certify.documents import Certificate
 from certify.errors import InvalidInput
 from certify.evidence import PointEvidence, PositionEvidence, SmoothedEvidence, Verdict
 from certify.evidence.change import change_of_draws

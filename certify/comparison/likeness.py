@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.errors import InvalidInput
 from certify.evidence import AuditEvidence, DistanceEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.change import base_differs

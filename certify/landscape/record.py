@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from certify.certificate import Document, read_as
+from certify.documents import Document, read_as
 from certify.errors import CertificateMismatch, InvalidInput
 from certify.records import (
     BenchmarkIdentity,

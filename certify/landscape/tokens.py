@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from certify.certificate import Document
 from certify.checkpoints import Checkpoint
+from certify.documents import Document
 from certify.errors import InvalidInput
 from certify.landscape.embedding import Embedding, open_embedding
 from certify.measuring.run import Track, silent

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from certify.certificate import DrawnWeights, Measurement, read_draw
+from certify.documents import DrawnWeights, Measurement, read_draw
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence.distance import BaseDraws
 from certify.evidence.paired_items import bounded_by, kept

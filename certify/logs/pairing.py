@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from certify._version import version_of
 from certify.benchmarks.clusters import numbered
-from certify.certificate import ScoresRecord
+from certify.documents import ScoresRecord
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import PointEvidence, Requirement
 from certify.evidence.feasibility import infeasible_pool, require_feasible

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from certify.certificate import Measurement
+from certify.documents import Measurement
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.distance import BaseDraws, DrawDesign

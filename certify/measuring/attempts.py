@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from certify.certificate import DOCUMENTS, Certificate, CoverRecord, GateRecord, read_as
+from certify.documents import DOCUMENTS, Certificate, CoverRecord, GateRecord, read_as
 from certify.errors import CertifyError, CertifyWarning, InvalidInput
 from certify.evidence.trials import Purpose, Subject
 from certify.locks import held

@@ -10,10 +10,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from certify.benchmarks import Scorer
-from certify.certificate import GateRecord, Measurement
 from certify.checkpoints import Checkpoint, difference, load_for_scoring
 from certify.checkpoints.difference import companion_differences
 from certify.checkpoints.files import COORDINATES
+from certify.documents import GateRecord, Measurement
 from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, InvalidPlan
 from certify.evidence import (
     AuditEvidence,

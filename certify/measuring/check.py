@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from certify.certificate import Certificate, Measurement, charged_alpha
 from certify.checkpoints import Checkpoint, open_checkpoint
+from certify.documents import Certificate, Measurement, charged_alpha
 from certify.errors import CertificateMismatch, CertifyWarning, InvalidPlan
 from certify.evidence import KINDS, Evidence, Requirement, alpha_of, requirement_of
 from certify.evidence.feasibility import infeasible_pool, require_feasible

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from certify.certificate import CoverRecord, charged_alpha
 from certify.checkpoints.difference import companion_differences
 from certify.checkpoints.family import Family
+from certify.documents import CoverRecord, charged_alpha
 from certify.errors import CheckpointError, InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.cover import CoverEvidence

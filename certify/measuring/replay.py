@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from certify.certificate import AnyDocument, Certificate
 from certify.checkpoints import Checkpoint
+from certify.documents import AnyDocument, Certificate
 from certify.errors import InvalidPlan
 from certify.evidence import AuditEvidence, PointEvidence, PositionEvidence, SmoothedEvidence
 from certify.evidence.displacement import Displacement

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from certify.certificate import GateRecord
+from certify.documents import GateRecord
 from certify.errors import InvalidPlan
 from certify.evidence.sequential import (
     RIGHT,

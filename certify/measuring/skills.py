@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from certify.benchmarks import JsonlBenchmark, PooledBenchmark
-from certify.certificate import SkillsRecord
+from certify.documents import SkillsRecord
 from certify.errors import InvalidPlan
 from certify.evidence import Requirement
 from certify.evidence.paired_items import ItemScores, kept

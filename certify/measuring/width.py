@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from certify.certificate import BasinRecord
 from certify.checkpoints import Checkpoint, difference, open_checkpoint
+from certify.documents import BasinRecord
 from certify.evidence import Requirement
 from certify.evidence.feasibility import require_feasible
 from certify.evidence.position import GridOrigin

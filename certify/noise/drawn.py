@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from certify.certificate import DRAW_FILE, DrawnWeights
 from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.checkpoints.bits import bits_of, same_bits
 from certify.checkpoints.checkpoint import TORCH_NAMES, WIDTHS
 from certify.checkpoints.files import INDEX, SINGLE, TensorInfo
+from certify.documents import DRAW_FILE, DrawnWeights
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise.contract import Place
 from certify.noise.explicit import check_draw, unmoved, warn_if_still
@@ -21,7 +21,7 @@ from certify.noise.perturbation import WeightPerturbation
 from certify.writing import whole_folder
 
 LATTICE_BITS = 12
-"""Those of the explicit engine, and of :class:`certify.certificate.DrawnWeights`."""
+"""Those of the explicit engine, and of :class:`certify.documents.DrawnWeights`."""
 
 
 def write_draw(

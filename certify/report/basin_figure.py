@@ -14,7 +14,7 @@ from certify.report.figures import PALETTE, STYLE, chance_line, draw_basin
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from certify.certificate import BasinRecord
+    from certify.documents import BasinRecord
 
 
 def basin_record_figure(record: BasinRecord) -> Figure:

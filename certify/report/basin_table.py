@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from certify.certificate import BasinRecord
+from certify.documents import BasinRecord
 from certify.evidence.judgement import Interval, down, percent, up
 from certify.evidence.position import level_text
 from certify.evidence.width import LevelJudgement

@@ -15,7 +15,7 @@ from certify.report.figures import PALETTE, STYLE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from certify.certificate import CoverRecord
+    from certify.documents import CoverRecord
 
 COLOURS = {Verdict.CERTIFIED: PALETTE[2], Verdict.REFUTED: PALETTE[1], Verdict.UNDECIDED: "#BBBBBB"}
 HATCHES = {Verdict.CERTIFIED: "", Verdict.REFUTED: "xx", Verdict.UNDECIDED: ".."}  # what a printer without colour has

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from certify.certificate import CoverRecord
+from certify.documents import CoverRecord
 from certify.evidence.cover import NAMES, bound_text, place_text
 from certify.evidence.judgement import down, percent, up
 from certify.report.table import STYLES, plain

@@ -21,7 +21,7 @@ from certify.evidence.position import level_text
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from certify.certificate import Certificate, Measurement
+    from certify.documents import Certificate, Measurement
     from certify.evidence.position import Basin
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from certify.certificate import DOCUMENTS, AnyDocument, Judged
+from certify.documents import DOCUMENTS, AnyDocument, Judged
 from certify.errors import InvalidInput
 from certify.evidence.judgement import Deciding, Verdict, down, percent, up
 from certify.parsing import first_problem

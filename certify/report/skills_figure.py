@@ -15,7 +15,7 @@ from certify.report.width_figures import look
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from certify.certificate import SkillsRecord
+    from certify.documents import SkillsRecord
 
 
 def skills_figure(record: SkillsRecord) -> Figure:

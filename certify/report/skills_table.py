@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from certify.certificate import SkillsRecord
+from certify.documents import SkillsRecord
 from certify.evidence.judgement import down, no_less_than, percent, up
 from certify.evidence.position import level_text
 from certify.report.table import STYLES, plain

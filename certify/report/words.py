@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from certify.certificate import (
+from certify.documents import (
     AnyDocument,
     BasinRecord,
     Certificate,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 
-from certify.certificate import Certificate, CoverRecord, Measurement
+from certify.documents import Certificate, CoverRecord, Measurement
 from certify.evidence import (
     KINDS,
     AuditEvidence,

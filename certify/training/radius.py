@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from certify.certificate import Measurement
 from certify.checkpoints import Checkpoint
+from certify.documents import Measurement
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import DistanceEvidence, Requirement, Verdict
 from certify.evidence.displacement import Displacement

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from certify.benchmarks import PooledBenchmark, open_benchmark
-from certify.certificate import SkillsRecord
 from certify.demo import DATA
+from certify.documents import SkillsRecord
 from certify.evidence import Requirement
 from certify.evidence.judgement import no_less_than
 from certify.evidence.position import level_text

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 
-from certify.certificate import write_whole
+from certify.writing import write_whole
 
 Json = dict[str, Any]
 RESULTS = Path(__file__).parent / "results"

@@ -9,7 +9,7 @@ import pytest
 from point_certificates import BENCHMARK, certificate
 
 from certify.attestation import statement
-from certify.certificate import DOCUMENTS, ScoresRecord, read_as
+from certify.documents import DOCUMENTS, ScoresRecord, read_as
 from certify.errors import UnsupportedSchema
 from certify.records import BroughtScores, digest
 

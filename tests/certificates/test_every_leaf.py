@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from world import make_world
 
-from certify.certificate import DOCUMENTS, AnyDocument, Judged
+from certify.documents import DOCUMENTS, AnyDocument, Judged
 from certify.errors import CertifyError
 from certify.evidence import paired_items
 from certify.parsing import validated

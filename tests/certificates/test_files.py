@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from world import World
 
-from certify.certificate import read_document, read_measurement, write_whole
+from certify.documents import read_document, read_measurement
 from certify.errors import CertificateMismatch, CertifyError, InvalidInput, UnsupportedSchema
 from certify.evidence import KINDS
 from certify.records import digest
 from certify.verify import differences
+from certify.writing import write_whole
 
 
 def sealed(value: dict[str, Any]) -> dict[str, Any]:

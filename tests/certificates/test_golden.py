@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certify.certificate import Certificate, CoverRecord, GateRecord, Measurement, SkillsRecord, read_document
+from certify.documents import Certificate, CoverRecord, GateRecord, Measurement, SkillsRecord, read_document
 from certify.evidence import KINDS, DistanceEvidence, PositionEvidence
 from certify.records import digest
 from certify.verify import differences

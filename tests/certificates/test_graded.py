@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from pydantic import ValidationError
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.evidence import BasinLevel, DistanceEvidence
 from certify.evidence.paired_items import PairedScores
 from certify.evidence.position import Basin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.evidence import PointEvidence
 from certify.records import Seed, order_of
 from certify.strategies import certificates

@@ -6,7 +6,7 @@ import re
 
 from hypothesis import given
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.strategies import certificates
 
 

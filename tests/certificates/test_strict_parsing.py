@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from certify.certificate import read_document
+from certify.documents import read_document
 from certify.errors import CertifyError, InvalidInput
 from certify.parsing import DEEPEST, LARGEST, LONGEST, parse_json
 from certify.text import UNSEEN, refuse_unseen, visible

@@ -15,8 +15,8 @@ from forked import certify
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from certify.certificate import Certificate, read_document
 from certify.checkpoints import Checkpoint, load_tokenizer, open_checkpoint
+from certify.documents import Certificate, read_document
 from certify.errors import CertifyWarning, CheckpointError
 
 peft = pytest.importorskip("peft")

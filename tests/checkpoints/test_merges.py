@@ -17,9 +17,9 @@ import yaml
 from forked import certify
 from safetensors.torch import load_file, save_file
 
-from certify.certificate import Certificate, GateRecord, read_document
 from certify.checkpoints import Checkpoint, load_model, open_checkpoint
 from certify.checkpoints.merge_methods import linear, slerp, task_arithmetic, ties
+from certify.documents import Certificate, GateRecord, read_document
 from certify.errors import CertifyWarning, CheckpointError, InvalidInput
 
 pytestmark = pytest.mark.filterwarnings("default")  # of peft, at import and use

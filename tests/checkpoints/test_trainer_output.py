@@ -15,8 +15,8 @@ import torch
 from forked import certify, start
 from safetensors.torch import load_file
 
-from certify.certificate import Certificate, read_document
 from certify.checkpoints import open_checkpoint
+from certify.documents import Certificate, read_document
 from certify.errors import CheckpointError
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(str(p) for p in (

@@ -10,7 +10,7 @@ from pathlib import Path
 import models
 import pytest
 
-from certify.certificate import Certificate, read_document
+from certify.documents import Certificate, read_document
 from certify.evidence import AuditEvidence
 
 Certify = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ import models
 import pytest
 
 from certify.__main__ import main
-from certify.certificate import BasinRecord, read_document, read_measurement
+from certify.documents import BasinRecord, read_document, read_measurement
 from certify.evidence import Requirement
 from certify.evidence.judgement import down, up
 from certify.evidence.position import PILOT_LIMIT

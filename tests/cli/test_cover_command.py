@@ -9,7 +9,7 @@ from pathlib import Path
 import models
 import pytest
 
-from certify.certificate import CoverRecord, read_document
+from certify.documents import CoverRecord, read_document
 from certify.report.cover_figure import cover_figure
 
 Certify = Callable[..., tuple[int, str, str]]

@@ -11,7 +11,7 @@ import pytest
 from world import World, make_world
 
 from certify.__main__ import main
-from certify.certificate import Certificate, read_document
+from certify.documents import Certificate, read_document
 from certify.evidence import AuditEvidence, Requirement
 from certify.verify import differences
 

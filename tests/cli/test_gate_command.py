@@ -12,8 +12,8 @@ import models
 import pytest
 
 from certify.__main__ import main
-from certify.certificate import GateRecord, read_document
 from certify.cli import output
+from certify.documents import GateRecord, read_document
 from certify.evidence.engines import UNROUNDED_LIMIT
 from certify.measuring import Base
 from certify.measuring.replay import replay

@@ -9,7 +9,7 @@ from pathlib import Path
 import models
 import pytest
 
-from certify.certificate import Certificate, read_document
+from certify.documents import Certificate, read_document
 
 Certify = Callable[..., tuple[int, str, str]]
 

@@ -190,7 +190,7 @@ def test_a_changed_record_is_not_what_was_signed(certify: Certify, folder: Path)
     assert "digest: recorded" in said
     assert f"own.dsse signs the record of digest {value['digest']}, which this one states and its content does" in said
     assert "signs another record" not in said
-    from certify.certificate import Certificate
+    from certify.documents import Certificate
 
     provisional = Certificate.model_validate(value)
     provisional.model_copy(update={"digest": provisional.own_digest()}).to_json(folder / "sealed.json")

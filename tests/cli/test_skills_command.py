@@ -10,7 +10,7 @@ import models
 import pytest
 
 from certify.benchmarks import PooledBenchmark, open_benchmark, open_pool_or_benchmark
-from certify.certificate import SkillsRecord, read_document
+from certify.documents import SkillsRecord, read_document
 from certify.errors import CertifyError
 from certify.evidence import Requirement
 from certify.measuring import Base, Run

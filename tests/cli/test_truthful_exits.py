@@ -16,9 +16,9 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 CERTIFICATE = sorted(GOLDEN.rglob("*.point.json"))[0]
 BROKEN = """
 import sys
-import certify.certificate
+import certify.documents
 def broken(*_): raise RuntimeError("first line\\nsecond line")
-certify.certificate.read_as = broken
+certify.documents.read_as = broken
 from certify.__main__ import main
 main()
 """

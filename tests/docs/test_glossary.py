@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from certify.certificate import BasinRecord, read_document
 from certify.cli.plan_lines import Goal, plan_table
+from certify.documents import BasinRecord, read_document
 from certify.errors import CertifyError
 from certify.evidence import KINDS, Requirement
 from certify.report.basin_table import basin_table

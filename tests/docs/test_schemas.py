@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certify.certificate import DOCUMENTS
+from certify.documents import DOCUMENTS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "schemas"

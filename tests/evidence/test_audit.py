@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from point_certificates import BENCHMARK, identity
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.evidence import AuditEvidence, PointEvidence, Requirement, Verdict
 from certify.evidence.feasibility import audited_items
 from certify.evidence.paired_items import PairedScores, in_order, item_weights

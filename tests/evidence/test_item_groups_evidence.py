@@ -7,8 +7,8 @@ from typing import Any
 import point_certificates
 import pytest
 
-from certify.certificate import Certificate
 from certify.comparison import compare
+from certify.documents import Certificate
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import (
     BasinLevel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certify.certificate import Measurement
+from certify.documents import Measurement
 from certify.evidence import BasinLevel, DistanceEvidence, Requirement, Verdict
 from certify.evidence.displacement import Displacement
 from certify.evidence.distance import BaseDraws, best_rung

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from point_certificates import certificate
 
-from certify.certificate import Certificate, read_document
 from certify.comparison.changes import change_in_score
+from certify.documents import Certificate, read_document
 from certify.evidence import PointEvidence, Requirement, Verdict
 from certify.evidence.displacement import Displacement
 from certify.evidence.paired_items import Items, PairedScores, Rule

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from certify.certificate import read_document
+from certify.documents import read_document
 from certify.verify import differences
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "figures"

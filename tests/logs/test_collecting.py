@@ -13,9 +13,9 @@ import pytest
 
 from certify.__main__ import main
 from certify.benchmarks import open_benchmark
-from certify.certificate import DRAW_FILE, DrawnWeights, read_document, read_measurement
 from certify.checkpoints import load_model, load_tokenizer, open_checkpoint
 from certify.cli import output
+from certify.documents import DRAW_FILE, DrawnWeights, read_document, read_measurement
 from certify.logs.reading import read_logs
 from certify.noise import noised, weight_noise
 from certify.records import BroughtIdentity, digest

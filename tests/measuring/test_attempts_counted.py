@@ -9,7 +9,7 @@ import pytest
 from point_certificates import identity
 
 from certify.benchmarks.pool import pooled
-from certify.certificate import Certificate, charged_alpha
+from certify.documents import Certificate, charged_alpha
 from certify.errors import CertifyWarning, InvalidPlan
 from certify.evidence.trials import Subject, Trials
 from certify.joint import p_value

@@ -12,9 +12,9 @@ import pytest
 from world import World
 
 from certify.benchmarks.scoring import LikelihoodScorer
-from certify.certificate import Certificate
 from certify.checkpoints import open_checkpoint
 from certify.demo import DATA
+from certify.documents import Certificate
 from certify.errors import CertifyWarning, InvalidPlan
 from certify.evidence import AuditEvidence, Requirement, Verdict
 from certify.evidence.paired_items import in_order

@@ -11,8 +11,8 @@ import pytest
 
 from certify.benchmarks import batches, scoring
 from certify.benchmarks.batches import Batching
-from certify.certificate import Measurement
 from certify.checkpoints import open_checkpoint
+from certify.documents import Measurement
 from certify.errors import CheckpointError
 from certify.measuring import Base, PlannedDraws, measure_base
 from certify.measuring.candidate import Candidate

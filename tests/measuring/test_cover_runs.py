@@ -12,9 +12,9 @@ import models
 import pytest
 
 from certify.benchmarks.scoring import LikelihoodScorer
-from certify.certificate import CoverRecord, read_document
 from certify.checkpoints import load_model, open_checkpoint
 from certify.checkpoints.family import Family, open_family
+from certify.documents import CoverRecord, read_document
 from certify.errors import CheckpointError, InvalidPlan
 from certify.evidence import Requirement, Verdict
 from certify.measuring import Base

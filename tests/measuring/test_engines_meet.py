@@ -11,7 +11,7 @@ from typing import Any
 import models
 import pytest
 
-from certify.certificate import Measurement, read_document
+from certify.documents import Measurement, read_document
 from certify.errors import InvalidPlan
 from certify.evidence.trials import Trials
 from certify.measuring import Base, EngineChoice, PlannedDraws, measure_base

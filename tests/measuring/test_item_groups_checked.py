@@ -11,7 +11,7 @@ import models
 import pytest
 
 from certify.__main__ import main
-from certify.certificate import Certificate, read_document
+from certify.documents import Certificate, read_document
 from certify.errors import CertificateMismatch, InvalidPlan
 from certify.evidence import PointEvidence, PositionEvidence
 from certify.measuring import Base, PlannedDraws, check, measure_base

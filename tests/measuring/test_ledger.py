@@ -20,7 +20,7 @@ import pytest
 from accelerate import PartialState
 from forked import Child, start
 
-from certify.certificate import read_measurement
+from certify.documents import read_measurement
 from certify.errors import CertificateMismatch, CertifyWarning, InvalidPlan
 from certify.measuring.item_trials import EngineChoice
 from certify.measuring.ledger import Ledger

@@ -18,8 +18,8 @@ from scipy.special import ndtr
 from scipy.stats import binom
 from test_end_to_end import DIMENSION, ENGINE, SIGMA, HalfSpace, Thresholds, law
 
-from certify.certificate import GateRecord, read_document
 from certify.checkpoints import open_checkpoint
+from certify.documents import GateRecord, read_document
 from certify.errors import ActivationRefused, CertifyWarning, CheckpointError, InvalidInput, InvalidPlan
 from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan, least_to_pass
 from certify.evidence.trials import Subject

@@ -20,10 +20,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from certify.__main__ import main
 from certify.benchmarks import ModelLimits, open_benchmark
-from certify.certificate import read_measurement
 from certify.checkpoints import load_model, open_checkpoint, served
 from certify.checkpoints.bits import examined
 from certify.checkpoints.checkpoint import digest_of_weights
+from certify.documents import read_measurement
 from certify.errors import CheckpointChanged, CheckpointError, InvalidInput
 from certify.noise import noised, streaming, weight_noise
 from certify.records import Seed, VllmIdentity

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from certify.certificate import DRAW_FILE, read_draw
 from certify.checkpoints import load_model, open_checkpoint
+from certify.documents import DRAW_FILE, read_draw
 from certify.errors import CertificateMismatch, CheckpointError, InvalidInput
 from certify.noise import drawn, noised
 from certify.noise.drawn import write_draw

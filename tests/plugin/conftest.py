@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 import certify.comparison
 import certify.report.render  # noqa: F401
 from certify import Base, PlannedDraws, check, measure_base
-from certify.certificate import Measurement
+from certify.documents import Measurement
 from pytest_basin import basin, bound, collecting, explain, fixtures, gates, hooks, plan, terminal  # noqa: F401
 
 SPECIAL = ["<pad>", "<bos>", "<eos>"]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from certify.certificate import read_document
+from certify.documents import read_document
 from certify.verify import differences
 
 pytest_plugins = ["pytester"]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.evidence import PointEvidence
 from certify.measuring.environment import environment
 from certify.records import BenchmarkIdentity, ModelIdentity, digest

@@ -22,7 +22,7 @@ from gate_rows import (
 from hypothesis import given, settings
 from markdown_it import MarkdownIt
 
-from certify.certificate import Certificate, Measurement, read_document
+from certify.documents import Certificate, Measurement, read_document
 from certify.errors import InvalidInput, UnsupportedSchema
 from certify.report.json_report import read_report
 from certify.report.markdown import LIMIT

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 from world import World
 
-from certify.certificate import Certificate
+from certify.documents import Certificate
 from certify.evidence import KINDS, PositionEvidence, Requirement, Verdict
 from certify.evidence.displacement import Displacement
 from certify.evidence.judgement import up

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from gate_rows import HOSTILE, HOSTILE_CONTEXT, HOSTILE_ROW, ROWS, row
 
-from certify.certificate import BROUGHT, read_document
+from certify.documents import BROUGHT, read_document
 from certify.errors import InvalidInput
 from certify.report.release import OF_NONE
 from certify.report.render import ReportType, render, row_of

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from certify.__main__ import main
-from certify.certificate import read_document
+from certify.documents import read_document
 from certify.evidence import Requirement
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import Phase, find, settings
 from point_certificates import BENCHMARK, identity
 
-from certify.certificate import BasinRecord, GateRecord
+from certify.documents import BasinRecord, GateRecord
 from certify.evidence import Requirement, Verdict
 from certify.evidence.sequential import ScoreRequirement, SequentialEvidence, decide, gate_plan
 from certify.evidence.trials import Subject, Trials

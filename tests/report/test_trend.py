@@ -12,7 +12,7 @@ from gate_rows import CONTEXT, HOSTILE, HOSTILE_ROW, ROWS, row
 from point_certificates import BENCHMARK, certificate, identity
 from test_gate_page import BROKEN, NARROW, UNREADABLE, Outline
 
-from certify.certificate import read_document
+from certify.documents import read_document
 from certify.evidence import Requirement
 from certify.report.render import ReportType, render, row_of
 from certify.report.rows import Row

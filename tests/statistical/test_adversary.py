@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from budget import check_coverage, power
 
-from certify.certificate import charged_alpha
+from certify.documents import charged_alpha
 from certify.evidence import (
     BasinLevel,
     DistanceEvidence,

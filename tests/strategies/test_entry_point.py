@@ -81,11 +81,11 @@ def test_without_the_entry_point_the_type_is_unknown() -> None:
 def test_modules_are_loaded_as_ever() -> None:
     """The watch leaves loaders, specs and sources as the other finders give them."""
     code = (
-        "import hypothesis, inspect, certify.records as r, certify.certificate as c\n"
+        "import hypothesis, inspect, certify.records as r, certify.documents as c\n"
         "print(type(r.__loader__).__name__, r.__spec__.origin == r.__file__, 'WeightNoise' in inspect.getsource(r), "
         "c.Certificate.__module__)"
     )
-    assert probe(code) == "SourceFileLoader True True certify.certificate"
+    assert probe(code) == "SourceFileLoader True True certify.documents"
 
 
 def test_the_gpu_profile_is_there() -> None:

@@ -12,7 +12,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from certify import statistics
-from certify.certificate import Certificate, CoverRecord, Measurement, read_document
+from certify.documents import Certificate, CoverRecord, Measurement, read_document
 from certify.evidence import KINDS, Requirement, alpha_of
 from certify.evidence.paired_items import PairedScores
 from certify.evidence.smoothed import DrawScores

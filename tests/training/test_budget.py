@@ -16,9 +16,9 @@ from torch import nn
 from torch.optim import SGD, AdamW
 from world import World
 
-from certify.certificate import Measurement
 from certify.checkpoints import Checkpoint, difference, open_checkpoint
 from certify.checkpoints.norms import ROUNDING
+from certify.documents import Measurement
 from certify.errors import InvalidInput, InvalidPlan
 from certify.evidence import Requirement
 from certify.measuring import Base, PlannedDraws, check, measure_base, subspace_law
