@@ -40,7 +40,7 @@ def explain(session: Session, operator: str, left: object, right: object) -> lis
     return None
 
 
-def verdict_of(operator: str, left: object, right: object) -> str:
+def _verdict_of(operator: str, left: object, right: object) -> str:
     """Return the verdict that a comparison rests on."""
     if isinstance(left, Bound) and isinstance(right, int | float):
         return left.verdict_at(float(right))
@@ -52,7 +52,7 @@ def verdict_of(operator: str, left: object, right: object) -> str:
 
 def in_brief(operator: str, left: object, right: object) -> str:
     """Return the verdict that a comparison rests on, and what was found against what it asks, in a few signs."""
-    verdict = verdict_of(operator, left, right)
+    verdict = _verdict_of(operator, left, right)
     if isinstance(right, Basin):
         bounds = right.bounds(left)
         return f"{verdict}: {sum(b.verdict == CERTIFIED for b in bounds)} of {len(bounds)} benchmarks certified"

@@ -94,7 +94,7 @@ def require_servable(checkpoint: Checkpoint, layout: Layout, device: str) -> Non
         CheckpointError: an architecture that vLLM has no code of its own for, weights that lie in no file, a dtype.
         InvalidPlan: a layout that does not divide the model.
     """
-    _ = stored_places(checkpoint)
+    _ = _stored_places(checkpoint)
     config: Any = checkpoint.config.get_text_config()
     with _quiet():
         from vllm import ModelRegistry
@@ -121,7 +121,7 @@ def _head_sizes_on_cpu() -> list[int]:
     return list(CPUAttentionBackend.get_supported_head_sizes())
 
 
-def stored_places(checkpoint: Checkpoint) -> list[list[str]]:
+def _stored_places(checkpoint: Checkpoint) -> list[list[str]]:
     """Return for each parameter, by name: the name, what it is called in its file, and the file.
 
     Raises:
@@ -158,7 +158,7 @@ class Served(nn.Module):
         super().__init__()
         self.checkpoint = checkpoint
         self._server = server
-        self._point = point or {"places": stored_places(checkpoint), "dtype": checkpoint.computed_in}
+        self._point = point or {"places": _stored_places(checkpoint), "dtype": checkpoint.computed_in}
         self.eval()
 
     def forward(self, *_: Any, **__: Any) -> NoReturn:
@@ -180,7 +180,7 @@ class Served(nn.Module):
         Raises:
             CheckpointError: its config is another, or its weights cannot be streamed.
         """
-        _ = stored_places(checkpoint)
+        _ = _stored_places(checkpoint)
         if checkpoint.companions.get("config") != self.checkpoint.companions.get("config"):
             raise CheckpointError(
                 f"{checkpoint.path}: its config differs from the base's, and one vLLM serves one config: leave "
@@ -196,7 +196,7 @@ class Served(nn.Module):
 
     def towards(self, other: Checkpoint, fraction: float) -> Served:
         """Return the point so far along the way from these weights to those of ``other``."""
-        return Served(self._server, self.checkpoint, {**self._point, "towards": [stored_places(other), fraction]})
+        return Served(self._server, self.checkpoint, {**self._point, "towards": [_stored_places(other), fraction]})
 
     def identified(self) -> tuple[str, int, int]:
         """Stream the weights in, and return their digest, how many numbers noise was put on, and how many stood still.

@@ -74,7 +74,7 @@ def certify(
     """Did the fine-tuned checkpoint keep what its base could do? Measure, check, verify."""
 
 
-class OnceEach(_InWords, TyperCommand):
+class _OnceEach(_InWords, TyperCommand):
     """A command that takes each option once, unless it is repeatable: the last one never wins in silence."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -142,4 +142,4 @@ COMMANDS = (
 )  # fmt: skip
 for panel, command, examples in COMMANDS:
     said = "\n\n".join((f"Example{'s' * (len(examples) > 1)}:", *examples))
-    app.command(cls=OnceEach, rich_help_panel=panel, epilog=said)(command)
+    app.command(cls=_OnceEach, rich_help_panel=panel, epilog=said)(command)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from certify.measuring.run import Run, Track
 
 
-class RateColumn(ProgressColumn):
+class _RateColumn(ProgressColumn):
     """Draws per second."""
 
     def render(self, task: Task) -> Text:
@@ -45,7 +45,7 @@ def progress_bars() -> Iterator[Track]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        RateColumn(),
+        _RateColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,

@@ -32,7 +32,7 @@ GROUPS_UNKNOWN = (
 
 
 @dataclass(frozen=True)
-class Beside:
+class _Beside:
     """What is held against each file beside itself: other files, and draws that are made again."""
 
     base: Annotated[Path | None, typer.Option(help="Also hash this base.")] = None
@@ -77,7 +77,7 @@ class Beside:
 @spread()
 def verify(
     files: Annotated[list[Path], typer.Argument(help="Certificates, and other records.", show_default=False)],
-    beside: Beside,
+    beside: _Beside,
 ) -> None:
     """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""
     if (beside.signature is None) != (beside.key is None):
@@ -87,7 +87,7 @@ def verify(
     raise typer.Exit(worst([_verified(file, beside) for file in files]))
 
 
-def _verified(file: Path, beside: Beside) -> Exit:
+def _verified(file: Path, beside: _Beside) -> Exit:
     """Verify one file and print what was found."""
     from certify.documents import Measurement, read_document
     from certify.verify import PROOF_LIMIT, differences
@@ -120,7 +120,7 @@ def _verified(file: Path, beside: Beside) -> Exit:
     return Exit.CERTIFIED
 
 
-def _signature(document: AnyDocument, beside: Beside) -> tuple[list[str], list[str]]:
+def _signature(document: AnyDocument, beside: _Beside) -> tuple[list[str], list[str]]:
     """Return what a signature contradicts, and what to say if it contradicts nothing."""
     if beside.signature is None or beside.key is None:
         return [], []
@@ -133,7 +133,7 @@ def _signature(document: AnyDocument, beside: Beside) -> tuple[list[str], list[s
     return [], [f"Signed with the private half of {beside.key} ({signer[:16]}): its holder vouches for this record."]
 
 
-def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path]:
+def _weights_drawn_at(document: AnyDocument, beside: _Beside) -> tuple[Path, Path]:
     """Return weights and items to draw with: a gate's draws lie at its checkpoint, all others at the base.
 
     Raises:
@@ -153,7 +153,7 @@ def _weights_drawn_at(document: AnyDocument, beside: Beside) -> tuple[Path, Path
     return weights, beside.benchmark
 
 
-def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: Beside) -> tuple[list[str], list[str]]:
+def _drawn_again(document: AnyDocument, weights: Path, benchmark: Path, beside: _Beside) -> tuple[list[str], list[str]]:
     """Return what a replay and an audit contradict, and what to say if they contradict nothing."""
     from certify.benchmarks import open_pool_or_benchmark
     from certify.checkpoints import open_checkpoint
@@ -226,7 +226,7 @@ def _repeated(document: AnyDocument, draws: int) -> str:
     return ", ".join(parts) or "nothing, since the record holds no run of draws there"
 
 
-def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
+def _hashes(document: AnyDocument, beside: _Beside) -> list[str]:
     """Hash the files that were named and compare them with the identities in the record."""
     from certify.documents import Certificate, CoverRecord, GateRecord, ScoresRecord
     from certify.records import grouping, same_model
@@ -266,7 +266,7 @@ def _hashes(document: AnyDocument, beside: Beside) -> list[str]:
     return lines
 
 
-def _family(document: CoverRecord, beside: Beside) -> list[str]:
+def _family(document: CoverRecord, beside: _Beside) -> list[str]:
     """Hash what a cover's family is made of.
 
     Raises:
@@ -286,7 +286,7 @@ def _family(document: CoverRecord, beside: Beside) -> list[str]:
     return [f"family: {beside.checkpoint} is not what was covered ({other} differs)"]
 
 
-def _logs(document: ScoresRecord, beside: Beside) -> list[str]:
+def _logs(document: ScoresRecord, beside: _Beside) -> list[str]:
     """Hash the logs that were named in the place of models."""
     from certify.logs import FILES
     from certify.parsing import read_bytes

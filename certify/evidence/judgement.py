@@ -239,7 +239,7 @@ def nothing_claimed(name: str, requirement: Requirement, chance: float, found: s
     )
 
 
-class ScoreBounds(Protocol):
+class _ScoreBounds(Protocol):
     """What evidence can bound; every bound is one-sided at the alpha it is asked for."""
 
     def drop(self, alpha: float) -> Interval:
@@ -281,7 +281,7 @@ def exactly(x: float) -> Interval:
     return Interval(value=x, lower=x, upper=x)
 
 
-def interval_in_unit(requirement: Requirement, bounds: ScoreBounds, alpha: float, chance: float) -> Interval | None:
+def interval_in_unit(requirement: Requirement, bounds: _ScoreBounds, alpha: float, chance: float) -> Interval | None:
     """Return the quantity that the requirement speaks of, with one-sided bounds, each at ``alpha``.
 
     Retention (s - c)/(s0 - c) = 1 - drop/(s0 - c), s0 the base's score and c chance, takes 2 alpha/3 for the drop

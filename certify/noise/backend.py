@@ -23,7 +23,7 @@ def backend_for(device: torch.device, dtype: torch.dtype, sampler: Sampler = "st
     Raises:
         InvalidInput: the backend does not give the contract's bits on this device; the first difference is named.
     """
-    check_subnormals()
+    _check_subnormals()
     return _checked(str(device), dtype, sampler)
 
 
@@ -59,7 +59,7 @@ def _candidates(device: torch.device) -> list[Backend]:
     return backends
 
 
-def check_subnormals() -> None:
+def _check_subnormals() -> None:
     """Refuse a thread that flushes subnormal numbers to zero: small weights would change without noise.
 
     Raises:

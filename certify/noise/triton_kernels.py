@@ -129,7 +129,7 @@ def _cos64(x):
 
 
 @_jitted
-def turned(radius, c, s, quarter):
+def _turned(radius, c, s, quarter):
     """Radius times cosine and sine of an angle that lies ``quarter`` right angles further on."""
     odd = (quarter & 1) != 0
     first, second = tl.where(odd, s, c), tl.where(odd, c, s)
@@ -146,7 +146,7 @@ def strict_pair(w0, w1, w2, w3):
     radius = tl.sqrt(-2.0 * _log64((a.to(tl.float64) + 1.0) * 1.1102230246251565e-16))
     quarter = (b + 0x4000000000000) >> 51
     x = (b - (quarter << 51)).to(tl.float64) * 6.975736996017264e-16
-    return turned(radius, _cos64(x), _sin64(x), quarter)
+    return _turned(radius, _cos64(x), _sin64(x), quarter)
 
 
 @_jitted
@@ -183,7 +183,7 @@ def fast_pair(x, y):
     z = r * r
     s = ((-1.9515295891e-4 * z + 8.3321608736e-3) * z - 1.6666654611e-1) * z * r + r
     c = ((2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2) * z * z - 0.5 * z + 1.0
-    return turned(radius, c, s, j.to(tl.int32))
+    return _turned(radius, c, s, j.to(tl.int32))
 
 
 @_jitted

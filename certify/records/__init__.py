@@ -16,7 +16,6 @@ from certify.records.benchmark_identity import (
     shares,
     units,
 )
-from certify.records.box import Axis
 from certify.records.computation import (
     WAYS,
     ActivationIdentity,
@@ -29,9 +28,9 @@ from certify.records.computation import (
     Way,
     WrittenIdentity,
 )
+from certify.records.family_identity import Axis, FamilyIdentity
 from certify.records.model_identity import (
     BroughtScores,
-    FamilyIdentity,
     ModelIdentity,
     identity_key,
     same_model,

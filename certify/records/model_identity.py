@@ -1,11 +1,12 @@
-"""Which models: one that was opened here, one that only a log names, a family of them."""
+"""Which model: one that was opened here, or one that only a log names."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from certify.records.family_identity import FamilyIdentity
 from certify.records.record import Digest, Record, digest
 
 
@@ -54,31 +55,6 @@ class BroughtScores(Record):
     def fingerprint(self) -> str:
         """What tells it from others of its name: what its log calls it, in each task's log alike, or the log itself."""
         return digest([self.tool, self.model]) if self.model else self.digest
-
-
-class FamilyIdentity(Record):
-    """Which models a cover speaks of: one for each point in the space of ``coefficients``, which name its axes.
-
-    ``members`` are what these models are made of, in the order of the coefficients, each with its digest: the end of a
-    segment; the weights and the config of an adapter; the recipe of a merge without what varies, and its models.
-    """
-
-    kind: Literal["segment", "adapter", "merge"]
-    name: str
-    coefficients: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
-    members: Annotated[tuple[tuple[str, Digest], ...], Field(min_length=1)]
-
-    @property
-    def title(self) -> str:
-        """What it is, in words."""
-        return {"segment": "the segment from the base to ", "adapter": "the scales of ", "merge": "the merges of "}[
-            self.kind
-        ] + self.name
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells it from others of its name: the digest of what it is made of, and how."""
-        return digest([self.kind, len(self.coefficients), [each for _, each in self.members]])
 
 
 def identity_key(model: ModelIdentity) -> list[Any]:

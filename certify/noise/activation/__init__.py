@@ -3,7 +3,7 @@
 from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.layout import Layout
 from certify.noise.activation.oracle import TRUSTED, Exactness, examine
-from certify.noise.activation.pairs import ActivationPairs, Audit, PairScores
+from certify.noise.activation.pairs import ActivationPairs, Audit
 from certify.noise.activation.questions import Question, questions
 from certify.noise.activation.refusals import refusals
 
@@ -14,7 +14,6 @@ __all__ = [
     "Audit",
     "Exactness",
     "Layout",
-    "PairScores",
     "Question",
     "examine",
     "questions",

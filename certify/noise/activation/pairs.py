@@ -30,7 +30,7 @@ Table = Sequence[tuple[int, Sequence[int]]]
 
 
 @dataclass(frozen=True)
-class PairScores:
+class _PairScores:
     """Scores of pairs in the order of their table.
 
     ``scores``: 1.0, 0.0, or None where the model gave no answer or the margin was within the guard; None counts
@@ -128,7 +128,7 @@ class ActivationPairs:
             coupling=self.exactness.coupling,
         )
 
-    def score(self, table: Table) -> PairScores:
+    def score(self, table: Table) -> _PairScores:
         """Score every pair of ``table``, which lists each draw once, with its items.
 
         Raises:
@@ -140,12 +140,12 @@ class ActivationPairs:
             found.update(zip(batch, self.margins(table, batch), strict=True))
         return self.judged([(j, m) for e, (_, own) in enumerate(table) for j, m in zip(own, found[e], strict=True)])
 
-    def judged(self, pairs: Sequence[tuple[int, float]]) -> PairScores:
+    def judged(self, pairs: Sequence[tuple[int, float]]) -> _PairScores:
         """Turn items and their margins into scores."""
         asked = [(self.items[item], margin) for item, margin in pairs]
         scores = tuple(question.decide(margin, self.guard) for question, margin in asked)
         guarded = sum(question.is_guarded(margin, self.guard) for question, margin in asked)
-        return PairScores(scores, tuple(margin for _, margin in asked), self.guard, guarded, self.exactness)
+        return _PairScores(scores, tuple(margin for _, margin in asked), self.guard, guarded, self.exactness)
 
     def margins(self, table: Table, entries: Sequence[int]) -> list[list[float]]:
         """Return the margins of every item of these entries of ``table``, scored in one batch."""

@@ -1,13 +1,38 @@
-"""The box that a cover lays windows over."""
+"""Which family of models, and the box of its coefficients that a cover lays windows over."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from certify.records.record import Positive, Record
+from certify.records.record import Digest, Positive, Record, digest
+
+
+class FamilyIdentity(Record):
+    """Which models a cover speaks of: one for each point in the space of ``coefficients``, which name its axes.
+
+    ``members`` are what these models are made of, in the order of the coefficients, each with its digest: the end of a
+    segment; the weights and the config of an adapter; the recipe of a merge without what varies, and its models.
+    """
+
+    kind: Literal["segment", "adapter", "merge"]
+    name: str
+    coefficients: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
+    members: Annotated[tuple[tuple[str, Digest], ...], Field(min_length=1)]
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        return {"segment": "the segment from the base to ", "adapter": "the scales of ", "merge": "the merges of "}[
+            self.kind
+        ] + self.name
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from others of its name: the digest of what it is made of, and how."""
+        return digest([self.kind, len(self.coefficients), [each for _, each in self.members]])
 
 
 class Axis(Record):
