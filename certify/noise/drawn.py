@@ -15,7 +15,7 @@ from certify.checkpoints.files import INDEX, SINGLE, TensorInfo
 from certify.documents import DRAW_FILE, DrawnWeights
 from certify.errors import CheckpointError, InvalidInput
 from certify.noise.contract import Place
-from certify.noise.explicit import check_draw, unmoved, warn_if_still
+from certify.noise.held import check_draw, unmoved, warn_if_still
 from certify.noise.law import check_sigma, weight_noise
 from certify.noise.perturbation import WeightPerturbation
 from certify.writing import whole_folder

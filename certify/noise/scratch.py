@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
 
 from certify.errors import InvalidInput
 from certify.noise.contract import Place, Write
-from certify.noise.explicit import DRAWS_BETWEEN_SUMS, aligned, check_draw, place, unmoved, warn_if_still
-from certify.noise.holdings import Holdings
-from certify.noise.perturbation import Perturbation, WeightPerturbation
+from certify.noise.explicit import aligned
+from certify.noise.held import HeldEngine, place
+from certify.noise.perturbation import Perturbation
 
 Group = tuple[torch.device, torch.dtype]
 
 
-class ScratchEngine:
+class ScratchEngine(HeldEngine):
     """Writes a module's noised weights into scratch before its forward, and takes them away after it.
 
     Guarantee: inside its own forward a module sees the very bits that :class:`ExplicitEngine` would give it. Outside
@@ -31,59 +30,30 @@ class ScratchEngine:
     weights for each forward pass, not for each draw: use large batches. For inference only: no backward pass.
     """
 
-    def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
-        self._model, self._perturbation = model, perturbation
-        self._holdings = Holdings(model, perturbation.names)
-        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
-        self._open, self._draw, self._drawn = False, -1, 0
+    _owned: dict[nn.Module, list[str]]
+    _void: dict[str, torch.Tensor]
+    _writers: dict[tuple[Any, ...], Write]
+    _frames: list[_Frame]
 
-    def __enter__(self) -> Self:
-        if self._open:
-            raise InvalidInput("the engine is open already: its base is what it was opened on")
-        self._holdings.open()
+    def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
+        super().__init__(model, perturbation)
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._release()
+
+    def _prepare(self) -> None:
         self._owned = _owned(self._model, self._holdings.aliases)
         self._void = {name: _void(base) for name, base in self._holdings.base.items()}
         self._stack = _Stack(_capacities(self._model, self._owned, self._holdings.base))
-        self._writers: dict[tuple[Any, ...], Write] = {}
-        self._frames: list[_Frame] = []
-        self._draw, self._drawn, self._open = -1, 0, True
-        try:
-            for module in self._owned:
-                self._hooks.append(module.register_forward_pre_hook(self._before, prepend=True))
-                self._hooks.append(module.register_forward_hook(self._after, always_call=True))
-            for name, storage in self._void.items():
-                self._holdings.point(name, storage)
-        except BaseException:
-            self._close()
-            raise
-        return self
+        for module in self._owned:
+            self._hooks.append(module.register_forward_pre_hook(self._before, prepend=True))
+            self._hooks.append(module.register_forward_hook(self._after, always_call=True))
+        for name, storage in self._void.items():
+            self._holdings.point(name, storage)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-        if error is None:
-            self._holdings.check_digest()
-
-    def at(self, draw: int) -> nn.Module:
-        """Let the forward passes from now on compute with the weights of draw ``draw``.
-
-        Raises:
-            InvalidInput: the engine is closed, or ``draw`` is not in [0, 2^32).
-            CheckpointChanged: the base was written since the engine was opened (looked at every 64 draws).
-        """
-        if not self._open:
-            raise InvalidInput("the engine is closed: use it as a context manager")
-        check_draw(draw)
+    def _show(self, draw: int) -> None:
         while self._frames:  # an interrupt in the middle of a forward pass leaves frames behind
             self._drop(self._frames.pop())
         self._draw = draw
-        if self._drawn == 0 and isinstance(self._perturbation, WeightPerturbation):
-            self._look_for_still_weights()
-        self._drawn += 1
-        if self._drawn % DRAWS_BETWEEN_SUMS == 0:
-            self._holdings.check_sum()
-        return self._model
 
     def _before(self, module: nn.Module, inputs: Any) -> None:
         """Show the module its noised weights; weights that a module further out already shows stay as they are."""
@@ -116,24 +86,22 @@ class ScratchEngine:
             self._holdings.point(name, self._void[name])
         self._stack.used = frame.before
 
-    def _look_for_still_weights(self) -> None:
+    def _unmoved(self) -> tuple[int, int]:
         """Write every module once, and count."""
         still = size = 0
         for module, names in self._owned.items():
             frame = self._written(module, names)
-            still += sum(unmoved(self._holdings.base[p.name].reshape(-1), p.work) for p in frame.places)
+            still += self._still(frame.places)
             size += sum(p.work.numel() for p in frame.places)
             self._stack.used = frame.before
-        warn_if_still(still, size)
+        return still, size
 
-    def _close(self) -> None:
-        self._open = False
+    def _release(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks = []
-        self._holdings.restore()
-        self._frames, self._writers, self._void, self._owned = [], {}, {}, {}
-        del self._stack
+        self._hooks, self._draw = [], -1
+        self._owned, self._void, self._writers, self._frames = {}, {}, {}, []
+        self._stack = _Stack({})
 
 
 @dataclass(frozen=True)

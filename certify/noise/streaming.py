@@ -17,7 +17,7 @@ from certify.checkpoints.bits import examined, same_bits
 from certify.checkpoints.checkpoint import TORCH_NAMES, digest_of_weights
 from certify.checkpoints.served import Served
 from certify.errors import CheckpointError
-from certify.noise.explicit import check_draw, place, unmoved, warn_if_still
+from certify.noise.held import check_draw, place, unmoved, warn_if_still
 from certify.noise.perturbation import WeightPerturbation
 from certify.noise.walk import Span, towards
 from certify.records import Seed, WeightNoise

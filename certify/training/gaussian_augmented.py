@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from certify.errors import InvalidInput
 from certify.noise import weight_noise
-from certify.noise.explicit import check_draw, place, work_storage
+from certify.noise.explicit import work_storage
+from certify.noise.held import check_draw, place
 from certify.noise.holdings import Holdings
 from certify.noise.perturbation import WeightPerturbation
 
