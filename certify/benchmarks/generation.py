@@ -97,7 +97,7 @@ class GenerationScorer:
             parts = in_parts(lambda part: dict(zip(part, self._decode(model, part), strict=True)), group, self.halved)
             for part in parts:
                 answers |= part
-        return [self._judged(i, self.answer(answers[i])) for i in wanted]
+        return [self._judged(i, self.answer(i, answers[i])) for i in wanted]
 
     def _judged(self, index: int, answer: str | None) -> float:
         """Return the score of an answer; none was cut out: wrong."""
@@ -108,8 +108,8 @@ class GenerationScorer:
         except BenchmarkError as error:
             raise BenchmarkError(f"{self._benchmark.name}: item {index + 1}: {error}") from None
 
-    def answer(self, text: str) -> str | None:
-        """Cut the answer out of a text: up to the stops, without special tokens, the last match of the pattern.
+    def answer(self, index: int, text: str) -> str | None:
+        """Cut an item's answer out of a text: up to the stops, without special tokens, the last match of the pattern.
 
         Under ``[generation.lm_eval]`` what its filters make of it, and the tokenizer's end of text is a stop as well.
         """
@@ -118,14 +118,14 @@ class GenerationScorer:
         for token in self._tokenizer.all_special_tokens:
             text = text.replace(token, "")
         try:
-            return self._cut(text)
+            return self._cut(index, text)
         except BenchmarkError as error:
             raise BenchmarkError(f"{self._benchmark.name}: {error}") from None
 
-    def _cut(self, text: str) -> str | None:
-        g, last = self._generation, None
+    def _cut(self, index: int, text: str) -> str | None:
+        g, last, item = self._generation, None, self._benchmark.items[index]
         if g.lm_eval is not None:
-            return filtered(g.lm_eval, text)
+            return filtered(g.lm_eval, text, item.lettered if isinstance(item, ExactMatchItem) else ())
         if g.pattern is None:
             return text.strip()
         for last in found(g.pattern, text):  # noqa: B007  (the last is wanted)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from certify.benchmarks.answerable import pattern_problem
 from certify.benchmarks.clusters import Label, numbered
@@ -72,9 +72,13 @@ class MultipleChoiceItem(_Asked):
 
 
 class ExactMatchItem(_Asked):
-    """Right when greedy decoding after ``prompt`` begins with ``target``, or with one of several."""
+    """Right when greedy decoding after ``prompt`` begins with ``target``, or with one of several.
+
+    ``lettered``: the choices A, B, ... that lm-eval's filter ``multi_choice_regex`` looks for in a generated answer.
+    """
 
     target: Text | Annotated[tuple[Text, ...], Field(min_length=2)]
+    lettered: Annotated[tuple[str, ...], Field(max_length=26)] = ()
 
     @field_validator("target", mode="before")
     @classmethod
@@ -92,8 +96,8 @@ Item = MultipleChoiceItem | ExactMatchItem
 
 def item_digest(item: Item) -> str:
     """Return the identity of one item: the digest of the canonical JSON of what it asks."""
-    silent = {*_Labelled.model_fields, *(() if item.before else ("before",))}  # which items of old do not have
-    return digest(item.model_dump(mode="json", exclude=silent))
+    absent = {name for name in ("before", "lettered") if not getattr(item, name, ())}  # items of old do not have them
+    return digest(item.model_dump(mode="json", exclude={*_Labelled.model_fields, *absent}))
 
 
 REFUSAL = ("refuse", "answer")
@@ -103,24 +107,69 @@ Boundary = Literal["written", "lm-eval"]
 """Where a prompt ends: as it is written, or by lm-eval's convention, which counts space at the border to the answer."""
 
 
+def _compiled(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
+    return pattern
+
+
+_Pattern = Annotated[str, AfterValidator(_compiled)]
+
+
 class TaskFilter(Record):
     """One step of a filter of lm-eval, by its name and with its arguments there."""
 
     function: Literal["regex", "remove_whitespace", "lowercase", "uppercase"]
-    regex_pattern: str = r"#### (\-?[0-9\.\,]+)"
+    regex_pattern: _Pattern = r"#### (\-?[0-9\.\,]+)"
     group_select: int = 0
     fallback: str = "[invalid]"
-
-    @field_validator("regex_pattern")
-    @classmethod
-    def _compiles(cls, pattern: str) -> str:
-        return _compiled(pattern)
 
     @model_validator(mode="after")
     def _arguments_of_regex(self) -> TaskFilter:
         if self.function != "regex" and (given := sorted(self.model_fields_set - {"function"})):
             raise ValueError(f"{self.function} takes no {', '.join(given)}")
         return self
+
+
+class ChoicesFilter(Record):
+    """The step that finds a letter: by the pattern, else by the text of one of the item's choices, else behind a colon.
+
+    The three arguments that ignore something act on choices and answer where these are compared.
+    """
+
+    function: Literal["multi_choice_regex"]
+    regex_pattern: _Pattern = r"#### (\-?[0-9\.\,]+)"
+    group_select: int = 0
+    fallback: str = "[invalid]"
+    ignore_case: bool = False
+    ignore_punctuation: bool = False
+    regexes_to_ignore: tuple[_Pattern, ...] = ()
+
+
+class MapFilter(Record):
+    """The step that puts a value in place of an answer that is a key; another one without a default is wrong."""
+
+    function: Literal["map"]
+    mapping_dict: dict[str, str] = Field(default_factory=dict)
+    default_value: str | None = None
+
+
+class RepeatsFilter(Record):
+    """The step that chooses among the answers to one item, which are all the same under greedy decoding."""
+
+    function: Literal["take_first_k", "majority_vote"]
+    k: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _as_many_as(self) -> RepeatsFilter:
+        if (self.function == "take_first_k") != (self.k is not None):
+            raise ValueError(f"{self.function} takes {'no k' if self.k else 'k, a number of answers'}")
+        return self
+
+
+FilterStep = Annotated[TaskFilter | ChoicesFilter | MapFilter | RepeatsFilter, Field(discriminator="function")]
 
 
 class TaskScoring(Record):
@@ -130,24 +179,15 @@ class TaskScoring(Record):
     target without it (lm-eval's metric ``exact_match``, whose arguments these are); space counts.
     """
 
-    filters: tuple[TaskFilter, ...] = ()
-    regexes_to_ignore: tuple[str, ...] = ()
+    filters: tuple[FilterStep, ...] = ()
+    regexes_to_ignore: tuple[_Pattern, ...] = ()
     ignore_case: bool = False
     ignore_punctuation: bool = False
     ignore_numbers: bool = False
 
-    @field_validator("regexes_to_ignore")
-    @classmethod
-    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(_compiled, patterns))
-
-
-def _compiled(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression ({error})") from None
-    return pattern
+    def has(self, *functions: str) -> bool:
+        """Whether one of these is among the filters."""
+        return any(step.function in functions for step in self.filters)
 
 
 class TaskSource(Record):

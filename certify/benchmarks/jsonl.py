@@ -146,6 +146,7 @@ def _benchmark(file: Path, name: str, settings: Settings, rows: Sequence[Row]) -
         settings.task,
     )
     _reject_delimiter(file, benchmark)
+    _reject_unlettered(file, benchmark)
     _ = benchmark.groups  # refuses items without a cluster among others that have one
     return benchmark
 
@@ -210,6 +211,18 @@ def _reject_delimiter(file: Path, benchmark: JsonlBenchmark) -> None:
             raise BenchmarkError(
                 f"{file}: item {number}: the choice {shortened(repr(odd[0]))} does not begin with the delimiter "
                 f"{delimiter!r}, with text behind it"
+            )
+
+
+def _reject_unlettered(file: Path, benchmark: JsonlBenchmark) -> None:
+    """Refuse items without the choices that a filter looks for in an answer."""
+    scoring = benchmark.generation.lm_eval if benchmark.generation else None
+    if scoring is None or not scoring.has("multi_choice_regex"):
+        return
+    for number, item in enumerate(benchmark.items, 1):
+        if not getattr(item, "lettered", ()):
+            raise BenchmarkError(
+                f'{file}: item {number}: the filter multi_choice_regex looks for its choices, give it "lettered": [...]'
             )
 
 

@@ -120,18 +120,18 @@ def _loaded(source: str, named: str) -> Any:
     except ImportError:
         raise BenchmarkError(f"{source}: tasks are made by lm-eval: pip install 'pytest-basin[lm-eval]'") from None
     own = Path(named).is_file()
-    if own and (kind := tasks._index.TaskIndex.entry_from_path(Path(named))) and kind.kind.name == "GROUP":
-        raise BenchmarkError(f"{source}: a group of tasks: name one of them")
+    if own and (entry := tasks._index.TaskIndex.entry_from_path(Path(named))) and entry.kind.name == "GROUP":
+        held = tasks._index.load_yaml(Path(named), resolve_func=False)["task"]
+        raise BenchmarkError(f"{source}: {_several(held)}")
     manager = _manager(tasks.TaskManager, with_lm_evals=not own)
     if not own and named not in manager.all_tasks:
         raise BenchmarkError(f"{source}: {_unknown(named, manager.all_subtasks)}")
     if not own and named not in manager.all_subtasks:
-        known = sorted(manager.task_index[named].tags)
-        several = f"the tasks {shortened(', '.join(known))}" if known else "tasks"
-        raise BenchmarkError(f"{source}: a group of {several}: name one of them")
+        entry = manager.task_index[named]
+        raise BenchmarkError(f"{source}: {_several((entry.cfg or {}).get('task') or sorted(entry.tags))}")
     found = manager.load(named)["tasks"]
     if len(found) != 1:
-        raise BenchmarkError(f"{source}: a group of the tasks {shortened(', '.join(found))}: name one of them")
+        raise BenchmarkError(f"{source}: a group of {shortened(', '.join(found))}: name one task")
     (task,) = found.values()
     return task
 
@@ -140,6 +140,12 @@ def _loaded(source: str, named: str) -> Any:
 def _manager(make: Any, with_lm_evals: bool) -> Any:
     """Return lm-eval's list of tasks, which takes long to read where its own 13,000 are in it."""
     return make(include_defaults=with_lm_evals)
+
+
+def _several(held: list[Any]) -> str:
+    """Return what a group or a tag is, with what it holds, groups of its own among them."""
+    names = [each if isinstance(each, str) else str(each.get("task") or each.get("group")) for each in held]
+    return f"a group of {shortened(', '.join(names))}: name one task, or pool several files of import-task"
 
 
 def _unknown(named: str, known: list[str]) -> str:
@@ -159,6 +165,8 @@ def _settings(task: Any, score: Chosen, documents: list[Any], chat: bool) -> dic
     config = {name: value for name, value in task.config.to_dict().items() if name not in ELSEWHERE}
     version, shots = importlib.metadata.version("lm_eval"), task.config.num_fewshot or 0
     asked = f"task {task.config.task}, version {task.VERSION}, {shots}-shot{', in a chat' * chat}, {score.metric}"
+    if (repeats := task.config.repeats or 1) > 1:
+        asked += f", once for {repeats} repeats, which are alike"
     return {
         "description": f"lm-eval {version}, {asked}",
         **({"boundary": "lm-eval"} if score.generation is None else {}),

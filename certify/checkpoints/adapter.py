@@ -122,6 +122,7 @@ def combined(recipe: Recipe, folders: Sequence[Path], base: Checkpoint) -> Check
 def _config(folder: Path, base: Checkpoint) -> Any:
     """Return an adapter's config as PEFT reads it, once its folder is one that is opened here."""
     _refuse_unread(folder)
+    _refuse_added_tokens(folder, base)
     _say_other_name(folder, base)
     try:
         import peft
@@ -161,6 +162,18 @@ def _refuse_unread(folder: Path) -> None:
             "save_pretrained it anew"
         )
     raise CheckpointError(f"{folder}: {ADAPTER_CONFIG} without {ADAPTER_WEIGHTS}: the adapter's weights are missing")
+
+
+def _refuse_added_tokens(folder: Path, base: Checkpoint) -> None:
+    """Refuse whole embeddings with more rows than the base's: PEFT loads them into a base that was resized alone."""
+    for name, info in file_tensors([folder / ADAPTER_WEIGHTS]).items():
+        own = base.tensors.get(name.removeprefix("base_model.model."))
+        if own is not None and own.shape[1:] == info.shape[1:] and own.shape[0] < info.shape[0]:
+            raise CheckpointError(
+                f"{folder}: {name!r} has {info.shape[0]:,} rows and {base.path} has {own.shape[0]:,}, so tokens were "
+                f"added to the base: after resize_token_embeddings({info.shape[0]}) merge it (peft: merge_and_unload, "
+                "then save_pretrained) and name that folder"
+            )
 
 
 def _say_other_name(folder: Path, base: Checkpoint) -> None:

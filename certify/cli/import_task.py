@@ -65,7 +65,9 @@ def _inline(value: Any) -> str:
     import json
 
     if isinstance(value, dict):
-        return f"{{ {', '.join(f'{name} = {_inline(each)}' for name, each in value.items())} }}"
+        pairs = ((name if name.isascii() and name.isidentifier() else _inline(name), _inline(each))
+                 for name, each in value.items())  # fmt: skip
+        return f"{{ {', '.join(f'{name} = {each}' for name, each in pairs)} }}"
     if isinstance(value, list):
         return f"[{', '.join(map(_inline, value))}]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON leaves as it is, and TOML not

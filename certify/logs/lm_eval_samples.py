@@ -83,11 +83,11 @@ def _items(rows: list[Row], cluster: str | None) -> Iterator[tuple[str, ScoredIt
 def _choices(arguments: Any, resps: Any) -> int:
     """Return how many answers there were to choose from: each got a log-likelihood.
 
-    For acc_mutual_info each is asked for once more, without its context.
+    For acc_mutual_info each is asked for once more, without its context; repeats of one are alike.
     """
     if not isinstance(arguments, dict | list) or not isinstance(resps, list) or len(resps) < 2:
         return 0
-    each = [group[0] for group in resps if isinstance(group, list) and len(group) == 1]
+    each = [group[0] for group in resps if isinstance(group, list) and group]
     likelihoods = [pair for pair in each if isinstance(pair, list) and len(pair) == 2]
     if not len(likelihoods) == len(resps) == len(arguments):
         return 0

@@ -68,7 +68,7 @@ def test_answers_are_those_of_decoding_by_hand(tmp_path: Path, monkeypatch: pyte
 def test_the_answer_is_cut_out_by_rule(tmp_path: Path, table: str, text: str, answer: str | None) -> None:
     """Up to the stop, then the last match of the pattern; no match is no answer."""
     scorer = open_benchmark(bench(tmp_path, [{"prompt": "1", "target": "2"}], table)).encode(TOK)
-    assert scorer.answer(text) == answer
+    assert scorer.answer(0, text) == answer
 
 
 def test_settings_are_part_of_the_benchmark(tmp_path: Path) -> None:
@@ -114,6 +114,6 @@ def test_a_pattern_that_never_ends_is_refused_in_time(tmp_path: Path) -> None:
     ).encode(TOK)
     start = time.monotonic()
     with pytest.raises(BenchmarkError, match=r"the pattern '\(1\|11\)\+\[2\]' takes more than 2 s on an answer of 60"):
-        scorer.answer("1" * 60)
+        scorer.answer(0, "1" * 60)
     assert time.monotonic() - start < 10
-    assert scorer.answer("112") == "1"
+    assert scorer.answer(0, "112") == "1"

@@ -10,11 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import models
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_as_written import WORDS, sentencepiece
 from tokenizers import processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -22,12 +26,14 @@ from typer.testing import CliRunner
 
 from certify.benchmarks import open_benchmark
 from certify.benchmarks.items import TaskScoring
+from certify.benchmarks.lm_eval_scoring import filtered
 from certify.checkpoints import load_model, load_tokenizer, open_checkpoint
 from certify.cli.app import app
 from certify.demo import DATA
 from certify.errors import BenchmarkError
 
 lm_eval = pytest.importorskip("lm_eval")
+Instance = pytest.importorskip("lm_eval.api.instance").Instance
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.filterwarnings("default")  # its libraries' warnings are theirs
 
@@ -178,16 +184,20 @@ def through(*steps: dict[str, Any], name: str = "first") -> dict[str, Any]:
 LIKELIHOOD = {"output_type": "loglikelihood", "doc_to_target": "{{target}}"}
 SPELLED = {"output_type": "generate_until", "doc_to_target": "{{choices[answer][0] | upper}}!",
            "fewshot_config": {"sampler": "default", "doc_to_target": "{{choices[answer]}}"}}  # fmt: skip
-SUMS = {"output_type": "generate_until", "doc_to_target": "{{target}}"}
+SUMS = {"output_type": "generate_until", "doc_to_target": "{{target}}",
+        "fewshot_config": {"sampler": "default", "doc_to_target": "{{target}}"}}  # fmt: skip
 DIGITS = {"function": "regex", "regex_pattern": "([0-9])([0-9])?", "group_select": -1, "fallback": "0"}
+ONE_DIGIT = {"function": "regex", "regex_pattern": "[0-9]"}
 SHOUT = "{% for m in messages %}{{ m['role'][0] + '=' + m['content'] + ' ' }}{% endfor %}" + (
     "{% if add_generation_prompt %}{{ 'a=' }}{% endif %}"
 )
 """A chat template for a vocabulary without special words."""
 
 TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "choices": ("prose", CHOICE, "acc"),
-    "choices by length": ("prose", {**CHOICE, "doc_to_choice": "{{lengths}}", **one("acc_norm")}, "acc_norm"),
+    "choices": ("prose", {**CHOICE, **one("acc", weight_by_size=True)}, "acc"),
+    "choices by length": (
+        "prose", {**CHOICE, "doc_to_choice": "{{lengths}}", "repeats": 2, **one("acc_norm")}, "acc_norm",
+    ),
     "likelihood": ("addition", LIKELIHOOD, "acc"),
     "ignoring": ("prose", {
         **SPELLED, **one("exact_match", ignore_case=True, regexes_to_ignore=["[!]", "="]),
@@ -202,6 +212,29 @@ TASKS: dict[str, tuple[str, dict[str, Any], str]] = {
         **SUMS, **one("exact_match", ignore_numbers=False), "doc_to_target": "{{target[0]}}",
         "generation_kwargs": {"until": ["0", "3", "5", "8"], "max_gen_toks": 3},
     }, "exact_match"),
+    "voted on": ("addition", {
+        **SUMS, **one("exact_match"), "repeats": 3, "doc_to_target": "{{target[0]}}",
+        "generation_kwargs": {"until": [";"], "max_gen_toks": 3, "do_sample": False, "num_beams": 1},
+        "filter_list": [through({"function": "take_first_k", "k": 2}, ONE_DIGIT, {"function": "majority_vote"})],
+    }, "exact_match"),
+    "mapped to texts": ("addition", {
+        **SUMS, **one("exact_match", ignore_case=True), "doc_to_target": "{{'EVEN' if target|int % 2 == 0 else 'ODD'}}",
+        "generation_kwargs": {"until": [";"], "max_gen_toks": 3},
+        "filter_list": [through(ONE_DIGIT, {"function": "map", "mapping_dict": {
+            digit: ("even", "odd")[int(digit) % 2] for digit in "0123456"}, "default_value": "odd"})],
+    }, "exact_match"),
+    "mapped to numbers": ("addition", {
+        **SUMS, **one("exact_match"), "doc_to_target": "0{{target|int % 3}}",
+        "generation_kwargs": {"until": [";"], "max_gen_toks": 3},
+        "filter_list": [through({**ONE_DIGIT, "regex_pattern": "[0-9]{2}"}, {
+            "function": "map", "default_value": -1, "mapping_dict": {str(n): n % 3 for n in range(10, 100)}})],
+    }, "exact_match"),
+    "choices named": ("addition", {
+        **SUMS, **one("exact_match"), "doc_to_target": "(A)",
+        "generation_kwargs": {"until": [";"], "max_gen_toks": 6},
+        "filter_list": [through({"function": "multi_choice_regex", "regex_pattern": "(th)$", "ignore_case": True,
+                                 "ignore_punctuation": True, "regexes_to_ignore": [" +"]})],
+    }, "exact_match"),
     "several answers": ("addition", {
         **SUMS, **one("exact_match"), "doc_to_target": "{{[target[0], target]}}",
         "generation_kwargs": {"until": ["1", "2"], "max_gen_toks": 2},
@@ -214,6 +247,8 @@ def documents(tmp_path: Path, source: str, count: int = 40) -> Path:
     rows = [json.loads(line) for line in (DATA / "benchmarks" / f"{source}.jsonl").read_text().splitlines()[:count]]
     for place, row in enumerate(rows):
         row["about"] = {"passage": f"passage {place // 4}"}
+        if source == "addition":
+            row["choices"] = [f"{row['target'][0]}.", row["target"][::-1], "5"]
         row["lengths"] = [choice[: 1 + (place + k) % 3] + "=" * (k // 2) for k, choice in
                           enumerate(row.get("choices", []))]  # fmt: skip
     return models.write_jsonl(tmp_path / "items.jsonl", rows)
@@ -266,11 +301,13 @@ def test_in_a_chat_item_for_item(tmp_path: Path, kind: str) -> None:
 def test_one_identity_from_the_task_and_from_its_file(tmp_path: Path) -> None:
     """What is imported is what is asked directly, groups included; the task's data and declaration are part of it."""
     items = documents(tmp_path, "addition")
-    file, out = written_task(tmp_path, items, **TASKS["filtered"][1]), tmp_path / "out.jsonl"
+    task = {**TASKS["choices named"][1], "repeats": 3}
+    several = [*task["filter_list"][0]["filter"][:1], {"function": "map", "mapping_dict": {"(A)": "(A)", "a \"b": "."}}]
+    file, out = written_task(tmp_path, items, **{**task, "filter_list": [through(*several)]}), tmp_path / "out.jsonl"
     run = partial(CliRunner().invoke, app)
     done = run(["import-task", f"{file}@1", "-o", str(out), "--cluster", "about.passage"])
     assert done.exit_code == 0, done.output
-    assert "task ours, version Yaml, 1-shot, exact_match: 40 items" in done.output
+    assert "task ours, version Yaml, 1-shot, exact_match, once for 3 repeats, which are alike: 40 items" in done.output
     frozen, direct = open_benchmark(out), open_benchmark(f"lm-eval:{file}@1?cluster=about.passage")
     assert (frozen.digest, frozen.groups) == (direct.digest, direct.groups)
     assert direct.groups == tuple(i // 4 for i in range(40))
@@ -322,16 +359,30 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "other": ({**CHOICE, **one("acc_mutual_info")}, r"acc_mutual_info is none of acc, acc_norm"),
     "aggregated": ({**SUMS, **one("exact_match", aggregation="median")}, r"aggregated by median, not as a mean"),
     "lower": ({**SUMS, **one("exact_match", higher_is_better=False)}, r"is better where it is lower"),
-    "sampled": (SAMPLED, r"samples its answers \(temperature 0.7\), .*greedy decoding is taken over"),
+    "sampled": (SAMPLED, r"samples its answers \(temperature 0.7\): draws of .*do_sample: false"),
     "beams": ({**ODD, "generation_kwargs": {"until": ["a"], "num_beams": 4}}, r"generates with num_beams"),
     "two filters": ({**ODD, "filter_list": TWICE}, r"scored by exact_match,small and by exact_match,again: name one"),
     "?metric=exact_match,smal": ({**ODD, "filter_list": TWICE}, r"has no filter 'smal'; its filters are small, again"),
     "vote": ({**ODD, "filter_list": [{"name": "vote", "filter": [{"function": "majority_vote"}]}]},
-             r"its filter 'vote' uses majority_vote, which is not taken over: regex, remove_whitespace"),
+             r"its filter 'vote' does not end in take_first, so it leaves a list"),
+    "more than there are": (
+        {**ODD, "repeats": 2, "filter_list": [through({"function": "take_first_k", "k": 3})]},
+        r"its filter 'first' takes the first 3 of 2 answers \(repeats\)",
+    ),
+    "tags": ({**ODD, "filter_list": [through({"function": "regex_pos"})]},
+             r"its filter 'first' uses regex_pos, which is not taken over: regex, remove_whitespace, .*majority_vote"),
+    "mapped to 0.5": ({**ODD, "filter_list": [through({"function": "map", "mapping_dict": {"1": 0.5}})]},
+                      r"filters.0.map.mapping_dict.1: Input should be a valid string, got 0.5"),
+    "mapped before": ({**ODD, "filter_list": [through({"function": "map", "mapping_dict": {"1": 1}},
+                                                      {"function": "lowercase"})]},
+                      r"its map leads to 1, and lowercase, which comes after it, takes texts"),
+    "mapped to no number": ({**ODD, "doc_to_target": "x", "filter_list": [
+        through({"function": "map", "mapping_dict": {"1": 1}})]}, r"its answer is 'x', and the filter's map leads to"),
+    "no choices": ({**ODD, "filter_list": [through({"function": "multi_choice_regex"})]},
+                   r"item 1: multi_choice_regex looks for the texts in its document's field 'choices', which is None"),
     "no first": ({**ODD, "filter_list": [{"name": "all", "filter": [{"function": "lowercase"}]}]},
                  r"its filter 'all' does not end in take_first"),
     "filtered": ({**LIKELIHOOD, "filter_list": [through()]}, r"filters answers that are likelihoods"),
-    "repeated": ({**ODD, "repeats": 3}, r"asks each item 3 times \(repeats\)"),
     "?cluster=topic": (LIKELIHOOD, r"the field 'topic', asked for as cluster, is in no item; the first has prompt, "),
     "?cluster=about": (LIKELIHOOD, r"item 1: its field 'about' is \{.*\}, and a cluster is named by text or a whole"),
     "?cluster=some": (LIKELIHOOD, r"1 of 5 items have no cluster where others have one: item 2;"),
@@ -350,18 +401,34 @@ def test_tasks_that_cannot_be_taken_over(tmp_path: Path, bad: str) -> None:
     source = "prose" if task.get("output_type") == "multiple_choice" else "addition"
     items = documents(tmp_path, source, 5)
     rows = [json.loads(line) | ({} if k == 1 else {"some": k}) for k, line in enumerate(items.read_text().splitlines())]
+    if bad == "no choices":
+        rows = [{**row, "choices": None} for row in rows]
     file = written_task(tmp_path, models.write_jsonl(items, rows), **task)
     with pytest.raises(BenchmarkError, match=message) as caught:
         open_benchmark(f"lm-eval:{file}{bad if bad[0] in '?@' else ''}")
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_includes_a_sampled_task_decodes_greedily(tmp_path: Path) -> None:
+    """As the refusal says; repeats and votes may stay."""
+    vote = [through(ONE_DIGIT, {"function": "majority_vote"})]
+    sampled = written_task(tmp_path, documents(tmp_path, "addition", 5), **SAMPLED, repeats=64, filter_list=vote)
+    with pytest.raises(BenchmarkError, match=r"decodes greedily with generation_kwargs: \{do_sample: false, ...\}"):
+        open_benchmark(f"lm-eval:{sampled}")
+    greedy = tmp_path / "greedy.yaml"
+    greedy.write_text("include: ours.yaml\ntask: greedy\ngeneration_kwargs: {do_sample: false, until: [a]}\n")
+    found = open_benchmark(f"lm-eval:{greedy}")
+    assert found.generation is not None
+    assert (found.generation.stop, found.generation.lm_eval) == (("a",), TaskScoring.model_validate(
+        {"filters": [ONE_DIGIT, {"function": "majority_vote"}]}))  # fmt: skip
+
+
 def test_tasks_that_lm_eval_does_not_know(tmp_path: Path) -> None:
     """Nor groups and tags, which are several tasks; in one test, since lm-eval's list takes long to read."""
     for asked, message in {
         "arc_eazy": r"^arc_eazy: lm-eval knows no such task; did you mean .*arc_easy",
-        "mmlu": r"^mmlu: a group of tasks: name one of them",
-        "ai2_arc": r"^ai2_arc: a group of the tasks arc_challenge, arc_easy: name one of them",
+        "mmlu": r"^mmlu: a group of mmlu_stem, mmlu_other, .*: name one task, or pool several files of import-task",
+        "ai2_arc": r"^ai2_arc: a group of arc_challenge, arc_easy: name one task",
         "none.yaml@2": r"^none.yaml@2: there is no such file \(looked for in ",
         "ours@many": r"expected TASK@NUMBER, .*got 'many'",
     }.items():
@@ -369,5 +436,37 @@ def test_tasks_that_lm_eval_does_not_know(tmp_path: Path) -> None:
             open_benchmark(f"lm-eval:{asked}")
     group = tmp_path / "group.yaml"
     group.write_text("group: several\ntask: [arc_easy, arc_challenge]\n", encoding="utf-8")
-    with pytest.raises(BenchmarkError, match=r"group.yaml: a group"):
+    with pytest.raises(BenchmarkError, match=r"group.yaml: a group of arc_easy, arc_challenge: name one task"):
         open_benchmark(f"lm-eval:{group}")
+
+
+PIECES = ["a", "B", "(A)", "(b)", "C.", ": B", "yes", "Yes, no", "no", "«", "12", " ", "\n", ":", "(", "#### 4"]
+PATTERNS = [r"\(([A-D])\)", "([0-9])|([a-z]+)", "#### ([0-9]+)", "x", "[A-D]?", "(a?)(B?)"]
+PIECE, FLAG = st.sampled_from(PIECES), st.booleans()
+REGEX = {"regex_pattern": st.sampled_from(PATTERNS), "group_select": st.sampled_from([0, -1]), "fallback": PIECE}
+IGNORED = st.lists(st.sampled_from(["[(]", " +", "a"]), max_size=2)
+STEPS = [
+    st.fixed_dictionaries({"function": st.just("regex")}, optional=REGEX),
+    st.fixed_dictionaries({"function": st.just("multi_choice_regex")}, optional={
+        **REGEX, "ignore_case": FLAG, "ignore_punctuation": FLAG, "regexes_to_ignore": IGNORED}),
+    st.fixed_dictionaries({"function": st.just("map"), "default_value": PIECE,
+                           "mapping_dict": st.dictionaries(PIECE, PIECE, max_size=4)}),
+    st.fixed_dictionaries({"function": st.sampled_from(["remove_whitespace", "lowercase", "uppercase"])}),
+]  # fmt: skip
+
+
+@given(st.lists(st.one_of(STEPS), max_size=3), st.sampled_from([[], [{"function": "take_first_k", "k": 2}]]),
+       st.sampled_from([[], [{"function": "majority_vote"}]]), st.lists(PIECE, max_size=8).map("".join),
+       st.lists(st.lists(PIECE, max_size=2).map("".join), min_size=1, max_size=4))  # fmt: skip
+def test_any_filters_on_any_text(
+    steps: list[dict[str, Any]], some: list[dict[str, Any]], vote: list[dict[str, Any]], text: str, choices: list[str]
+) -> None:
+    """Of three equal answers lm-eval's own filters make what ours make of one."""
+    from lm_eval.filters import build_filter_ensemble, extraction
+
+    chain = [*some, *steps, *vote]
+    named = [(step["function"], {name: value for name, value in step.items() if name != "function"}) for step in chain]
+    instance = Instance("generate_until", {"choices": choices}, ("", {}), 0, ("t", 0, 3), resps=[text] * 3)
+    with mock.patch.object(extraction, "sys", SimpleNamespace(maxunicode=256)):  # it asks each character if it is one
+        build_filter_ensemble("f", [*named, ("take_first", {})]).apply([instance])
+    assert filtered(TaskScoring.model_validate({"filters": chain}), text, choices) == instance.filtered_resps["f"]

@@ -9,12 +9,14 @@ import models
 import pytest
 
 from certify.benchmarks import open_benchmark
-from certify.benchmarks.items import ExactMatchItem, TaskFilter, TaskScoring
+from certify.benchmarks.items import ExactMatchItem, TaskScoring
 from certify.benchmarks.lm_eval_scoring import filtered, judge_by
 from certify.benchmarks.lm_eval_tasks import task_name
 from certify.errors import BenchmarkError
 
 NUMBERS = {"function": "regex", "regex_pattern": r"(-?[0-9]{2,})|(-?[0-9]+)", "group_select": -1}
+PARITY = {"function": "map", "mapping_dict": {"1": "odd", "3": "odd"}}
+LETTER = {"function": "multi_choice_regex", "regex_pattern": r"\([A-D]\)", "group_select": -1, "ignore_case": True}
 
 
 @pytest.mark.parametrize(
@@ -56,16 +58,44 @@ def test_what_is_said_without_lm_eval(monkeypatch: pytest.MonkeyPatch, asked: st
         (NUMBERS, "first 7, then 42 and 9", "9"),
         (NUMBERS, "none", "[invalid]"),
         ({**NUMBERS, "fallback": " "}, "none", " "),
+        ({**NUMBERS, "regex_pattern": "(x?)(y?)", "fallback": " "}, "none", ""),
         ({"function": "regex", "regex_pattern": r"answer is (\w*)"}, "the answer is  so", ""),
         ({"function": "regex", "regex_pattern": "[0-9]+ ", "group_select": 1}, "1 22 ", "22"),
         ({"function": "remove_whitespace"}, " a b\n", "a b"),
         ({"function": "lowercase"}, "Aé", "aé"),
         ({"function": "uppercase"}, "aß", "ASS"),
+        (PARITY, "3", "odd"),
+        (PARITY, "4", None),
+        ({**PARITY, "default_value": "even"}, "4", "even"),
+        ({"function": "take_first_k", "k": 4}, "a", "a"),
+        ({"function": "majority_vote"}, "a", "a"),
+        (LETTER, "(A) or (B)", "(B)"),
+        (LETTER, "it is A NEWT.", "(C)"),  # the longer of two choices that fit
+        (LETTER, "a new, then", "[invalid]"),
+        ({**LETTER, "ignore_punctuation": True}, "a new, then «a, Newt»", "(C)"),  # the later of two alike
+        ({**LETTER, "regexes_to_ignore": ("t$",)}, "it is a New thing", "(C)"),
+        ({**LETTER, "ignore_case": False, "regexes_to_ignore": ("t$",)}, "it is a New thing", "[invalid]"),
+        (LETTER, "answer:  D", "(D)"),
+        (LETTER, "answer:  E", "[invalid]"),
+        ({**LETTER, "group_select": 1}, "(A)", "[invalid]"),
     ],
 )
-def test_filters(step: dict[str, object], text: str, answer: str) -> None:
+def test_filters(step: dict[str, object], text: str, answer: str | None) -> None:
     """As lm-eval's of the same names, to which the lane with lm-eval holds them."""
-    assert filtered(TaskScoring(filters=(TaskFilter.model_validate(step),)), text) == answer
+    scoring = TaskScoring.model_validate({"filters": [step, step] if "k" in step else [step]})
+    assert filtered(scoring, text, ["an eft", "a, Newt", "a newt ", "a  toad"]) == answer
+
+
+def test_an_answer_that_no_key_is_stays_wrong() -> None:
+    """Whatever comes after the map; lm-eval stops at one."""
+    scoring = TaskScoring.model_validate({"filters": [PARITY, {"function": "regex", "fallback": "odd"}]})
+    assert filtered(scoring, "4") is None
+
+
+def test_a_vote_among_equal_answers_is_said_to_be_one() -> None:
+    """A majority of repeats would be another claim."""
+    words = judge_by(TaskScoring.model_validate({"filters": [{"function": "majority_vote"}]})).words
+    assert words.endswith("through majority_vote of one answer in place of its repeats")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +136,10 @@ def test_identity_covers_how_answers_are_scored_and_which_task_it_is(tmp_path: P
         GENERATION + '[generation.lm_eval]\n',
         GENERATION + '[generation.lm_eval]\nignore_case = true\n',
         GENERATION + '[generation.lm_eval]\nfilters = [{ function = "lowercase" }]\n',
+        *(GENERATION + f'[generation.lm_eval]\nfilters = [{{ function = "map"{more} }}]\n'
+          for more in ("", ', mapping_dict = { a = "b" }', ', mapping_dict = { "a b" = "b" }, default_value = "c"')),
+        GENERATION + '[generation.lm_eval]\nfilters = [{ function = "majority_vote" }]\n',
+        GENERATION + '[generation.lm_eval]\nfilters = [{ function = "take_first_k", k = 2 }]\n',
         GENERATION + 'stop = ["a", "b"]\n',
         GENERATION + 'stop = ["b", "a"]\n',
         GENERATION + SOURCE,
@@ -115,6 +149,7 @@ def test_identity_covers_how_answers_are_scored_and_which_task_it_is(tmp_path: P
     digests = [open_benchmark(written(tmp_path, text)).digest for text in settings]
     assert len({*digests}) == len(settings)
     assert digests[0] == "sha256:fe7261e7d658a21fe596e198bd51bae25baf5efb883df5e99ee6e16e5b9563db"
+    assert digests[3] == "sha256:db2326410e166a02f369b3ed3e651dbf3ddccb26e86c8412b373787dd08812e4"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +157,14 @@ def test_identity_covers_how_answers_are_scored_and_which_task_it_is(tmp_path: P
     [
         (GENERATION + 'pattern = "a+"\n[generation.lm_eval]\n', "give no pattern and no judge beside it"),
         (GENERATION + '[generation.lm_eval]\nregexes_to_ignore = ["("]\n', "no regular expression"),
-        (GENERATION + '[generation.lm_eval]\nfilters = [{ function = "majority_vote" }]\n', "'majority_vote'"),
+        (GENERATION + '[generation.lm_eval]\nfilters = [{ function = "regex_pos" }]\n', "'regex_pos'"),
+        (GENERATION + '[generation.lm_eval]\nfilters = [{ function = "majority_vote", k = 2 }]\n', "takes no k"),
+        (GENERATION + '[generation.lm_eval]\nfilters = [{ function = "take_first_k" }]\n', "takes k, a number of"),
+        (GENERATION + '[generation.lm_eval]\nfilters = [{ function = "map", mapping_dict = { a = 1 } }]\n', "got 1"),
+        (
+            GENERATION + '[generation.lm_eval]\nfilters = [{ function = "multi_choice_regex" }]\n',
+            r'item 1: the filter multi_choice_regex looks for its choices, give it "lettered": \[...\]',
+        ),
         (
             GENERATION + '[generation.lm_eval]\nfilters = [{ function = "lowercase", fallback = "a" }]\n',
             "lowercase takes no fallback",
@@ -135,7 +177,25 @@ def test_settings_that_contradict_themselves(tmp_path: Path, settings: str, mess
     with pytest.raises(BenchmarkError, match=message) as caught:
         open_benchmark(written(tmp_path, settings))
     assert "\n" not in str(caught.value)
-    assert "items.toml" in str(caught.value)
+    assert "items." in str(caught.value)
+
+
+LETTERED = GENERATION + '[generation.lm_eval]\nfilters = [{ function = "multi_choice_regex" }]\n'
+
+
+def test_the_choices_that_a_filter_looks_for_are_part_of_an_item(tmp_path: Path) -> None:
+    """And of its identity; at most the letters that there are."""
+    found = {}
+    for lettered in (["x", "y"], ["y", "x"], ["x"] * 27):
+        rows = [{"prompt": "a ", "target": "(B)", "lettered": lettered}]
+        file = models.write_jsonl(tmp_path / "items.jsonl", rows)
+        file.with_suffix(".toml").write_text(LETTERED, encoding="utf-8")
+        if len(lettered) > 26:
+            with pytest.raises(BenchmarkError, match=r"items.jsonl:1: lettered: .* at most 26 items"):
+                open_benchmark(file)
+            continue
+        found[open_benchmark(file).digest] = open_benchmark(file).items[0]
+    assert [item.lettered for item in found.values() if isinstance(item, ExactMatchItem)] == [("x", "y"), ("y", "x")]
 
 
 def test_a_delimiter_is_before_every_choice(tmp_path: Path) -> None:

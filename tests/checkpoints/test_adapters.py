@@ -131,6 +131,20 @@ def test_another_base_is_said_or_refused(where: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_added_tokens_are_named_with_what_to_do(where: Path, tmp_path: Path) -> None:
+    """A base that was resized has other embeddings than the one that is named; merging is then the user's."""
+    model = AutoModelForCausalLM.from_pretrained(where / "base")
+    rows = model.config.vocab_size + 3
+    with torch.random.fork_rng():
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    wrapped.save_pretrained(tmp_path / "added")
+    with pytest.raises(CheckpointError, match=rf"weight' has {rows} rows and .*base has {rows - 3}, so tokens"):
+        open_checkpoint(tmp_path / "added", open_checkpoint(where / "base"))
+    models.save_folder(tmp_path / "merged", wrapped.merge_and_unload())
+    assert open_checkpoint(tmp_path / "merged").tensors["model.embed_tokens.weight"].shape[0] == rows
+
+
 def edited(where: Path, folder: Path, change: Any = None, **fields: object) -> Path:
     """Copy the adapter with other tensors, or other fields of its config."""
     import shutil

@@ -278,6 +278,15 @@ def test_a_metric_that_should_be_low_is_no_score(tmp_path: Path) -> None:
     assert log.metric(["acc_norm"]) == "acc_norm,none"
 
 
+def test_repeats_of_a_likelihood_are_one_answer(tmp_path: Path) -> None:
+    """lm-eval 0.4.13 lists each as often as the task's ``repeats`` say; chance stays that of four choices."""
+
+    def repeated(sample: dict[str, Any]) -> None:
+        sample["resps"] = [group * 3 for group in sample["resps"]]
+
+    assert of(HERE / "base", changed(tmp_path, repeated), "acc").benchmark.chance == 0.25
+
+
 def test_choices_that_are_asked_once_more_without_context_count_once(tmp_path: Path) -> None:
     """acc_mutual_info doubles the requests; chance stays that of four choices. Sums a hair above 1 are 1."""
 
