@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -50,6 +51,8 @@ def start(
             os.dup2(out_end, 1)
             os.dup2(err_end, 2)
             code = _run([*map(str, words)], cwd, env or {}, before, program)
+        except KeyboardInterrupt:
+            code = 128 + signal.SIGINT  # what a shell says of an interrupt that nobody caught
         finally:
             os._exit(code)
     for end in (out_end, err_end):

@@ -12,8 +12,10 @@ import contextlib
 import dataclasses
 import inspect
 import itertools
+import os
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -252,3 +254,22 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def said_once() -> Iterator[None]:
+    """Hold back what a library writes to standard error past Python; it is lost where an error says the same.
+
+    One in Rust prints a line of its own, or its whole stack, before its panic arrives here.
+    """
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+            held.seek(0)
+            os.write(terminal, held.read())
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from certify.checkpoints.bits import same_bits
-from certify.checkpoints.config import explained
+from certify.checkpoints.config import explained, said_once
 from certify.checkpoints.probes import require_causal
 from certify.errors import CheckpointError
 
@@ -83,11 +84,18 @@ def check_loaded(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
-    """Load a checkpoint's own tokenizer, without remote code and without the network."""
+    """Load a checkpoint's own tokenizer, without remote code and without the network.
+
+    Raises:
+        CheckpointError: it cannot be read, or gives up at the first text that it is given.
+    """
     from transformers import AutoTokenizer
 
-    with explained(f"{checkpoint.path}: cannot load its tokenizer"):
-        return AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True, trust_remote_code=False)
+    with explained(f"{checkpoint.path}: cannot load its tokenizer"), said_once():
+        found = AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True, trust_remote_code=False)
+        with contextlib.suppress(Exception):  # a vocabulary without this letter; a panic is no Exception
+            found("a", verbose=False)
+    return found
 
 
 def _slices(checkpoint: Checkpoint, files: ExitStack) -> dict[str, Any]:

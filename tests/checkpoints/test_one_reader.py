@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from certify.checkpoints import load_model, load_tokenizer, open_checkpoint
+from certify.checkpoints.config import said_once
 from certify.errors import CheckpointError
 
 
@@ -351,3 +352,24 @@ def test_a_folder_that_cannot_be_listed_is_refused(folder: Path, monkeypatch: py
     monkeypatch.setattr(Path, "iterdir", denied)
     with pytest.raises(CheckpointError, match="folder: cannot be listed: Permission denied"):
         open_checkpoint(folder)
+
+
+def test_a_tokenizer_that_panics_is_one_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its library prints the panic past Python, and the error says the same."""
+    start, text = {"SpecialToken": {"id": "<eos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    value = json.loads((folder / "tokenizer.json").read_text())
+    template = {"type": "TemplateProcessing", "single": [start, text], "pair": [start, text], "special_tokens": {}}
+    (folder / "tokenizer.json").write_text(json.dumps({**value, "post_processor": template}))
+    opened = open_checkpoint(folder)
+    capfd.readouterr()
+    with pytest.raises(CheckpointError, match=r"folder: cannot load its tokenizer: no entry found for key"):
+        load_tokenizer(opened)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_library_prints_without_an_error_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    """Held back, and not lost."""
+    with said_once():
+        os.write(2, b"said past Python\n")
+        assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "said past Python\n"

@@ -2,78 +2,79 @@
 
 from __future__ import annotations
 
+import json
 import random
-import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import found
 import hostile
 import pytest
+from damage import VALUES, damage_json, written_toml
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
-FOUND = [
-    ("config.json", 70),  # a trillion layers: built until memory ended
-    ("model.safetensors", 18),  # a pipe: opened for ever, deaf to signals
-    ("b.jsonl", 9653),  # 70,000 characters: a check that was quadratic in them
-    ("generation_config.json", 9091),  # half a surrogate pair: no digest of it
-    ("tokenizer.json", 51010),  # a panic of a library in Rust, which is no Exception
-    ("ini", 9358),  # a confidence of 0
-    ("ini", 21132),  # a folder of certificates whose name is too long
-    ("command line", 266),  # a checkpoint whose name is too long
-    ("command line", 107557),  # a seed that is a byte and no text
-    ("generation_config.json", 104645),  # an end of text that is a list of lists
-    ("position", 108450),  # an item that is nearly wrong
-    ("inspect", 1058),  # an epoch that is a list
-    ("results", 1257),  # half a character in the name of a model
-    ("config.json", 103060),  # no tokens at all: a library warned first
-]
-"""What the job found, by the number that makes it again."""
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
-
-
-def test_a_few_of_each_kind_and_what_was_found() -> None:
-    """One of every target, and the corpus, each of which once broke the rule: no traceback, no hang, one line,
-    nothing left behind.
+def test_one_of_each_kind_and_what_was_found(tmp_path: Path) -> None:
+    """One of every target, and everything that once broke the rule: no traceback, no hang, one line, nothing left
+    behind; and the table of what came of them.
     """
-    again = [word for target, seed in FOUND for word in ("--again", target, str(seed))]
-    found = run("--cases", str(len(hostile.TARGETS)), "--seed", "3", *again)
-    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
-    counts = re.search(r"^together +(\d+) accepted +(\d+) clear error$", found.stdout, re.M)
-    assert counts is not None
-    assert all(int(count) > 0 for count in counts.groups())
+    cases = len(hostile.TARGETS)
+    ran = subprocess.run([sys.executable, SCRIPT, "--cases", str(cases), "--seed", "3"], capture_output=True, text=True)
+    said = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert (ran.returncode, [each for each in said if "broken" in each]) == (0, []), ran.stderr[-3000:]
+    counts: dict[str, int] = {}
+    for _, what, n in (each for line in said for each in line.get("counts", ())):
+        counts[what] = counts.get(what, 0) + n
+    assert sum(counts.values()) == cases + len(found.FOUND)
+    assert counts.keys() == {hostile.ACCEPTED, hostile.REFUSED}
+    (tmp_path / "log").write_text(ran.stdout)
+    printed = subprocess.run([sys.executable, SCRIPT, "--table", tmp_path / "log"], capture_output=True, text=True)
+    last = [cell.strip() for cell in printed.stdout.splitlines()[-1].strip("|").split("|")]
+    numbers = [cases + len(found.FOUND), counts[hostile.REFUSED], counts[hostile.ACCEPTED]]
+    assert last == ["together", *map(str, numbers), *["0"] * (len(hostile.BROKEN) + 1)]
 
 
 def test_a_number_makes_its_case_again() -> None:
     """Whatever was damaged before it: values that lists and objects share would drift."""
     raw = b'{"a": {"b": 1}, "c": [1, 2]}'
-    first = [hostile.damage_json(random.Random(seed), raw) for seed in range(3000)]
-    assert [hostile.damage_json(random.Random(seed), raw) for seed in range(3000)] == first
-    assert hostile.VALUES[25:30] == [[], {}, [[]], [None], {"": None}]
+    first = [damage_json(random.Random(seed), raw) for seed in range(3000)]
+    assert [damage_json(random.Random(seed), raw) for seed in range(3000)] == first
+    assert VALUES[25:30] == [[], {}, [[]], [None], {"": None}]
+
+
+def test_toml_is_written_as_it_is_read() -> None:
+    """What is damaged as values is no other file before that."""
+    import tomllib
+
+    value = {"a": 1, "b": {"c": ["x", {"d": True}], "e.f": 0.5}}
+    assert tomllib.loads(written_toml(value)) == value
 
 
 @pytest.mark.parametrize(
-    ("code", "err", "what"),
+    ("code", "err", "more", "what"),
     [
-        (5, "certify: error of certify itself: KeyError", "traceback"),
-        (70, "RuntimeError: ", "traceback"),
-        (2, "", "not one line"),
-        (2, "certify: error: a\nb\n", "not one line"),
-        (0, "something\n", "not one line"),
-        (2, "certify: error: " + "x" * 700 + "\n", "too long a line"),
-        (None, "", "hang"),
-        (2, "certify: error: a\n", hostile.REFUSED),
-        (0, "certify: warning: a\n", hostile.ACCEPTED),
+        (5, "certify: error of certify itself: KeyError", 0, "traceback"),
+        (70, "RuntimeError: ", 0, "traceback"),
+        (-11, "", 0, "crash"),
+        (2, "", 0, "not one line"),
+        (2, "certify: error: a\nb\n", 0, "not one line"),
+        (0, "something\n", 0, "not one line"),
+        (4, "certify: error: a\nb\n", 0, "not one line"),
+        (2, "certify: error: " + "x" * 700 + "\n", 0, "too long a line"),
+        (2, "certify: error: a\n", 2 * hostile.MEMORY, "memory"),
+        (None, "", 0, "hang"),
+        (2, "certify: error: a\n", 0, hostile.REFUSED),
+        (0, "certify: warning: a\n", 0, hostile.ACCEPTED),
     ],
 )
 def test_the_rule_can_be_broken(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int | None, err: str, what: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int | None, err: str, more: int, what: str
 ) -> None:
     """Each way to break it is seen, and what is right is let through."""
-    monkeypatch.setattr(hostile, "in_a_child", lambda _: (code, "", err, 0))
+    monkeypatch.setattr(hostile, "in_a_copy", lambda _: (code, "", err, more))
     assert hostile.judged(["check"], tmp_path)[0] == what
 
 
@@ -82,10 +83,33 @@ def test_what_is_left_behind_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
     def leaves(name: str) -> None:
         monkeypatch.setattr(
-            hostile, "in_a_child",
+            hostile, "in_a_copy",
             lambda _: ((tmp_path / name).write_text("x"), (2, "", "certify: error: a\n", 0))[1],
         )  # fmt: skip
 
     for name in (".part-1", "record.json"):
         leaves(name)
         assert hostile.judged(["check"], tmp_path)[0] == "left behind"
+
+
+def test_a_copy_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time on the processor and its waiting end, a signal and lines that pass Python by are seen."""
+    import os
+    import time
+
+    def does(what: Any) -> tuple[int | None, str, str, int]:
+        monkeypatch.setattr(hostile, "run", lambda _: what() or (0, "", ""))
+        return hostile.in_a_copy(["check"])
+
+    def busy() -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(hostile, "SECONDS", 1)
+    monkeypatch.setattr(hostile, "PATIENCE", 2)
+    assert does(lambda: time.sleep(100))[0] is None
+    assert does(os.abort)[0] == -6
+    assert does(lambda: os.system("echo past Python >&2"))[2] == "past Python\n"
+    assert does(lambda: bytearray(1 << 28) and None)[3] > 1 << 27
+    monkeypatch.setattr(hostile, "PATIENCE", 60)
+    assert does(busy)[0] is None

@@ -1,12 +1,17 @@
 """A disk that fills up at any moment: one line and exit 2, nothing half written, and the same bytes after a second run.
 
-The limit is that of the process for the size of a file, whose error takes the same way as that of a full disk.
+The limit is that of the process for the size of a file, whose error takes the same way as that of a full disk. Clocks
+that jump and a home that is not there come after it.
 """
 
 from __future__ import annotations
 
+import os
+import random
 import resource
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import models
@@ -29,11 +34,14 @@ def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def smoothed(where: Path, place: Path, largest: int = resource.RLIM_INFINITY) -> subprocess.CompletedProcess[str]:
-    """Gather forty paired draws in a process that may write files of ``largest`` bytes."""
+def smoothed(
+    where: Path, place: Path, largest: int = resource.RLIM_INFINITY, fault: Callable[[], object] = lambda: None
+) -> subprocess.CompletedProcess[str]:
+    """Gather forty paired draws in a process that may write files of ``largest`` bytes, under a fault."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        fault()
 
     return certify(
         "check", where / "tuned", "--base", where / "base", "-b", where / "own.jsonl", "--require", "smoothed",
@@ -72,3 +80,37 @@ def test_a_full_disk_loses_nothing(
     again = smoothed(where, tmp_path)
     assert again.returncode == 0, again.stderr
     assert records(tmp_path) == expected
+
+
+def test_a_clock_that_jumps_decides_nothing(where: Path, expected: dict[str, bytes], tmp_path: Path) -> None:
+    """By days, back and forth at every look: the same bytes, from a first run and from one that resumes its draws."""
+    rng, real = random.Random(0), time.time
+
+    def jumps() -> None:
+        time.time = lambda: real() + rng.uniform(-1e6, 1e6)
+
+    for _ in range(2):
+        found = smoothed(where, tmp_path, fault=jumps)
+        assert found.returncode == 0, found.stderr
+        assert records(tmp_path) == expected
+        for file in (tmp_path / "out").iterdir():
+            file.unlink()
+
+
+@pytest.mark.parametrize("home", ["/proc/nobody", "/dev/null"])
+def test_no_home_is_one_line_before_the_first_draw(where: Path, tmp_path: Path, home: str) -> None:
+    """Finished draws are kept there unless another folder is named."""
+
+    def homeless() -> None:
+        for name in ("XDG_CACHE_HOME", "CERTIFY_DRAWS_DIR"):
+            os.environ.pop(name, None)
+        os.environ["HOME"] = home
+
+    found = certify(
+        "check", where / "tuned", "--base", where / "base", "-b", where / "own.jsonl", "--require", "smoothed",
+        "--sigma", "1e-4", "-n", "40", "--max-drop", "0.5", "-o", tmp_path / "out", before=homeless,
+    )  # fmt: skip
+    (line,) = found.stderr.splitlines()
+    assert (found.returncode, line.startswith("certify: error: ")) == (2, True), found
+    assert "finished draws cannot be kept" in line
+    assert not list(tmp_path.iterdir())
