@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from certify.documents import Certificate, ScoresRecord, charged_alpha
 from certify.evidence import AuditEvidence, Evidence, Requirement, SmoothedEvidence, Verdict
+from certify.evidence.cover import CoverEvidence
 from certify.records import BenchmarkIdentity
 from certify.statistics import holm
 
@@ -19,7 +20,10 @@ PRECISION = 1e-4
 
 
 def p_value(
-    evidence: Evidence, benchmark: BenchmarkIdentity, requirement: Requirement, levels: Iterable[float] = ()
+    evidence: Evidence | CoverEvidence,
+    benchmark: BenchmarkIdentity,
+    requirement: Requirement,
+    levels: Iterable[float] = (),
 ) -> float:
     """Return the smallest alpha at which this evidence certifies the requirement, rounded up; 1.0 if none up to 1/4.
 
@@ -34,7 +38,7 @@ def p_value(
     ``levels`` at which the judge does not certify. An attempt after the first is asked at its share of alpha.
     """
 
-    attempt = evidence.seed.attempt if isinstance(evidence, SmoothedEvidence | AuditEvidence) else 0
+    attempt = evidence.seed.attempt if isinstance(evidence, SmoothedEvidence | AuditEvidence | CoverEvidence) else 0
 
     def certified(alpha: float) -> bool:
         return evidence.judge(benchmark, requirement, charged_alpha(alpha, attempt)).verdict is Verdict.CERTIFIED

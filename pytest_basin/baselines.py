@@ -50,7 +50,7 @@ class Baselines:
         """
         if bound.certificate is None or bound.veto:
             return []
-        if bound.brought:
+        if not bound.of_weights:
             return [self._without(bound)] if self._comparing else []
         file = self.file(item, bound.gate, nth)
         there = file.exists() and file not in self._created
@@ -97,9 +97,9 @@ class Baselines:
         return found
 
     def _without(self, bound: Bound) -> dict[str, Any]:
-        """Say that scores made elsewhere have no baselines; a margin that was asked for is not passed over."""
-        found = _state(MISSING, Path())
-        found["problem" if self._margins else "note"] = "scores made elsewhere are compared with no baseline"
+        """Say what has no baselines; a margin that was asked for is not passed over."""
+        found, what = _state(MISSING, Path()), "scores made elsewhere are" if bound.brought else "a family is"
+        found["problem" if self._margins else "note"] = f"{what} compared with no baseline"
         return found
 
     def _compare(self, bound: Bound, item: pytest.Item, file: Path) -> Iterator[dict[str, Any]]:

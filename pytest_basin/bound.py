@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from pytest_basin.gates import Gate
 
 if TYPE_CHECKING:
-    from certify.documents import Certificate, ScoresRecord
+    from certify.documents import Certificate, CoverRecord, ScoresRecord
     from certify.evidence import Judgement
+    from certify.evidence.cover import CoverJudgement
 
 CERTIFIED, REFUTED, UNDECIDED = "certified", "refuted", "undecided"
 
@@ -31,7 +32,7 @@ class Bound:
         self,
         name: str,
         gate: Gate,
-        certificate: Certificate | ScoresRecord | None,
+        certificate: Certificate | CoverRecord | ScoresRecord | None,
         *,
         base: str,
         checkpoint: str,
@@ -60,7 +61,12 @@ class Bound:
         return self.gate.unit
 
     @property
-    def judgement(self) -> Judgement | None:
+    def of_weights(self) -> bool:
+        """Whether it is about one checkpoint that was opened here, whose weights can be looked at."""
+        return not self.brought and self.gate.family is None
+
+    @property
+    def judgement(self) -> Judgement | CoverJudgement | None:
         """What the evidence says about the required limit."""
         return self.certificate.judgement if self.certificate else None
 
@@ -73,30 +79,30 @@ class Bound:
     @property
     def value(self) -> float | None:
         """The plain estimate, where there is one."""
-        return self.judgement.value if self.judgement else None
+        return self.judgement.interval.value if self.judgement else None
 
     @property
     def lower(self) -> float | None:
         """The lower confidence bound."""
         self.asked = True
-        return self.judgement.lower if self.judgement else None
+        return self.judgement.interval.lower if self.judgement else None
 
     @property
     def upper(self) -> float | None:
         """The upper confidence bound."""
         self.asked = True
-        return self.judgement.upper if self.judgement else None
+        return self.judgement.interval.upper if self.judgement else None
 
     @property
     def claim(self) -> str:
         """The claim in one sentence."""
         return self.certificate.claim_text if self.certificate else f"Nothing was measured: {self.reason}."
 
-    def judge(self, limit: float) -> Judgement | None:
+    def judge(self, limit: float) -> Judgement | CoverJudgement | None:
         """Return what the same evidence says about another limit."""
         return self.certificate_at(limit).judgement if self.certificate else None
 
-    def certificate_at(self, limit: float) -> Certificate | ScoresRecord:
+    def certificate_at(self, limit: float) -> Certificate | CoverRecord | ScoresRecord:
         """Return the certificate, judged at another limit; there must be one."""
         assert self.certificate is not None
         if limit == self.required:

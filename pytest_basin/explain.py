@@ -18,6 +18,7 @@ from pytest_basin.session import Session
 
 if TYPE_CHECKING:
     from certify.evidence import Judgement
+    from certify.evidence.cover import CoverJudgement
     from certify.evidence.displacement import Displacement
     from certify.report.rows import Row
 
@@ -62,7 +63,7 @@ def in_brief(operator: str, left: object, right: object) -> str:
     if bound.certificate is None:
         return f"{verdict}: {bound.reason}"
     row = _row(bound, float(limit))
-    if verdict != REFUTED or row.deciding.quantity != row.quantity:
+    if verdict != REFUTED or not _bounded(row):
         return f"{verdict}: {_found(row)}"
     return f"{verdict}: {row.deciding.signs} {'>' if row.at_most else '<'} {limit:g}"
 
@@ -115,8 +116,12 @@ def _row(bound: Bound, limit: float) -> Row:
 
 def _found(row: Row) -> str:
     """Return the bound that the verdict rests on, and the requirement, which may be of another quantity."""
-    asked = row.required if row.deciding.quantity == row.quantity else f"{row.quantity} {row.required}"
-    return f"{row.found}, {asked} required"
+    return f"{row.found}, {row.required if _bounded(row) else row.asked} required"
+
+
+def _bounded(row: Row) -> bool:
+    """Whether what was found is a bound in the quantity of the requirement; that of a cover is a map."""
+    return row.deciding.quantity == row.quantity and row.found == row.deciding.words
 
 
 def _kind(bound: Bound) -> str:
@@ -129,13 +134,14 @@ def _kind(bound: Bound) -> str:
     return f"{bound.gate.evidence}, {percent(bound.gate.alpha)} one-sided each, {n} {of}"
 
 
-def advice(bound: Bound, judgement: Judgement) -> str:
+def advice(bound: Bound, judgement: Judgement | CoverJudgement) -> str:
     """Say about how many items or draws would decide, if the rates seen are the true ones.
 
     Bounds close in on the estimate like 1/sqrt(n); the side that would decide has to reach the limit.
     """
     n, of = bound.trials
-    value, lower, upper, need = judgement.value, judgement.lower, judgement.upper, judgement.need
+    interval, need = judgement.interval, judgement.need
+    value, lower, upper = interval.value, interval.lower, interval.upper
     if judgement.vacuous or bound.gate.evidence == "position":
         return ""
     if n is None or value is None or lower is None or upper is None:
@@ -156,8 +162,8 @@ def _moved(session: Session, bound: Bound) -> str:
     from certify.errors import CertifyError
 
     evidence = bound.certificate.evidence if bound.certificate else None
-    if bound.brought:
-        return "layers: not known, since no model was loaded"
+    if not bound.of_weights:
+        return "layers: not known, since no model was loaded" if bound.brought else ""
     try:
         if evidence is not None and evidence.kind == "position":
             displacement = evidence.displacement

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from pytest_basin.results import certificate_name
 
 if TYPE_CHECKING:
-    from certify.documents import Certificate, ScoresRecord
+    from certify.documents import Certificate, CoverRecord, ScoresRecord
 
 STALE = ".stale"
 
 
 def file_certificate(
-    folder: Path, gate: tuple[str, str, str], certificate: Certificate | ScoresRecord | None
+    folder: Path, gate: tuple[str, str, str], certificate: Certificate | CoverRecord | ScoresRecord | None
 ) -> tuple[Path | None, list[str]]:
     """Write the certificate of a gate (test, benchmark, evidence); return its path, and what became of older files.
 
@@ -27,7 +27,8 @@ def file_certificate(
     from certify.records import short_digest
 
     stem = certificate_name(*gate).removesuffix(".json")
-    path = None if certificate is None else folder / f"{stem}-{short_digest(certificate.checkpoint)}.json"
+    about = certificate.about if certificate else None
+    path = None if about is None else folder / f"{stem}-{short_digest(about)}.json"
     notes = [_set_aside(old) for old in sorted(folder.glob(f"{stem}-????????.json")) if old != path]
     if path is None or certificate is None:
         return None, notes

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from pytest_basin.markers import LIMITS, RULES, UNITS, check_values
+from pytest_basin.markers import LIMITS, OF_COVERS, RULES, UNITS, check_values, point, ranges
 from pytest_basin.options import COMMAND_LINE, DEFAULT, FORCE, INI, MARKER, Settings
 
 if TYPE_CHECKING:
     from certify.evidence import Requirement
+    from certify.records import Axis
 
 DEFAULT_MAX_DROP = 0.05
+DRAWS_OF_A_COVER = 3000
 
 
 class BasinWarning(pytest.PytestWarning):
@@ -22,8 +25,53 @@ class BasinWarning(pytest.PytestWarning):
 
 
 @dataclass(frozen=True)
+class Covered:
+    """The family that a cover is of, and the box of its coefficients: what its marker said."""
+
+    kind: Literal["segment", "adapter", "merge"]
+    ranges: tuple[tuple[float, float], ...]
+    windows: int | None = None
+    width: float | None = None
+    chosen: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, asked: Mapping[str, Any]) -> Covered:
+        """Return the family of a marker's keywords.
+
+        Raises:
+            UsageError: two ranges for a family of one coefficient.
+            InvalidPlan: a range without an inside, or windows that leave a gap.
+        """
+        found = cls(
+            asked["family"],
+            tuple(ranges(asked["range"])),
+            asked.get("windows"),
+            asked.get("width"),
+            tuple(point(asked["chosen"])) if "chosen" in asked else None,
+        )
+        if found.kind != "merge" and len(found.ranges) > 1:
+            raise pytest.UsageError(f"basin marker: range: {len(found.ranges)} given; family {found.kind!r} takes 1")
+        _ = found.box
+        return found
+
+    @property
+    def box(self) -> tuple[Axis, ...]:
+        """The ranges with their windows."""
+        from certify.evidence.cover import box_of
+
+        return box_of(self.ranges, self.windows, self.width)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of ``certify cover`` for the box."""
+        given = [f"--range={low!r},{high!r}" for low, high in self.ranges]
+        given += [f"--{name}={value}" for name, value in (("windows", self.windows), ("width", self.width)) if value]
+        return given + ([f"--chosen={','.join(map(repr, self.chosen))}"] if self.chosen else [])
+
+
+@dataclass(frozen=True)
 class Gate:
-    """What one item asks of the checkpoint."""
+    """What one item asks of the checkpoint; of the family that it makes, where that is to be covered."""
 
     benchmark: str
     evidence: str
@@ -32,6 +80,7 @@ class Gate:
     confidence: float
     draws: int
     origins: Mapping[str, str]
+    family: Covered | None = None
 
     @property
     def requirement(self) -> Requirement:
@@ -57,6 +106,16 @@ class Gate:
         """The comparison that is true when the gate is certified."""
         return "<=" if self.requirement.at_most else ">="
 
+    def cover_command(self, settings: Settings, base: str, benchmark: str, checkpoint: str) -> str:
+        """Return the ``certify cover`` that makes the same record of its family and draws it; nothing without one."""
+        if self.family is None:
+            return ""
+        limit = next(name for name, unit in UNITS.items() if unit == self.unit).replace("_", "-")
+        words = [base, f"--family={self.family.kind}:{checkpoint}", *self.family.options, f"--benchmark={benchmark}"]
+        words += [f"--draws={self.draws}", f"--{limit}={self.limit!r}", f"--confidence={self.confidence!r}"]
+        words += [f"--seed={settings.value('seed')}", f"--device={settings.value('device')}", "--output=covers"]
+        return shlex.join(["certify", "cover", *words])
+
     def on(self, benchmark: str) -> Gate:
         """Return the same gate on another benchmark."""
         return replace(self, benchmark=benchmark)
@@ -65,7 +124,7 @@ class Gate:
         """Return the effective values and where each comes from."""
         limit = next(name for name, unit in UNITS.items() if unit == self.unit)
         values = {limit: self.limit, "confidence": self.confidence, "evidence": self.evidence}
-        if self.evidence == "smoothed":
+        if self.evidence in ("smoothed", "cover"):
             values["draws"] = self.draws
         return ", ".join(f"{name} {value} ({self.origins[name]})" for name, value in values.items())
 
@@ -86,6 +145,8 @@ def resolve(asked: Mapping[str, Any], settings: Settings, benchmark: str) -> Gat
             chosen[name] = levels[origins[name]][name]
         elif name == "evidence":
             chosen[name], origins[name] = "point", DEFAULT
+        elif name == "draws" and chosen["evidence"] == "cover":  # the option is of draws with all items each
+            chosen[name], origins[name] = DRAWS_OF_A_COVER, DEFAULT
         else:
             chosen[name], origins[name] = settings.value(name), settings[name].origin
     check_values({limit: value, **chosen}, "basin {}")
@@ -96,6 +157,7 @@ def resolve(asked: Mapping[str, Any], settings: Settings, benchmark: str) -> Gat
         unit=UNITS[limit],
         limit=float(value),
         origins=origins,
+        family=Covered.of(asked) if chosen["evidence"] == "cover" else None,
         **chosen,
     )
 
@@ -106,7 +168,7 @@ def forced(given: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no such keyword, two limits, or a value that cannot be meant.
     """
-    lists = ("benchmarks", "checkpoints")
+    lists = ("benchmarks", "checkpoints", *OF_COVERS)
     parse = {name: float for name in RULES if name not in lists} | {"evidence": str, "draws": int}
     keywords: dict[str, Any] = {}
     for text in given:
@@ -120,6 +182,8 @@ def forced(given: Sequence[str]) -> dict[str, Any]:
     if len(limits := [name for name in LIMITS if name in keywords]) > 1:
         raise pytest.UsageError(f"--basin-force: give one limit, not {' and '.join(limits)}")
     check_values(keywords, "--basin-force {}")
+    if keywords.get("evidence") == "cover":
+        raise pytest.UsageError("--basin-force evidence=cover: a family and its range are for a marker to say")
     return keywords
 
 

@@ -46,6 +46,7 @@ def lines(session: Session, items: list[pytest.Item]) -> list[str]:
 
 def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
     """Return what one gate asks, has, needs, allows and costs; a dash for what is known only when it runs."""
+    from certify.evidence.cover import fewest_draws
     from certify.evidence.feasibility import audited_items, counted, smallest_n
     from certify.evidence.judgement import percent
     from certify.records import units
@@ -56,30 +57,32 @@ def row(session: Session, item: pytest.Item, gate: Gate) -> list[str]:
     design = session.design(gate, benchmark) if benchmark else "table"
     groups = session.groups(gate, benchmark) if benchmark else None
     grouped, pooled = groups is not None, hasattr(benchmark, "identity")
-    if gate.evidence == "audit":
+    floor: int | None
+    if gate.family is not None:
+        _, floor = fewest_draws(gate.family.box, gate.requirement, gate.alpha, chance)
+    elif gate.evidence == "audit":
         floor = audited_items(gate.requirement, gate.alpha, chance, items) if items else None
     else:
         floor = smallest_n(gate.evidence, gate.requirement, gate.alpha, chance, design=design, grouped=grouped)
     n = session.trials(gate, benchmark, items)[0] if benchmark and items else None
+    of = "draws" if gate.family is not None else counted(gate.evidence, grouped)
     return [
         short_name(item) + (f": {gate.benchmark}" if "basin_bound" not in item.fixturenames else ""),  # type: ignore[attr-defined]
         gate.evidence,
         gate.requirement.describe(),
         percent(gate.alpha),
-        "-" if n is None else f"{units(n, groups)} {counted(gate.evidence, grouped)}",
-        "-" if pooled else _needed(gate, floor, grouped),
+        "-" if n is None else f"{units(n, groups)} {of}",
+        "-" if pooled else _needed(gate, floor, of),
         "-" if grouped or pooled else _may_lose(gate, items, chance),
         cost(gate, items),
     ]
 
 
-def _needed(gate: Gate, floor: int | None, grouped: bool) -> str:
+def _needed(gate: Gate, floor: int | None, of: str) -> str:
     """Return what passes if nothing is lost; an audit's own number depends on how many items there are."""
-    from certify.evidence.feasibility import counted
-
     if floor is None:
         return "-" if gate.evidence == "audit" else "more than a million"
-    return f"{floor} {counted(gate.evidence, grouped)}"
+    return f"{floor} {of}"
 
 
 def _may_lose(gate: Gate, items: int | None, chance: float) -> str:
@@ -118,5 +121,7 @@ def cost(gate: Gate, items: int | None) -> str:
         return "-"
     if gate.evidence == "smoothed":
         return f"2 x {gate.draws} x {items}"
+    if gate.evidence == "cover":
+        return f"{gate.draws}"
     most = "at most " if gate.evidence == "audit" else ""
     return f"{most}{len(FRACTIONS) if gate.evidence == 'position' else 1} x {items}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from pytest_basin import gpu, replay, store
 from pytest_basin.baselines import Baselines, objection, sentence
 from pytest_basin.bound import CERTIFIED, Bound
 from pytest_basin.filing import file_certificate
-from pytest_basin.gates import BasinWarning, Gate, resolve
+from pytest_basin.gates import BasinWarning, Covered, Gate, resolve
 from pytest_basin.markers import check_values
 from pytest_basin.options import SETTINGS, Settings
 from pytest_basin.results import RESULTS, errored, junit, result
@@ -24,7 +25,8 @@ from pytest_basin.sources import Sources, names_of
 
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark
-    from certify.documents import Certificate, Measurement
+    from certify.checkpoints.family import Family
+    from certify.documents import Certificate, CoverRecord, Measurement
     from certify.evidence.distance import DrawDesign
     from certify.evidence.paired_items import Items
     from certify.measuring import Base
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
 OBJECTIONS = pytest.StashKey[list[tuple[bool, list[str]]]]()
 """Why a test must not pass although its assertions hold: whether that is undecided, and the text."""
-KEPT = ("smoothed", "audit")
+KEPT = ("smoothed", "audit", "cover")
 """Evidence whose draws or scores are kept while they are gathered."""
 UNASKED = (
     "this test would pass whatever it says. Assert on {}, or set basin_unasked = allow in the ini file if that is meant"
@@ -114,7 +116,7 @@ class Session:
         """Return how many items or draws the gate's evidence counts, None where no measurement says so."""
         if gate.evidence in ("point", "position", "audit"):
             return items, "items"
-        if gate.evidence == "smoothed":
+        if gate.evidence in ("smoothed", "cover"):
             return gate.draws, "draws"
         measured = self.sources.measurements.get(benchmark.digest, [])  # of one base each: which is meant shows later
         fewest = (min((draws.n for draws in each.draws), default=None) for each in measured)
@@ -140,6 +142,10 @@ class Session:
         n, _ = self.trials(gate, benchmark, items)
         if n is None or (self.settings.value("items") == "fixed" and gate.evidence == "point"):
             return ""
+        if gate.family is not None:
+            from certify.evidence.cover import too_few_draws
+
+            return too_few_draws(gate.draws, gate.family.box, gate.requirement, gate.alpha, benchmark.chance)
         identity: Any = getattr(benchmark, "identity", benchmark)  # known of a pool before its items are encoded
         if getattr(identity, "pool", None) is not None:
             return self._too_small(gate, identity)
@@ -212,18 +218,28 @@ class Session:
         opened = self.sources.read(Path(benchmark)) if isinstance(benchmark, str | Path) else benchmark
         with gpu.alone(device, store.folder(self.settings), lambda why: self._warn(f"{name} {why}")):
             scored = self.sources.base(base, opened, device)
-            measurement = None if gate.evidence == "point" else self.sources.measurement(scored)
-            if lacking := self.lacking(gate, [measurement] if measurement else [], base, benchmark):
+            pooled = scored.scorer.identity.pool is not None
+            alone = gate.evidence == "cover" or (gate.evidence == "point" and not pooled)
+            measurement = None if alone else self.sources.measurement(scored)
+            measured = measurement if isinstance(measurement, list) else [measurement] if measurement else []
+            if lacking := self.lacking(gate, measured, base, benchmark):
                 raise pytest.UsageError(lacking)
             items = scored.scorer.identity.items
             bound = Bound(name, gate, None, base=base, checkpoint=checkpoint, trials=self.trials(gate, opened, items))
             bound.reason = self.problem(gate, opened, items)
             if not bound.reason:
                 self.drawing = name if gate.evidence in KEPT else ""
-                candidate = self.sources.candidate(scored, checkpoint)
-                start, loading = time.perf_counter(), candidate.loading
-                bound.certificate = self._certificate(gate, scored, candidate, measurement)
-                bound.seconds = time.perf_counter() - start - (candidate.loading - loading)
+                judged: Base | Candidate = scored
+                gather: Callable[[], Certificate | CoverRecord]
+                if gate.family is not None:
+                    models = self.sources.family(gate.family.kind, scored.checkpoint, checkpoint)
+                    gather = partial(self._cover, gate, gate.family, scored, models)
+                else:
+                    judged = candidate = self.sources.candidate(scored, checkpoint)
+                    gather = partial(self._certificate, gate, scored, candidate, measurement)
+                start, loading = time.perf_counter(), judged.loading
+                bound.certificate = gather()
+                bound.seconds = time.perf_counter() - start - (judged.loading - loading)
                 bound.trials = self._counted(bound)
                 self.drawing = ""  # still set where Ctrl-C came in between
         return bound
@@ -233,7 +249,7 @@ class Session:
             self.item.warn(BasinWarning(text))
 
     def _certificate(
-        self, gate: Gate, base: Base, candidate: Candidate, measurement: Measurement | None
+        self, gate: Gate, base: Base, candidate: Candidate, measurement: Measurement | Sequence[Measurement] | None
     ) -> Certificate:
         from certify.measuring import check
         from certify.noise import open_subspace
@@ -255,6 +271,21 @@ class Session:
             run=store.run(self.settings) if gate.evidence in KEPT else None,
         )
         return certificate
+
+    def _cover(self, gate: Gate, covered: Covered, base: Base, models: Family) -> CoverRecord:
+        from certify.measuring.cover import measure_cover
+
+        return measure_cover(
+            base,
+            models,
+            covered.box,
+            draws=gate.draws,
+            requirement=gate.requirement,
+            alpha=gate.alpha,
+            chosen=covered.chosen,
+            user_seed=self.settings.value("seed"),
+            run=store.run(self.settings),
+        )
 
     def _counted(self, bound: Bound) -> tuple[int | None, str]:
         """Return what was counted: planned beforehand, but for an audit, which ends where it is decided."""
@@ -296,7 +327,7 @@ class Session:
         row |= {"verdict": bound.verdict_at(bound.required), "notes": [*row["notes"], *bound.notes]}
         self._nth[gate := (bound.gate.benchmark, bound.gate.evidence)] += 1
         bound.file, filed = self._write(bound, item, self._nth[gate])
-        row["notes"] += filed
+        row["notes"] += [*filed, *self._command(bound)]
         found = self.baselines.settle(bound, item, self._nth[gate])
         since = [f"since the baseline: {sentence(each, bound)} {each['verdict']}" for each in found if each["metric"]]
         row["notes"] += [note.strip() for note in since]
@@ -311,6 +342,15 @@ class Session:
         item.stash.setdefault(OBJECTIONS, []).extend(filter(None, objections))
         self._record(item, row)
 
+    def _command(self, bound: Bound) -> list[str]:
+        """Return the command that writes the same record of a family, and draws its map; for what lies in files."""
+        gate, shown = bound.gate, self.sources.shown
+        path = self.sources.benchmarks.get(gate.benchmark, self.sources.provided.get(gate.benchmark))
+        if gate.family is None or not isinstance(path, str | Path):
+            return []
+        command = gate.cover_command(self.settings, shown(bound.base), shown(path), shown(bound.checkpoint))
+        return [f"on the command line, with a figure: {command}"]
+
     def _row(self, bound: Bound, item: pytest.Item) -> dict[str, Any]:
         given = replay.arguments(self.config, self.settings)
         return result(
@@ -318,7 +358,7 @@ class Session:
             nodeid=replay.test_id(item),
             layers=self._layers(bound),
             replay=replay.command(self.config, self.settings, item, given),
-            **self._named(item),
+            **(self._named(item) if bound.gate.family is None else {}),
         )
 
     def _named(self, item: pytest.Item) -> dict[str, str]:
@@ -330,7 +370,7 @@ class Session:
         """Return the tensors that moved most, where somebody will read it: all weights are streamed for it."""
         from certify.errors import CertifyError
 
-        if bound.brought or (bound.verdict_at(bound.required) == CERTIFIED and self.config.get_verbosity() < 2):
+        if not bound.of_weights or (bound.verdict_at(bound.required) == CERTIFIED and self.config.get_verbosity() < 2):
             return []
         try:
             return list(self.sources.displacement(bound.base, bound.checkpoint).largest())
@@ -342,7 +382,7 @@ class Session:
         from certify.checkpoints.difference import spelling_differences
         from certify.errors import CertifyError
 
-        if bound.brought or self.config.get_verbosity() < 1:
+        if not bound.of_weights or self.config.get_verbosity() < 1:
             return []
         try:
             base = self.sources.checkpoint(bound.base)

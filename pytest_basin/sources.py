@@ -16,6 +16,7 @@ from pytest_basin.options import TASK, Settings, found_from
 if TYPE_CHECKING:
     from certify.benchmarks import Benchmark, JsonlBenchmark, PooledBenchmark
     from certify.checkpoints import Checkpoint
+    from certify.checkpoints.family import Family, FamilyKind
     from certify.documents import Measurement
     from certify.evidence.displacement import Displacement
     from certify.logs import Paired
@@ -38,6 +39,7 @@ class Sources:
         self._opened: dict[tuple[Any, ...], Checkpoint] = {}
         self._bases: dict[tuple[str, str, str], Base] = {}
         self._candidate: Candidate | None = None
+        self._family: tuple[tuple[Any, ...], Family] | None = None
         self._displacements: dict[tuple[str, Stamp, str, Stamp], Displacement] = {}
 
     @cached_property
@@ -157,16 +159,21 @@ class Sources:
             found.setdefault(benchmark.digest, []).append(measurement)
         return found
 
-    def measurement(self, of: Base) -> Measurement | None:
+    def measurement(self, of: Base) -> Measurement | list[Measurement] | None:
         """Return the measurement of a base on its benchmark; a single one of the benchmark whatever its base.
 
-        The library says what does not fit.
+        The library says what does not fit. Of a pool those of the base on all of its benchmarks, or none.
         """
         from certify.records import identity_key
 
-        found, key = self.measurements.get(of.benchmark.digest, []), identity_key(of.checkpoint.identity)
-        own = [each for each in found if identity_key(each.base) == key]
-        return next(iter(own or found), None)
+        def own(digest: str) -> list[Measurement]:
+            return [each for each in self.measurements.get(digest, []) if identity_key(each.base) == key]
+
+        key, digest = identity_key(of.checkpoint.identity), of.benchmark.digest
+        if parts := getattr(of.benchmark, "benchmarks", ()):
+            found = [each for part in parts for each in own(part.digest)]
+            return found if len(found) == len(parts) else None
+        return next(iter(own(digest) or self.measurements.get(digest, [])), None)
 
     def named(self, given: str | Path | Checkpoint) -> str:
         """Return the name of what a fixture gave: a path, or a checkpoint that is open already and is kept here."""
@@ -215,6 +222,21 @@ class Sources:
             known = Candidate(base, checkpoint)
         self._candidate = known.on(base)
         return self._candidate
+
+    def family(self, kind: FamilyKind, base: Checkpoint, place: str) -> Family:
+        """Return the models that the files at ``place`` span with the base, kept until others are asked for.
+
+        Raises:
+            UsageError: it is a checkpoint that is open already.
+        """
+        from certify.checkpoints.family import open_family
+
+        if place in self._given:
+            raise pytest.UsageError(f"cover evidence makes its models of files: name {place}, do not open it")
+        key = (kind, str(base.path), _stamp(base.path), place, _stamp(Path(place)))
+        if self._family is None or self._family[0] != key:
+            self._family = key, open_family(kind, place, base)
+        return self._family[1]
 
     def displacement(self, base: str, checkpoint: str) -> Displacement:
         """Return how far each tensor moved; streams both sets of weight files once."""

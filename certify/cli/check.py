@@ -285,8 +285,12 @@ def _of_each(
     return found, refused
 
 
-def _of_benchmarks(measurements: list[Measurement], bases: Sequence[Base]) -> list[Measurement | None]:
-    """Return the measurement of each base's benchmark; a single one is the only benchmark's, whatever it measured.
+def _of_benchmarks(
+    measurements: list[Measurement], bases: Sequence[Base]
+) -> list[Measurement | Sequence[Measurement] | None]:
+    """Return the measurement of each base's benchmark; of a pool those of all of its benchmarks, or none.
+
+    A single benchmark's, or a single pool's, are its own whatever they measured: `check` says what does not fit.
 
     Raises:
         InvalidPlan: a benchmark that is named twice, or a measurement of none of them.
@@ -294,13 +298,20 @@ def _of_benchmarks(measurements: list[Measurement], bases: Sequence[Base]) -> li
     digests = [base.benchmark.digest for base in bases]
     if len(set(digests)) < len(digests):
         raise InvalidPlan("--benchmark: the same items are named twice")
+    pools = [tuple(each.digest for each in getattr(base.benchmark, "benchmarks", ())) for base in bases]
+    if len(bases) == 1 and pools[0]:
+        return [measurements or None]
     if len(bases) == 1 and len(measurements) == 1:
-        return [*measurements]  # `check` says what does not fit
-    found: list[Measurement | None] = [None] * len(bases)
-    for measurement in measurements:
-        if (digest := measurement.benchmark.digest) not in digests:
-            raise InvalidPlan(f"--measurement: one is of {measurement.benchmark.name}, and of no --benchmark given")
-        found[digests.index(digest)] = measurement
+        return [*measurements]
+    by_digest = {each.benchmark.digest: each for each in measurements}
+    found: list[Measurement | Sequence[Measurement] | None] = []
+    used = set(digests)
+    for digest, parts in zip(digests, pools, strict=True):
+        whole = parts and all(part in by_digest for part in parts)
+        found.append([by_digest[part] for part in parts] if whole else by_digest.get(digest))
+        used |= set(parts if whole else ())
+    if left := [each.benchmark.name for each in measurements if each.benchmark.digest not in used]:
+        raise InvalidPlan(f"--measurement: one is of {left[0]}, and of no --benchmark given (a pool takes one of each)")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +17,9 @@ from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from certify.checkpoints.family import FamilyKind
-    from certify.records import Axis
 
 DRAWS = 3000
 MOST_DRAWS = 10_000_000
-WINDOWS = {1: 10, 2: 4}  # along each coefficient
 
 
 @spread()
@@ -69,6 +66,7 @@ def cover(
     """Say where in a family of checkpoints a skill is kept, by random points with one item each. Exit as `check`."""
     from certify.benchmarks import open_benchmark
     from certify.checkpoints.family import open_family
+    from certify.evidence.cover import box_of
     from certify.measuring import Base
     from certify.measuring.cover import measure_cover
     from certify.report.cover_figure import cover_figure
@@ -78,21 +76,13 @@ def cover(
     if output is not None:
         refuse_unwritable_folder(output)
     kind, path = _kind_and_path(family)
-    box = _box(within, windows, width)
+    box = box_of([_range(text) for text in within], windows, width)
     with carried_out(work, filed=output) as run:
         opened = Base.open(base, benchmark[0], work.device)
         bases = [opened, *(opened.on(open_benchmark(each)) for each in benchmark[1:])]
         if len({each.benchmark.digest for each in bases}) < len(bases):
             raise InvalidPlan("--benchmark: the same items are named twice")
         models = open_family(kind, path, opened.checkpoint)
-        axes = len(models.identity.coefficients)
-        if len(box) != axes:
-            names = " and ".join(models.identity.coefficients)
-            raise InvalidPlan(f"--range: {len(box)} given, and {models.identity.title} takes {axes} ({names})")
-        point = models.own if chosen is None else _point(chosen, axes)
-        inside = all(axis.low <= a <= axis.high for axis, a in zip(box, point, strict=True))
-        if chosen is not None and not inside:
-            raise InvalidPlan(f"--chosen {chosen}: lies outside the box, of which alone something is learnt")
         records = [
             measure_cover(
                 each,
@@ -101,7 +91,7 @@ def cover(
                 draws=draws,
                 requirement=asked.requirement,
                 alpha=asked.alpha,
-                chosen=point if inside else None,
+                chosen=None if chosen is None else [number("--chosen", part) for part in chosen.split(",")],
                 user_seed=work.seed,
                 run=run,
             )
@@ -127,29 +117,8 @@ def _kind_and_path(text: str) -> tuple[FamilyKind, Path]:
     raise InvalidInput(f"--family {shortened(text, 60)}: must be KIND:PATH, KIND one of {', '.join(FAMILIES)}")
 
 
-def _box(ranges: Sequence[str], windows: int | None, width: float | None) -> tuple[Axis, ...]:
-    from pydantic import ValidationError
-
-    from certify.parsing import first_problem
-    from certify.records import Axis
-
-    if len(ranges) not in WINDOWS:
-        raise InvalidPlan(f"--range: {len(ranges)} given; a family has one or two coefficients")
-    count, box = windows or WINDOWS[len(ranges)], []
-    for text in ranges:
-        ends = [number("--range", part) for part in text.split(",")]
-        if len(ends) != 2 or not ends[0] < ends[1]:
-            raise InvalidInput(f"--range {shortened(text, 60)}: must be two numbers, LOW,HIGH, the lower one first")
-        across = (ends[1] - ends[0]) / count if width is None else width
-        try:
-            box.append(Axis(low=ends[0], high=ends[1], windows=count, width=across))
-        except ValidationError as error:
-            raise InvalidInput(f"--range {shortened(text, 60)}: {first_problem(error)}") from None
-    return tuple(box)
-
-
-def _point(text: str, axes: int) -> tuple[float, ...]:
-    point = tuple(number("--chosen", part) for part in text.split(","))
-    if len(point) != axes:
-        raise InvalidInput(f"--chosen {shortened(text, 60)}: must be {axes} number{'s' * (axes > 1)}")
-    return point
+def _range(text: str) -> tuple[float, float]:
+    low, comma, high = text.partition(",")
+    if not comma or "," in high:
+        raise InvalidInput(f"--range {shortened(text, 60)}: must be two numbers, LOW,HIGH, the lower one first")
+    return number("--range", low), number("--range", high)

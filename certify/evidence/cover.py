@@ -12,8 +12,9 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from certify.errors import InvalidPlan
 from certify.evidence.judgement import (
     NO_INTERVAL,
     Interval,
@@ -38,6 +39,7 @@ from certify.evidence.paired_items import (
 )
 from certify.evidence.point import above_chance_note
 from certify.evidence.trials import RecordedRun, Subject, Trials, random_items, random_points
+from certify.parsing import first_problem
 from certify.records import Axis, BenchmarkIdentity, FamilyIdentity, Record, Seed, Unit
 from certify.statistics import betting_upper, clopper_pearson_upper, round_down, round_up
 
@@ -48,6 +50,8 @@ Place = tuple[tuple[float, float], ...]
 """Both ends of a window along each coefficient."""
 Box = Annotated[tuple[Axis, ...], Field(min_length=1, max_length=2)]
 MOST_WINDOWS = 1000
+WINDOWS = {1: 10, 2: 4}
+"""Windows along each coefficient of a family of so many, unless others are asked for."""
 NAMES = {Verdict.CERTIFIED: "kept", Verdict.REFUTED: "lost", Verdict.UNDECIDED: "open"}
 """What a window is called by its verdict."""
 COVER_LIMITS = (
@@ -102,6 +106,11 @@ class CoverJudgement(Record):
     def count(self, verdict: Verdict) -> int:
         """Return how many windows have this verdict."""
         return sum(window.verdict is verdict for window in self.windows)
+
+    @property
+    def interval(self) -> Interval:
+        """No estimate and no bounds: a map is no one number."""
+        return NO_INTERVAL
 
 
 class CoverEvidence(Record):
@@ -309,7 +318,7 @@ class CoverEvidence(Record):
         return Shown(
             unit=judgement.unit,
             need=judgement.need,
-            interval=NO_INTERVAL,
+            interval=judgement.interval,
             bound=None,
             place=(counts_text(judgement),),
             facts=f"{judgement.lost} of {self.n} draws lost, {judgement.gained} gained",
@@ -339,6 +348,63 @@ class CoverEvidence(Record):
     def contradictions(self, subject: Subject, alpha: float, whole: bool) -> list[str]:
         """Return what disagrees with the rest of the record."""
         return unlike_benchmark(subject.benchmark, [len(self.base)], self.graded)
+
+
+def box_of(
+    ranges: Sequence[tuple[float, float]], windows: int | None = None, width: float | None = None
+) -> tuple[Axis, ...]:
+    """Return a box of (low, high) for each coefficient, with as many ``windows`` along each, each ``width`` wide.
+
+    Unless given, there are :data:`WINDOWS` of them, side by side.
+
+    Raises:
+        InvalidPlan: a range without an inside, windows that leave a gap, or more than two ranges.
+    """
+    if len(ranges) not in WINDOWS:
+        raise InvalidPlan(f"range: {len(ranges)} given; a family has one or two coefficients")
+    count, box = windows or WINDOWS[len(ranges)], []
+    for low, high in ranges:
+        if not low < high:
+            raise InvalidPlan(f"range {low:g},{high:g}: must be two numbers, LOW,HIGH, the lower one first")
+        across = (high - low) / count if width is None else width
+        try:
+            box.append(Axis(low=low, high=high, windows=count, width=across))
+        except ValidationError as error:
+            raise InvalidPlan(f"range {low:g},{high:g}: {first_problem(error)}") from None
+    return tuple(box)
+
+
+def fewest_draws(
+    box: Sequence[Axis], requirement: Requirement, alpha: float, chance: float, base_score: float = 1.0
+) -> tuple[int, int]:
+    """Return how many draws a window takes to be called kept if nothing is lost, and how many put so many into each.
+
+    The second is what it takes on average. Both are 1 where no number of draws is too small, or none is enough.
+    """
+    windows = math.prod(axis.windows for axis in box)
+    share = math.prod(axis.width / (axis.high - axis.low) for axis in box)
+    allowed = requirement.limit
+    if requirement.unit == "retention":
+        allowed = (1.0 - requirement.limit) * (base_score - chance)
+    if not 0.0 < allowed < 1.0:
+        return 1, 1
+    least = math.log(alpha / windows) / math.log1p(-allowed)
+    return math.ceil(least), math.ceil(least / share)
+
+
+def too_few_draws(
+    draws: int, box: Sequence[Axis], requirement: Requirement, alpha: float, chance: float, base_score: float = 1.0
+) -> str:
+    """Return why no window of a cover with so few draws could be called kept if nothing were lost, or nothing."""
+    least, needed = fewest_draws(box, requirement, alpha, chance, base_score)
+    if draws >= needed:
+        return ""
+    windows = math.prod(axis.windows for axis in box)
+    share = math.prod(axis.width / (axis.high - axis.low) for axis in box)
+    return (
+        f"{draws} draws put about {draws * share:.0f} into each of {windows} windows, and {requirement.describe()} "
+        f"takes {least} there even if nothing is lost: take {needed} draws or more, or fewer windows"
+    )
 
 
 def counts_text(judgement: CoverJudgement) -> str:

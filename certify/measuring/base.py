@@ -100,6 +100,18 @@ class Base:
         way = next(each for each in WAYS if recorded.startswith(each))
         return self if way == self.cheapest else self._sharing(replace(self, cheapest=way))
 
+    def with_scores(self, scores: ItemScores, recorded: str) -> Base:
+        """Return the same base, its own scores known: an environment that says ``recorded`` made them."""
+        alike = self.scored_as(recorded)
+        known = self._sharing(replace(alike))
+        known.__dict__.update(scorer=alike.scorer, scores=scores)  # where cached_property keeps them
+        return known
+
+    @property
+    def known(self) -> bool:
+        """Whether its own scores are at hand."""
+        return "scores" in self.__dict__
+
     def _sharing(self, other: Base) -> Base:
         other.__dict__["_loader"] = self  # a frozen record keeps it where cached_property keeps its values
         return other
@@ -158,7 +170,7 @@ class Base:
 
     def kept_scores(self, run: Run) -> ItemScores:
         """Return the base's own scores as :attr:`scores`, scored once for all runs that keep them in one folder."""
-        if "scores" not in self.__dict__:
+        if not self.known:
             items = range(self.scorer.identity.items)
             identity = {
                 "design": "unnoised", "draws": len(items), "weights": identity_key(self.checkpoint.identity),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from certify.benchmarks import PooledBenchmark
 from certify.checkpoints import Checkpoint, open_checkpoint
 from certify.documents import Certificate, Measurement, charged_alpha
 from certify.errors import CertificateMismatch, CertifyWarning, InvalidPlan
@@ -22,7 +23,7 @@ from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.progress import Progress, with_progress
 from certify.measuring.run import Run
 from certify.noise import Subspace
-from certify.records import NoiseLaw, Seed, SubspaceNoise, grouping, identity_key, items_key, units
+from certify.records import NoiseLaw, Seed, SubspaceNoise, Way, grouping, identity_key, items_key, units
 
 SMOOTHED_DRAWS = 200
 POOLED = ("point", "audit")
@@ -66,7 +67,7 @@ def check(
     informational: Sequence[str] = (),
     requirement: Requirement | None = None,
     alpha: float = 0.05,
-    measurement: Measurement | None = None,
+    measurement: Measurement | Sequence[Measurement] | None = None,
     sigma: float | None = None,
     draws: int = SMOOTHED_DRAWS,
     subspaces: Sequence[Subspace] = (),
@@ -80,10 +81,11 @@ def check(
     A certificate of an ``informational`` kind says so, and no outcome of several gates rests on it.
 
     ``position`` and ``distance`` rest on ``measurement``; ``smoothed`` uses its law of noise on weights, or
-    ``sigma``. ``draws`` is the number of paired draws of smoothed evidence. ``items`` says what the items stand
-    for; unless given, a population for point and position and the fixed benchmark for distance. Smoothed
-    evidence always speaks of the fixed benchmark. ``progress``: "auto" for a line with rate and time left on a terminal
-    or in a notebook, or a function of (what is drawn, done, total).
+    ``sigma``. ``audit`` takes the base's scores from it; on a pool of benchmarks ``point`` does, too, and there
+    ``measurement`` is one of each, in any order. ``draws`` is the number of paired draws of smoothed evidence.
+    ``items`` says what the items stand for; unless given, a population for point and position and the fixed benchmark
+    for distance. Smoothed evidence always speaks of the fixed benchmark. ``progress``: "auto" for a line with rate and
+    time left on a terminal or in a notebook, or a function of (what is drawn, done, total).
 
     Raises:
         InvalidPlan: an unknown kind, a missing measurement, another alpha than was declared, or numbers of
@@ -93,6 +95,7 @@ def check(
     """
     requirement, subspaces = requirement or Requirement(), tuple(subspaces)
     run = with_progress(run, progress)
+    base, measurement = _measured(base, measurement)
     asked = Asked(requirement, alpha, measurement, sigma, draws, subspaces, items, user_seed, run)
     _refuse_beforehand(base, kinds, informational, asked)
     candidate = _candidate(base, checkpoint)
@@ -162,7 +165,7 @@ def _candidate(base: Base, checkpoint: str | Path | Checkpoint | Candidate) -> C
 
 def _foretell(base: Base, kinds: Sequence[str], asked: Asked) -> None:
     """Tell what the evidence takes, beside reading weights."""
-    known = asked.measurement is not None and not {"point", "smoothed"} & set(kinds)
+    known = base.known or (asked.measurement is not None and not {"point", "smoothed"} & set(kinds))
     load = Load.of_check(kinds, base.scorer.identity.items, asked.draws, len(FRACTIONS), known=known)
     law = _smoothing_law(base, asked.measurement, asked.sigma) if "smoothed" in kinds else None
     foretell(base, asked.run or Run(), load, writing=None if law is None else noise_writing(base, law))
@@ -261,6 +264,51 @@ def _check_measurement(base: Base, measurement: Measurement) -> None:
             raise CertificateMismatch(
                 f"the measurement is of another {part}: it recorded {theirs}, here is {ours}; measure again"
             )
+
+
+def _measured(
+    base: Base, measurement: Measurement | Sequence[Measurement] | None
+) -> tuple[Base, Measurement | None]:
+    """Return a benchmark's base and its measurement; a pool's base with the scores that measurements of all hold.
+
+    Raises:
+        InvalidPlan: several of one benchmark; one of the pool's benchmarks has none, or they were batched unlike.
+        CertificateMismatch: one is of another base or of other items.
+    """
+    pool = base.benchmark
+    if measurement is None:
+        return base, None
+    if not isinstance(pool, PooledBenchmark):
+        if isinstance(measurement, Measurement):
+            return base, measurement
+        raise InvalidPlan(f"{pool.name} is one benchmark, which has one measurement: {len(measurement)} are given")
+    given = [measurement] if isinstance(measurement, Measurement) else list(measurement)
+    scores: list[float | None] = []
+    ways: dict[Way, str] = {}
+    for part in map(base.on, pool.benchmarks):
+        name, digest = part.benchmark.name, part.benchmark.digest
+        own = [each for each in given if each.benchmark.digest == digest] or [
+            each for each in given if each.benchmark.name == name
+        ]
+        if len(own) != 1:
+            raise InvalidPlan(f"{pool.name} pools {name}, of which {len(own)} measurements are given: give one of each")
+        given.remove(own[0])
+        if own[0].benchmark.digest != digest:
+            raise CertificateMismatch(
+                f"the measurement of {name} is of other items than {pool.name} pools: it recorded "
+                f"{own[0].benchmark.digest}, here is {digest}; measure again"
+            )
+        _check_measurement(part, own[0])
+        scores += own[0].unnoised
+        if not getattr(part.scorer, "generates", True):  # answers that are generated are so in one way only
+            recorded = own[0].environment.batching
+            ways[base.scored_as(recorded).cheapest] = recorded
+    if given:
+        raise InvalidPlan(f"a measurement of {given[0].benchmark.name} is given, which {pool.name} does not pool")
+    if len(ways) > 1:
+        said = " and ".join(each or "one row for each continuation" for each in ways.values())
+        raise InvalidPlan(f"{pool.name}: a pool is scored in one way, and its benchmarks were measured in two ({said})")
+    return base.with_scores(tuple(scores), next(iter(ways.values()), own[0].environment.batching)), None
 
 
 def _needed(measurement: Measurement | None, kind: str) -> Measurement:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from certify.checkpoints.family import Family
 from certify.documents import CoverRecord, charged_alpha
 from certify.errors import CheckpointError, InvalidPlan
 from certify.evidence import Requirement
-from certify.evidence.cover import CoverEvidence
+from certify.evidence.cover import CoverEvidence, too_few_draws
 from certify.evidence.trials import Subject, Trials, random_points
 from certify.measuring.attempts import attempt
 from certify.measuring.base import Base
@@ -43,15 +42,20 @@ def measure_cover(
     """Say where in ``box``, fixed beforehand with its windows, the family keeps what the base can do.
 
     Another number of draws, box, window or user seed at the same family is another attempt, and pays for it. Finished
-    draws are kept as by every other run. ``chosen`` is marked, and decides nothing.
+    draws are kept as by every other run. ``chosen`` is marked, and decides nothing; unless given it is the checkpoint
+    itself, where that lies in the box.
 
     Guarantee: that of :meth:`certify.evidence.cover.CoverEvidence.judge`.
 
     Raises:
         CheckpointError: the family's tokenizer or settings of generation are not the base's.
-        InvalidPlan: so few draws that no window could be certified whatever they showed.
+        InvalidPlan: so few draws that no window could be certified whatever they showed; a box of another number of
+            coefficients, or a choice outside it; a pool of benchmarks.
     """
     requirement, run, identity = requirement or Requirement(), run or Run(), base.scorer.identity
+    marked = _marked(family, box, chosen)
+    if identity.pool is not None:
+        raise InvalidPlan(f"{identity.name} is a pool of benchmarks: cover each of them")
     _refuse_asked_otherwise(base, family)
     subject = Subject(identity, base.checkpoint.identity, family=family.identity)
 
@@ -87,7 +91,7 @@ def measure_cover(
         graded=identity.graded,
         family=family.identity,
         box=tuple(box),
-        chosen=None if chosen is None else tuple(chosen),
+        chosen=marked,
         seed=trials.seed,
         base=scores,
         scores=tuple(found for found, _ in entries),
@@ -161,17 +165,23 @@ def _refuse_asked_otherwise(base: Base, family: Family) -> None:
 
 def _refuse_out_of_reach(base: Base, box: Sequence[Axis], draws: int, requirement: Requirement, alpha: float) -> None:
     """Refuse draws that leave so few to a window that none could be called kept if nothing were lost."""
-    windows = math.prod(axis.windows for axis in box)
-    share = math.prod(axis.width / (axis.high - axis.low) for axis in box)
-    above = base.benchmark.chance if requirement.unit == "retention" else 0.0
     score = sum(each or 0.0 for each in base.scores) / len(base.scores)
-    allowed = (1.0 - requirement.limit) * (score - above) if requirement.unit == "retention" else requirement.limit
-    if not 0.0 < allowed < 1.0:
-        return
-    least = math.log(alpha / windows) / math.log1p(-allowed)
-    if draws * share < least:
-        raise InvalidPlan(
-            f"{draws} draws put about {draws * share:.0f} into each of {windows} windows, and {requirement.describe()} "
-            f"takes {math.ceil(least)} there even if nothing is lost: raise --draws to {math.ceil(least / share)} or "
-            "more, or ask for fewer windows"
-        )
+    if problem := too_few_draws(draws, box, requirement, alpha, base.benchmark.chance, score):
+        raise InvalidPlan(problem)
+
+
+def _marked(family: Family, box: Sequence[Axis], chosen: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return the point to mark in a box that fits the family: the chosen one, else the family's own if it is inside."""
+    names = family.identity.coefficients
+    if len(box) != len(names):
+        takes = f"{family.identity.title} takes {len(names)} ({' and '.join(names)})"
+        raise InvalidPlan(f"range: {len(box)} given, and {takes}")
+    point = tuple(family.own if chosen is None else chosen)
+    said = f"chosen {','.join(f'{a:g}' for a in point)}"
+    if len(point) != len(names):
+        raise InvalidPlan(f"{said}: must be {len(names)} number{'s' * (len(names) > 1)}, one for each coefficient")
+    if all(axis.low <= a <= axis.high for axis, a in zip(box, point, strict=True)):
+        return point
+    if chosen is not None:
+        raise InvalidPlan(f"{said}: lies outside the box, of which alone something is learnt")
+    return None

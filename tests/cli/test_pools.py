@@ -9,7 +9,10 @@ from pathlib import Path
 import models
 import pytest
 
+from certify.benchmarks import open_benchmark
 from certify.documents import Certificate, read_document
+from certify.measuring import Base, measure_base
+from certify.measuring import base as base_module
 
 Certify = Callable[..., tuple[int, str, str]]
 
@@ -90,6 +93,67 @@ def test_a_changed_weight_is_a_contradiction(certify: Certify, tmp_path: Path) -
             holders[place]["pool"][0]["weight"] = 1000.0
         (tmp_path / "forged.json").write_text(json.dumps(value))
         assert certify("verify", str(tmp_path / "forged.json"))[0] == 4, places
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> tuple[str, ...]:
+    """Options that name a measurement of each of the pool's benchmarks."""
+    opened = Base.open(folder / "base", folder / "own.jsonl")
+    for name in ("own", "other"):
+        base = opened.on(open_benchmark(folder / f"{name}.jsonl"))
+        measure_base(base, planned=[], grid=(1e-4,)).to_json(folder / f"{name}.m.json")
+    return "--measurement", "other.m.json", "--measurement", "own.m.json"
+
+
+@pytest.mark.parametrize("command", ["check", "audit"])
+def test_the_base_is_scored_once(
+    certify: Certify, measured: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Measurements of all its benchmarks, in any order, hold its scores; the certificate is the same, byte for byte."""
+    asked = (command, "wreck", "--base", "base", "-b", "suite.toml", "--max-drop", "0.1", "-o")
+    assert certify(*asked, str(tmp_path / "scored"))[0] == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(base_module, "item_scores", lambda model, scorer: pytest.fail("the base was scored"))
+        again = ("--draws-dir", str(tmp_path / "other"))
+        code, _, said = certify(*asked, str(tmp_path / "measured"), *measured, *again)
+        assert code == 1, said
+    with monkeypatch.context() as patched, pytest.raises(pytest.fail.Exception, match="the base was scored"):
+        patched.setattr(base_module, "item_scores", lambda model, scorer: pytest.fail("the base was scored"))
+        certify(*asked, str(tmp_path / "again"), *again[:1], str(tmp_path / "third"))
+    assert certificate(tmp_path / "scored").read_bytes() == certificate(tmp_path / "measured").read_bytes()
+
+
+def test_a_pool_beside_its_benchmarks_shares_their_measurements(certify: Certify, measured: tuple[str, ...]) -> None:
+    """Each takes its own; one of the two serves its benchmark, and the pool's base is scored."""
+    named = ("check", "same", "--base", "base", "-b", "own.jsonl", "-b", "suite.toml", "--max-drop", "0.2")
+    assert certify(*named, *measured)[0] == 0
+    assert certify(*named, *measured[2:])[0] == 0
+    code, _, err = certify(*named, *measured[:2])
+    assert code == 2
+    assert "one is of other, and of no --benchmark given (a pool takes one of each)" in err
+
+
+def test_measurements_that_do_not_fit_a_pool_are_one_line(
+    certify: Certify, folder: Path, measured: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A benchmark without one or with two, one of no benchmark, other items, another base."""
+    measure_base(Base.open(folder / "wreck", folder / "own.jsonl"), planned=[], grid=(1e-4,)).to_json(folder / "w.json")
+    models.write_jsonl(tmp_path / "own.jsonl", [{"prompt": "00+a=", "target": "a"}, {"prompt": "01+a=", "target": "b"}])
+    (tmp_path / "other.jsonl").write_bytes((folder / "other.jsonl").read_bytes())
+    (tmp_path / "third.jsonl").write_text('{"prompt": "00+b=", "target": "a"}\n')
+    (tmp_path / "changed.toml").write_text('[pool]\n"own.jsonl" = 2\n"other.jsonl" = 1\n')
+    (tmp_path / "without.toml").write_text('[pool]\n"third.jsonl" = 2\n"other.jsonl" = 1\n')
+    changed, without = str(tmp_path / "changed.toml"), str(tmp_path / "without.toml")
+    for pool, files, code, said in (
+        ("suite.toml", measured[:2], 2, "suite pools own, of which 0 measurements are given: give one of each"),
+        ("suite.toml", (*measured, *measured[2:]), 2, "suite pools own, of which 2 measurements are given"),
+        (without, measured, 2, "without pools third, of which 0 measurements are given"),
+        (changed, measured, 4, "the measurement of own is of other items than changed pools: it recorded sha256:"),
+        ("suite.toml", (*measured[:3], "w.json"), 4, "the measurement is of another base"),
+    ):
+        found, _, err = certify("audit", "same", "--base", "base", "-b", pool, *files)
+        assert (found, len(err.strip().splitlines())) == (code, 1), err
+        assert said in err
 
 
 @pytest.mark.parametrize(

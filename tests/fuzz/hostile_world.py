@@ -173,7 +173,7 @@ def _write_signed(folder: Path) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
     from certify.attestation import PAYLOAD, statement
-    from certify.certificate import read_document
+    from certify.documents import read_document
 
     own = _key()
     (folder / "key.pem").write_bytes(own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

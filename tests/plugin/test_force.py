@@ -59,7 +59,7 @@ def test_in_basin_asks_for_position_whatever_is_forced(project):
         ("speed=1", "--basin-force has no keyword 'speed'"),
         ("confidence=high", "--basin-force confidence must be a number strictly between 0 and 1, got 'high'"),
         ("confidence=1", "--basin-force confidence must be a number strictly between 0 and 1, got 1.0"),
-        ("evidence=hope", "evidence must be one of point, position, smoothed, distance, audit, got 'hope'"),
+        ("evidence=hope", "evidence must be one of point, position, smoothed, distance, audit, cover, got 'hope'"),
         ("draws=1.5", "--basin-force draws must be a positive whole number, got '1.5'"),
     ],
 )

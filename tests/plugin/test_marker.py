@@ -2,6 +2,7 @@
 
 import pytest
 
+from certify.checkpoints.family import FAMILIES
 from certify.evidence import KINDS
 from pytest_basin import markers
 
@@ -17,8 +18,9 @@ def test_kept(basin_bound):
 
 
 def test_evidence_names_are_the_librarys():
-    """The plugin lists the kinds without importing the library, and lists the same ones."""
-    assert sorted(markers.EVIDENCE) == sorted(KINDS)
+    """The plugin lists the kinds without importing the library, and lists the same ones and covers."""
+    assert sorted(markers.EVIDENCE) == sorted([*KINDS, "cover"])
+    assert markers.FAMILIES == FAMILIES
 
 
 def test_one_item_per_configured_benchmark(project):
@@ -47,12 +49,12 @@ def test_named_benchmarks_only(project):
         ),
         ("benchmarks=['mmlu']", "no benchmark is called 'mmlu'; configured: digits"),
         ("benchmarks='digits'", "benchmarks must be a list of different benchmark names, got 'digits'"),
-        ("evidence='hope'", "evidence must be one of point, position, smoothed, distance, audit, got 'hope'"),
+        ("evidence='hope'", "evidence must be one of point, position, smoothed, distance, audit, cover, got 'hope'"),
         ("max_drop=5", "max_drop must be a number from 0 to 1, got 5"),
         ("min_retention=True", "min_retention must be a number from 0 to 1, got True"),
         ("confidence=1", "confidence must be a number strictly between 0 and 1, got 1"),
         ("evidence='smoothed', draws=0", "draws must be a positive whole number, got 0"),
-        ("draws=50", "draws is the number of paired draws of smoothed evidence; this gate asks for point evidence"),
+        ("draws=50", "draws is the number of draws of smoothed or cover evidence; this gate asks for point evidence"),
     ],
 )  # fmt: skip
 def test_mistake_is_a_collection_error_in_one_line(project, keywords, message):

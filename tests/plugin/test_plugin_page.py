@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import models
+
 from pytest_basin.markers import RULES
 from pytest_basin.options import OPTIONS
 
@@ -37,6 +39,18 @@ def test_examples_run(project):
     result = project.pytester.runpytest_inprocess(*command.split())
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([" 2 certified"])
+
+
+def test_a_family_is_gated(project):
+    """The page's example of a cover, on a checkpoint that keeps what it can."""
+    lay_out(project)
+    final = project.pytester.path / "out" / "final"
+    final.unlink()
+    models.variant(project.files.base, final, lambda tensors: tensors["model.norm.weight"].add_(1e-5))
+    (test,) = blocks("python", "# test_family.py")
+    result = project.run(None, "--basin-cache-dir=draws", test=test)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([" kept_on_the_way[[]digits-final[]]  cover *2 kept, 0 lost, 0 open*CERTIFIED*"])
 
 
 def test_baseline_commands_run(project):

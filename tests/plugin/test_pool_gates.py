@@ -2,6 +2,9 @@
 
 import pytest
 
+from certify import Base, measure_base
+from certify.measuring import base as base_module
+
 pytest_plugins = ["pytester"]
 
 TEST = """
@@ -29,6 +32,18 @@ def test_a_pool_is_one_gate(pooled, evidence):
     result = pooled.run("same", "-v", test=TEST.format(evidence=evidence))
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["*suite*"])
+
+
+@pytest.mark.parametrize("evidence", ["point", "audit"])
+def test_measurements_of_its_benchmarks_hold_the_scores_of_the_base(pooled, tmp_path, monkeypatch, evidence):
+    """Where there is one of each; a single one serves other gates, and the base is scored."""
+    half = measure_base(Base.open(pooled.files.base, tmp_path / "half.jsonl"), planned=[], grid=(1e-4,))
+    one, both = [str(pooled.files.measurement)], [str(pooled.files.measurement), str(half.to_json(tmp_path / "h.json"))]
+    monkeypatch.setattr(base_module, "item_scores", lambda model, scorer: pytest.fail("the base was scored"))
+    for measured, passed in ((both, 1), (one, 0)):
+        pooled.configure(benchmark=[str(tmp_path / "suite.toml")], measurement=measured)
+        result = pooled.run("same", f"--basin-cache-dir=draws{passed}", test=TEST.format(evidence=evidence))
+        result.assert_outcomes(passed=passed, errors=1 - passed)
 
 
 def test_a_pool_is_planned(pooled):

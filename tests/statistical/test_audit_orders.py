@@ -1,8 +1,8 @@
 """False certificates of audits over many orders, for populations whose drop is just what is not allowed.
 
 Check and rejection as in test_coverage.py: with a valid audit so many false certificates have probability below 1e-6.
-The broken siblings look after each item with a bound for a fixed number of items, and take the items of a sorted file
-in the file's order.
+The broken siblings look after each item with a bound for a fixed number of items, take the items of a sorted file in
+the file's order, and let an adversary choose among a hundred checkpoints whose orders he knows.
 """
 
 import math
@@ -14,7 +14,8 @@ from scipy.stats import beta
 
 from certify.evidence import AuditEvidence, Requirement
 from certify.evidence.paired_items import in_order
-from certify.records import Seed
+from certify.evidence.trials import Subject, Trials
+from certify.records import BenchmarkIdentity, ModelIdentity, Seed
 from certify.statistics.audits import running_evidence
 
 ALPHA = 0.05
@@ -25,7 +26,7 @@ POPULATIONS = {
 }  # fmt: skip
 """Items, lost, gained; in all but the last one item more than a drop of 0.05 allows."""
 GRADED = "graded"
-BROKEN = {"peeking": 0.22, "file order": 0.9}
+BROKEN = {"peeking": 0.22, "file order": 0.9, "a known order": 0.9}
 """False certificates of each broken sibling, at least."""
 
 
@@ -92,19 +93,19 @@ def test_peeking_is_rejected(repeats):
         check_coverage(count, repeats, ALPHA)
 
 
-def audits_of_a_sorted_file(repeats, in_file_order):
-    """False certificates on a file whose lost items stand last, with another seed each time."""
-    items, lost = 400, 21
+def certified(seed, items=400, lost=21, in_file_order=False):
+    """Whether the audit whose order ``seed`` draws certifies a drop of 0.05, on a file whose lost items stand last."""
     checkpoint, requirement = [1.0] * (items - lost) + [0.0] * lost, Requirement()
-    count = 0
-    for i in range(repeats):
-        seed = Seed(value=f"{i:064x}")
-        scores = checkpoint if in_file_order else in_order(checkpoint, seed)
-        whole = AuditEvidence(seed=seed, until=requirement, base=(1.0,) * items, checkpoint=tuple(scores))
-        end = whole.decided_after(requirement, ALPHA, 0.0)
-        interval = whole.model_copy(update={"checkpoint": whole.checkpoint[:end]}).interval(requirement, ALPHA, 0.0)
-        count += interval.upper is not None and interval.upper <= requirement.limit
-    return count
+    scores = checkpoint if in_file_order else in_order(checkpoint, seed)
+    whole = AuditEvidence(seed=seed, until=requirement, base=(1.0,) * items, checkpoint=tuple(scores))
+    end = whole.decided_after(requirement, ALPHA, 0.0)
+    interval = whole.model_copy(update={"checkpoint": whole.checkpoint[:end]}).interval(requirement, ALPHA, 0.0)
+    return interval.upper is not None and interval.upper <= requirement.limit
+
+
+def audits_of_a_sorted_file(repeats, in_file_order):
+    """False certificates with another seed each time."""
+    return sum(certified(Seed(value=f"{i:064x}"), in_file_order=in_file_order) for i in range(repeats))
 
 
 @SIZES
@@ -119,3 +120,30 @@ def test_the_order_of_a_sorted_file_is_rejected():
     assert count >= BROKEN["file order"] * 200
     with pytest.raises(AssertionError, match="misses in 200 repetitions"):
         check_coverage(count, 200, ALPHA)
+
+
+def seed_of(checkpoint, user_seed):
+    """The seed of an audit of the checkpoint of this number, which follows from digests that anybody can compute."""
+    digest = f"sha256:{0:064x}"
+    base = ModelIdentity(name="m", weights=digest, companions={}, parameters=1, dtypes=(), computed_in="float32")
+    made = base.model_copy(update={"weights": f"sha256:{checkpoint + 1:064x}"})
+    benchmark = BenchmarkIdentity(name="b", items=400, scoring="x", chance=0.0, digest=digest, tokens=digest)
+    return Trials("audit", Subject(benchmark, base, made), None, 400, user_seed).seed
+
+
+def chosen_among(many, adversary):
+    """The checkpoint that an adversary hands in: the first of ``many``, all as bad, that the known order certifies."""
+    own = range(adversary * many, (adversary + 1) * many)
+    return next((each for each in own if certified(seed_of(each, 0))), own[-1])
+
+
+@pytest.mark.parametrize("repeats", [30, pytest.param(300, marks=pytest.mark.statistical)])
+def test_an_adversary_who_knows_the_order_is_rejected_and_a_drawn_seed_withstands_him(repeats):
+    """He picks among 100 checkpoints that lost an item too many each; the seed is drawn when he has handed one in."""
+    rng, chosen = np.random.default_rng(5), [chosen_among(100, i) for i in range(repeats)]
+    check_coverage(sum(certified(seed_of(each, int(rng.integers(1, 2**32)))) for each in chosen), repeats, ALPHA)
+    count = sum(certified(seed_of(each, 0)) for each in chosen)
+    assert count >= BROKEN["a known order"] * repeats
+    assert power(repeats, ALPHA, BROKEN["a known order"]) >= 0.99
+    with pytest.raises(AssertionError, match=f"{count} misses in {repeats} repetitions"):
+        check_coverage(count, repeats, ALPHA)
