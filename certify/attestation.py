@@ -1,9 +1,11 @@
 """What a record says of which models, as an in-toto statement; and signatures over it, in DSSE envelopes.
 
-A statement holds the record whole, so it claims neither more nor less. A signature says that the holder of a key
-vouches for exactly this record; that its counts came from these models it says no more than the record does.
+A statement holds the record whole, so it claims neither more nor less. A signature says that the holder of a key, or
+of an identity that sigstore certified, vouches for exactly this record; that its counts came from these models it says
+no more than the record does.
 
-Sources: in-toto attestation framework, Statement v1 and DigestSet v1; secure-systems-lab/dsse, protocol 1.0.0.
+Sources: in-toto attestation framework, Statement v1 and DigestSet v1; secure-systems-lab/dsse, protocol 1.0.0;
+sigstore, bundle format 0.3.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ import base64
 import binascii
 import hashlib
 import json
+import os
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from certify.documents import AnyDocument
 from certify.errors import CertificateMismatch, InvalidInput
@@ -21,11 +25,17 @@ from certify.parsing import parse_json, plain_json, read_text, size_of
 from certify.records import BroughtScores, FamilyIdentity, ModelIdentity, digest, identity_key
 from certify.text import shortened
 
+if TYPE_CHECKING:
+    from sigstore.models import TrustedRoot
+    from sigstore.oidc import IdentityToken
+
 STATEMENT = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
 KEYS = "ed25519, or ECDSA on the curve P-256"
 LARGEST_KEY = 1 << 16
 """Bytes of a key's file; the longest RSA key in use has a few thousand."""
+TOKEN = "SIGSTORE_IDENTITY_TOKEN"
+"""The variable that holds an identity token, as sigstore's own command reads it."""
 
 
 def statement(document: AnyDocument) -> dict[str, Any]:
@@ -62,8 +72,7 @@ def sign(document: AnyDocument, key: Path) -> str:
     Raises:
         InvalidInput: the key cannot be read, is locked, lies open to others, or is of another kind.
     """
-    private = _private_key(key)
-    payload = json.dumps(statement(document), ensure_ascii=False, separators=(",", ":")).encode()
+    private, payload = _private_key(key), _payload(document)
     signature = {"keyid": _key_id(private.public_key()), "sig": _text(_signed(private, _encoded(PAYLOAD, payload)))}
     return json.dumps({"payload": _text(payload), "payloadType": PAYLOAD, "signatures": [signature]}, indent=1) + "\n"
 
@@ -87,6 +96,121 @@ def verify_signature(document: AnyDocument, envelope: Path, key: Path) -> str:
         raise CertificateMismatch(f"signature: {envelope} was not signed with {key} (key {own[:16]}...), {by}")
     _refuse_another(document, envelope, payload_type, payload)
     return own
+
+
+def sign_keyless(document: AnyDocument, token: str | None = None) -> tuple[str, str, str]:
+    """Return a sigstore bundle with the record's statement, and the identity and its issuer in the certificate.
+
+    The identity is that of the OIDC ``token``, else of the variable :data:`TOKEN`, else of the build job that this runs
+    in. Sigstore's services are reached over the network: one certifies a key that is forgotten after one signature, one
+    is sent the statement and keeps its digests beside the identity in a public log.
+
+    Guarantee: the bundle was verified as its readers will verify it.
+
+    Raises:
+        InvalidInput: there is no such identity, or a service did not answer, refused, or answered what does not verify.
+    """
+    from sigstore.dsse import Statement
+    from sigstore.models import ClientTrustConfig
+    from sigstore.sign import SigningContext
+    from sigstore.verify import Verifier, policy
+
+    identity = _identity(token)
+    unchecked = Statement.__new__(Statement)  # its constructor admits digests of files alone, and a model's is none
+    unchecked._contents = _payload(document)
+    try:
+        trusted = ClientTrustConfig.production()
+        with SigningContext.from_trust_config(trusted).signer(identity) as signer:
+            bundle = signer.sign_dsse(unchecked)
+        who, issuer = _named_in(bundle.signing_certificate)
+        verifier = Verifier(trusted_root=trusted.trusted_root)
+        verifier.verify_dsse(bundle, policy.Identity(identity=who, issuer=issuer))
+    except Exception as error:  # what sigstore, its clients and its HTTP library raise has no base in common
+        raise InvalidInput(f"sigstore: not signed: {_why(error)}") from None
+    return bundle.to_json() + "\n", who, issuer
+
+
+def verify_bundle(
+    document: AnyDocument, bundle: Path, identity: str, issuer: str, trust_root: Path | None = None
+) -> tuple[datetime, datetime]:
+    """Return between which times a sigstore bundle was signed, if ``identity`` signed this record's statement in it.
+
+    Nothing is fetched: keys and certificates of the services are those of ``trust_root`` (a ``trusted_root.json``),
+    else those that the installed sigstore brings.
+
+    Guarantee: sigstore's verifier accepts the bundle (certificate, its log, the entry in the transparency log and its
+    time, signature) for this identity of this issuer, before anything of the payload is read.
+
+    Raises:
+        InvalidInput: the file is no bundle, or the trust root none.
+        CertificateMismatch: it does not verify, by this identity, or the payload is of another record.
+    """
+    from sigstore.models import Bundle
+    from sigstore.verify import Verifier, policy
+
+    text, trusted = read_text(bundle, InvalidInput), _trusted(trust_root)
+    try:
+        opened = Bundle.from_json(text)
+    except Exception as error:  # of pydantic, of certificates, of sigstore: whatever a damaged file brings about
+        raise InvalidInput(f"{bundle}: is no sigstore bundle: {_why(error)}") from None
+    try:
+        verifier = Verifier(trusted_root=trusted)
+        payload_type, payload = verifier.verify_dsse(opened, policy.Identity(identity=identity, issuer=issuer))
+    except Exception as error:  # likewise: what a forger wrote may raise anything
+        raise CertificateMismatch(f"signature: {bundle} does not verify: {_why(error)}") from None
+    _refuse_another(document, bundle, payload_type, payload)
+    certificate = opened.signing_certificate
+    return certificate.not_valid_before_utc, certificate.not_valid_after_utc
+
+
+def _identity(token: str | None) -> IdentityToken:
+    from sigstore.oidc import IdentityError, IdentityToken, detect_credential
+
+    try:
+        found = token or os.environ.get(TOKEN) or detect_credential()
+        if found is not None:
+            return IdentityToken(found)
+    except IdentityError as error:
+        raise InvalidInput(f"sigstore: no identity: {_why(error)}") from None
+    raise InvalidInput(
+        "sigstore: no identity: this is no job of a build service that gives one (on GitHub it needs the permission "
+        f"id-token: write), and neither --identity-token nor {TOKEN} holds a token, as `sigstore get-identity-token` "
+        "makes one"
+    )
+
+
+def _named_in(certificate: Any) -> tuple[str, str]:
+    """Return whom a certificate of sigstore names, and who says so."""
+    from cryptography.x509 import ObjectIdentifier, SubjectAlternativeName
+
+    (name,) = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    issuer = certificate.extensions.get_extension_for_oid(ObjectIdentifier("1.3.6.1.4.1.57264.1.1")).value
+    return str(name.value), issuer.value.decode()
+
+
+def _trusted(file: Path | None) -> TrustedRoot:
+    from sigstore._internal.tuf import DEFAULT_TUF_URL
+    from sigstore._utils import read_embedded  # the public way to these bytes copies them to the user's cache first
+    from sigstore.models import TrustedRoot
+    from sigstore_models.trustroot.v1 import TrustedRoot as Content
+
+    if file is None:
+        return TrustedRoot(Content.from_json(read_embedded("trusted_root.json", DEFAULT_TUF_URL)))
+    text = read_text(file, InvalidInput)
+    try:
+        return TrustedRoot(Content.from_json(text))
+    except Exception as error:  # of pydantic or of sigstore
+        raise InvalidInput(f"{file}: is no trust root of sigstore (trusted_root.json): {_why(error)}") from None
+
+
+def _why(error: BaseException) -> str:
+    """Return on one line what an error says, else what brought it about does, else its type."""
+    said = str(error) or (error.__cause__ and str(error.__cause__)) or type(error).__name__
+    return shortened(" ".join(said.split()), 300)
+
+
+def _payload(document: AnyDocument) -> bytes:
+    return json.dumps(statement(document), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _refuse_another(document: AnyDocument, envelope: Path, payload_type: str, payload: bytes) -> None:
@@ -141,6 +265,8 @@ def _opened(envelope: Path) -> tuple[str, bytes, list[tuple[str, bytes]]]:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"{envelope}: not readable JSON: {shortened(str(error))}") from None
+    if isinstance(value, dict) and "verificationMaterial" in value:
+        raise InvalidInput(f"{envelope}: is a sigstore bundle: in the place of --key, name --identity and --issuer")
     signatures = value.get("signatures") if isinstance(value, dict) else None
     if not isinstance(signatures, list) or not signatures or not isinstance(value.get("payloadType"), str):
         raise InvalidInput(f"{envelope}: is no DSSE envelope, which has payload, payloadType and signatures")

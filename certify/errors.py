@@ -56,13 +56,15 @@ def panicked(error: BaseException) -> bool:
 
 MODELS = ("torch", "transformers", "accelerate", "safetensors", "numba", "regex", "matplotlib")
 """What the extra ``models`` installs, by the names that are imported."""
+SIGNATURES = ("cryptography", "sigstore", "sigstore_models")
+"""What the extra ``sign`` installs, likewise."""
 
 
 def needs_extra(error: ImportError) -> str | None:
     """Return what to say where a library of the extras ``models`` or ``sign`` is missing; None for any other."""
     name = (error.name or "").partition(".")[0]
-    if name == "cryptography":
-        return "cryptography is not installed; it comes with the extra for signatures: pip install 'pytest-basin[sign]'"
+    if name in SIGNATURES:
+        return f"{name} is not installed; it comes with the extra for signatures: pip install 'pytest-basin[sign]'"
     if name not in MODELS:
         return None
     return f"{name} is not installed; it comes with the extra for models: pip install 'pytest-basin[models]'"

@@ -17,6 +17,8 @@ SMALLEST = 1e-9
 """p-values below it are reported as this."""
 PRECISION = 1e-4
 """Relative width of the last bisection step, on the side of larger p."""
+ALL_HOLD = "; that all of them hold is one statement, which needs no correction"
+"""Behind a line by Holm's procedure, where every gate is certified alone and not all of them are jointly."""
 
 
 def p_value(

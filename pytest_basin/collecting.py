@@ -19,7 +19,8 @@ def parametrise(metafunc: pytest.Metafunc) -> None:
     """Make one item per gate and checkpoint.
 
     Where there are several checkpoints, or a marker names them, ids end in the checkpoint's name. They are parameters
-    of ``basin_checkpoint``, a fixture of the session: so pytest runs the gates of one checkpoint after each other.
+    of ``basin_checkpoint`` (of scores made elsewhere, ``basin_scores_of``), a fixture of the session: so pytest runs
+    the gates of one checkpoint after each other.
 
     Whatever is wrong with the marker or the settings is an error of the collected file, in one line.
     """
@@ -38,23 +39,29 @@ def parametrise(metafunc: pytest.Metafunc) -> None:
         if fixture in metafunc.fixturenames:
             metafunc.parametrize(fixture, gates, ids=[gate.benchmark for gate in gates], indirect=True)
     if checkpoints:
-        metafunc.parametrize("basin_checkpoint", list(checkpoints.values()), ids=list(checkpoints), indirect=True)
+        metafunc.parametrize(_named_by(metafunc)[0], list(checkpoints.values()), ids=list(checkpoints), indirect=True)
+
+
+def _named_by(metafunc: pytest.Metafunc) -> tuple[str, str]:
+    """Return the fixture and the setting that name the checkpoints of a test."""
+    brought = "basin_scores" in metafunc.fixturenames
+    return ("basin_scores_of", "scores-of") if brought else ("basin_checkpoint", "checkpoint")
 
 
 def _checkpoints(metafunc: pytest.Metafunc, keywords: dict[str, Any], session: Session) -> dict[str, str]:
     """Return the checkpoints that items are made of, by name; none where the only one needs no name."""
-    marked = "checkpoints" in keywords
-    if "basin_checkpoint" not in metafunc.fixturenames:
+    marked, (fixture, word) = "checkpoints" in keywords, _named_by(metafunc)
+    if fixture not in metafunc.fixturenames:
         if marked:
             raise pytest.UsageError("basin marker: checkpoints are models, and this test takes none")
         return {}
-    found = session.sources.checkpoints(keywords)
+    found = session.sources.checkpoints(keywords, word)
     if not marked and len(found) < 2:
         return {}
-    fixtures = metafunc._arg2fixturedefs["basin_checkpoint"]
-    if len(fixtures) > 1 and "basin_checkpoint" not in fixtures[-1].argnames:
+    fixtures = metafunc._arg2fixturedefs[fixture]
+    if len(fixtures) > 1 and fixture not in fixtures[-1].argnames:
         raise pytest.UsageError(
-            f"checkpoints {', '.join(found)} are asked for, and the fixture basin_checkpoint is overridden with one of "
+            f"checkpoints {', '.join(found)} are asked for, and the fixture {fixture} is overridden with one of "
             "its own: give it up, or the others"
         )
     return found
@@ -82,7 +89,7 @@ def _gates_on_scores(metafunc: pytest.Metafunc, keywords: dict[str, Any], sessio
         raise pytest.UsageError("basin_bound and basin_scores make items of their own: use one in each test")
     if session.disabled:
         return [session.gate(keywords, "disabled")]
-    tasks = session.sources.scores
+    tasks = session.sources.tasks(list(session.sources.checkpoints(keywords, "scores-of").values()))
     if unknown := [name for name in keywords.get("benchmarks", ()) if name not in tasks]:
         named, held = ", ".join(unknown), ", ".join(tasks)
         raise pytest.UsageError(f"basin marker: no task is called {named}; the logs hold {held}")
@@ -118,7 +125,7 @@ def _problems(session: Session, item: pytest.Item) -> Iterator[str]:
     """Yield why each gate of an item cannot pass with its items or draws."""
     for gate in session.gates(item):
         if "basin_scores" in getattr(item, "fixturenames", ()):
-            benchmark: Any = session.sources.scores[gate.benchmark].benchmark
+            benchmark: Any = session.paired(gate, item).benchmark
             number = benchmark.items
         else:
             benchmark = session.sources.file(gate.benchmark)

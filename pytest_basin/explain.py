@@ -5,20 +5,17 @@ pytest cuts longer explanations outside CI and without ``-vv``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_basin import replay
 from pytest_basin.basin import Basin
-from pytest_basin.bound import CERTIFIED, REFUTED, UNDECIDED, Bound
+from pytest_basin.bound import CERTIFIED, REFUTED, Bound
 from pytest_basin.results import overall
 from pytest_basin.session import Session
 
 if TYPE_CHECKING:
-    from certify.evidence import Judgement
-    from certify.evidence.cover import CoverJudgement
     from certify.evidence.displacement import Displacement
     from certify.report.rows import Row
 
@@ -69,14 +66,12 @@ def in_brief(operator: str, left: object, right: object) -> str:
 
 
 def _of_bound(session: Session, bound: Bound, head: str, limit: float) -> list[str]:
-    judgement = bound.judge(limit)
-    if bound.certificate is None or judgement is None:
+    if bound.certificate is None:
         return fit(session, head, f"UNDECIDED  {bound.reason}", [])
     row = _row(bound, limit)
     verdict = f"{bound.verdict_at(limit).upper()}  {_found(row)}  ({_kind(bound)})"
     details = [row.facts]
-    if judgement.verdict.value == UNDECIDED:
-        details.append(advice(bound, judgement))
+    details.append(row.settled_by)
     details.append(_moved(session, bound))
     details[1:1] = bound.notes
     details += row.notes
@@ -134,29 +129,6 @@ def _kind(bound: Bound) -> str:
     return f"{bound.gate.evidence}, {percent(bound.gate.alpha)} one-sided each, {n} {of}"
 
 
-def advice(bound: Bound, judgement: Judgement | CoverJudgement) -> str:
-    """Say about how many items or draws would decide, if the rates seen are the true ones.
-
-    Bounds close in on the estimate like 1/sqrt(n); the side that would decide has to reach the limit.
-    """
-    n, of = bound.trials
-    interval, need = judgement.interval, judgement.need
-    value, lower, upper = interval.value, interval.lower, interval.upper
-    if judgement.vacuous or bound.gate.evidence == "position":
-        return ""
-    if n is None or value is None or lower is None or upper is None:
-        return ""
-    gap, width = abs(value - need), (upper - value if value < need else value - lower)
-    if gap * 1000 < width:
-        return f"no number of {of} decides soon: the estimate lies at the limit"
-    needed = n * (width / gap) ** 2
-    step = 10 ** max(0, len(str(int(needed))) - 2)  # two digits, rounded up: the rule is no sharper than that
-    fresh = "fresh " if of == "draws" else ""
-    return (
-        f"about {math.ceil(needed / step) * step} {fresh}{of} decide if these rates are right; a retry is another test"
-    )
-
-
 def _moved(session: Session, bound: Bound) -> str:
     """Return the tensors that moved most, each with its share of the squared distance."""
     from certify.errors import CertifyError
@@ -175,10 +147,12 @@ def _moved(session: Session, bound: Bound) -> str:
 
 
 def _shares(displacement: Displacement) -> str:
+    from certify.report.rows import share_text
+
     largest = displacement.largest(3)
     if not largest:
         return "layers: no weight moved"
-    shares = ", ".join(f"{_short(name)} {100 * share:.0f} %" for name, share in largest)
+    shares = ", ".join(f"{_short(name)} {share_text(share)}" for name, share in largest)
     return f"layers: moved {displacement.delta_norm:.3g} in all, {shares}"
 
 

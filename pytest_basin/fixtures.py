@@ -85,13 +85,20 @@ def basin_bound(
     return session.measure(session.item_name, gate, base, checkpoint, benchmark, basin_device)
 
 
+@pytest.fixture(scope="session")
+def basin_scores_of(request: pytest.FixtureRequest) -> str:
+    """Scores of the checkpoint to gate, made by another tool (--basin-scores-of); of several, each once."""
+    chosen: str | None = getattr(request, "param", None)
+    return chosen or _configured(request.config, "scores-of")
+
+
 @pytest.fixture
-def basin_scores(request: pytest.FixtureRequest) -> Bound:
+def basin_scores(request: pytest.FixtureRequest, basin_scores_of: str) -> Bound:
     """What one gate found in scores that another tool made (--basin-scores, --basin-scores-of); loads no model."""
     from pytest_basin.hooks import activate
 
     session = activate(request.config)
-    return session.measure_scores(session.item_name, request.param)
+    return session.measure_scores(session.item_name, request.param, basin_scores_of)
 
 
 def _configured(config: pytest.Config, word: str) -> str:
@@ -103,6 +110,7 @@ def _configured(config: pytest.Config, word: str) -> str:
         pytest.fail(f"no {word} to gate: {how_to_give(word, 'FOLDER')}", pytrace=False)
     if isinstance(value, list):
         if len(value) > 1:
-            pytest.fail(f"several are configured: name basin_{word} among the arguments of the test", pytrace=False)
+            name = f"basin_{word.replace('-', '_')}"
+            pytest.fail(f"several are configured: name {name} among the arguments of the test", pytrace=False)
         (value,) = value
     return str(value)

@@ -103,7 +103,7 @@ OPTIONS = (
     Option("measurement", "paths", "measurement of the base on one benchmark, by `certify measure` (repeatable)"),
     Option("subspace", "paths", "basis file that a measurement's subspace noise used (repeatable)"),
     Option("scores", "path", "scores of the base that another tool made: a log or a folder of them (for basin_scores)"),
-    Option("scores-of", "path", "scores of the checkpoint on the same items"),
+    Option("scores-of", "models", "scores of a checkpoint on the same items (repeatable)", metavar="PATH"),
     Option("scores-pool", "paths", "pool of those logs' tasks (.toml), gated in their place by its mean (repeatable)"),
     Option("metric", "texts", "metric of those logs, where they hold several (repeatable)"),
     Option("chance", "float", "score of a model that knows nothing, in those logs (else from the number of choices)"),
@@ -256,8 +256,10 @@ def read(config: pytest.Config) -> Settings:
     if settings.value("update") and settings.value("update-new-only"):
         raise pytest.UsageError("give one of basin_update and basin_update_new_only")
     of_one = any(text.partition(":")[0] == OF_ONE for text in settings.value("report") or ())
-    if of_one and len(set(settings.value("checkpoint") or ())) > 1:
-        raise pytest.UsageError(f"basin_report: {OF_ONE} is of one model; give one basin_checkpoint, or another report")
+    for word in ("checkpoint", "scores-of"):
+        if of_one and len(set(settings.value(word) or ())) > 1:
+            one = f"basin_{word.replace('-', '_')}"
+            raise pytest.UsageError(f"basin_report: {OF_ONE} is of one model; give one {one}, or another report")
     return settings
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from certify.documents import Certificate, CoverRecord, Measurement
     from certify.evidence.distance import DrawDesign
     from certify.evidence.paired_items import Items
+    from certify.logs import Paired
     from certify.measuring import Base
     from certify.measuring.candidate import Candidate
     from certify.records import BenchmarkIdentity, Groups
@@ -188,16 +189,20 @@ class Session:
             return bound
         pytest.fail(f"{name}: {problem}", pytrace=False)  # outside the except clause: nothing is chained to it
 
-    def measure_scores(self, name: str, gate: Gate) -> Bound:
+    def paired(self, gate: Gate, item: pytest.Item) -> Paired:
+        """Return the scores that a collected item's gate on scores made elsewhere rests on."""
+        of = _place(item) or next(iter(self.sources.checkpoints({}, "scores-of").values()))
+        return self.sources.scores(of)[gate.benchmark]
+
+    def measure_scores(self, name: str, gate: Gate, of: str) -> Bound:
         """Judge scores that another tool made; what the library refuses fails the test in one line."""
         from certify.errors import CertifyError
 
         __tracebackhide__ = True
         try:
-            paired = self.sources.scores[gate.benchmark]
-            items = paired.benchmark.items
-            base, checkpoint = (str(self.settings.value(word)) for word in ("scores", "scores-of"))
-            bound = Bound(name, gate, None, base=base, checkpoint=checkpoint, trials=(items, "items"), brought=True)
+            paired = self.sources.scores(of)[gate.benchmark]
+            items, base = paired.benchmark.items, str(self.settings.value("scores"))
+            bound = Bound(name, gate, None, base=base, checkpoint=of, trials=(items, "items"), brought=True)
             bound.reason = self.problem(gate, paired.benchmark, items)
             if not bound.reason:
                 meant: Items = self.settings.value("items") or "population"
@@ -483,8 +488,8 @@ def _parameters(item: pytest.Item) -> dict[str, Any]:
 
 def _place(item: pytest.Item) -> str:
     """Return the checkpoint that an item was made for, where there are several; own parameters may be anything."""
-    place = _parameters(item).get("basin_checkpoint")
-    return place if isinstance(place, str) else ""
+    given = (_parameters(item).get(name) for name in ("basin_scores_of", "basin_checkpoint"))
+    return next((place for place in given if isinstance(place, str)), "")
 
 
 def short_name(item: pytest.Item) -> str:

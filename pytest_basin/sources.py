@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from certify.checkpoints.family import Family, FamilyKind
     from certify.documents import Measurement
     from certify.evidence.displacement import Displacement
-    from certify.logs import Paired
+    from certify.logs import Log, Paired
     from certify.measuring import Base
     from certify.measuring.candidate import Candidate
 
@@ -40,6 +40,7 @@ class Sources:
         self._bases: dict[tuple[str, str, str], Base] = {}
         self._candidate: Candidate | None = None
         self._family: tuple[tuple[Any, ...], Family] | None = None
+        self._scores: dict[str, dict[str, Paired]] = {}
         self._displacements: dict[tuple[str, Stamp, str, Stamp], Displacement] = {}
 
     @cached_property
@@ -61,8 +62,8 @@ class Sources:
 
         return task_name(str(path))
 
-    def checkpoints(self, asked: Mapping[str, Any]) -> dict[str, str]:
-        """Return the checkpoints that a test gates, by the names in the ids of its items.
+    def checkpoints(self, asked: Mapping[str, Any], word: str = "checkpoint") -> dict[str, str]:
+        """Return the checkpoints, or with the word ``scores-of`` their scores, that a test gates, by names in its ids.
 
         They are the marker's, each the name of a configured one or a place seen from the root directory; else all that
         are configured.
@@ -70,7 +71,7 @@ class Sources:
         Raises:
             UsageError: one is named twice.
         """
-        configured = names_of(_different(self.settings.value("checkpoint") or ()))
+        configured = names_of(_different(self.settings.value(word) or ()))
         root = self.config.rootpath
         chosen = [configured.get(str(each)) or found_from(root, str(each)) for each in asked.get("checkpoints", ())]
         return names_of(_different(chosen)) if chosen else configured
@@ -118,26 +119,47 @@ class Sources:
         return self.read(Path(path)) if isinstance(path, str | Path) else None
 
     @cached_property
-    def scores(self) -> dict[str, Paired]:
-        """Scores that another tool made, paired, by task, or by pool of tasks where pools are named. Loads no torch.
+    def _base_logs(self) -> dict[str, Log]:
+        from certify.logs import read_logs
+
+        return read_logs(self.settings.value("scores"), self.settings.value("cluster"))
+
+    def scores(self, of: str) -> dict[str, Paired]:
+        """Return a checkpoint's scores by another tool, paired with the base's, by task or pool. Loads no torch.
 
         Raises:
-            UsageError: they are not configured.
             CertifyError: they cannot be read or do not pair.
         """
         from certify.logs import pair, pool, read_logs, together
 
-        base, checkpoint = self.settings.value("scores"), self.settings.value("scores-of")
-        if base is None or checkpoint is None:
+        if of not in self._scores:
+            metrics, chance = self.settings.value("metric") or (), self.settings.value("chance")
+            both = together(self._base_logs, read_logs(Path(of), self.settings.value("cluster")))
+            pairs, pools = [pair(*logs, metrics, chance) for logs in both], self.settings.value("scores-pool") or ()
+            found = [pool(pairs, file) for file in pools] or pairs
+            self._scores[of] = {each.benchmark.name: each for each in found}
+        return self._scores[of]
+
+    def tasks(self, places: Sequence[str]) -> list[str]:
+        """Return the tasks, or pools of them, that the scores of each of several checkpoints are of.
+
+        Raises:
+            UsageError: those of a base or of a checkpoint are not configured, or two checkpoints' are of other tasks.
+            CertifyError: as by :meth:`scores`.
+        """
+        if self.settings.value("scores") is None or not places:
             raise pytest.UsageError(
                 "basin_scores rests on the logs of both models: give --basin-scores and --basin-scores-of, or the ini "
                 "keys basin_scores and basin_scores_of (write = before a path: else pytest takes it for a test, and "
                 "looks for the ini file there)"
             )
-        metrics, chance = self.settings.value("metric") or (), self.settings.value("chance")
-        both = together(*(read_logs(path, self.settings.value("cluster")) for path in (base, checkpoint)))
-        pairs, pools = [pair(*logs, metrics, chance) for logs in both], self.settings.value("scores-pool") or ()
-        return {found.benchmark.name: found for found in ([pool(pairs, file) for file in pools] or pairs)}
+        first, *others = places
+        held = list(self.scores(first))
+        for place in others:
+            if self.scores(place).keys() != {*held}:
+                here, there = (", ".join(self.scores(each)) for each in (first, place))
+                raise pytest.UsageError(f"scores of other tasks: {first} holds {here}; {place} holds {there}")
+        return held
 
     @cached_property
     def measurements(self) -> dict[str, list[Measurement]]:
@@ -296,5 +318,6 @@ def names_of(places: Sequence[str]) -> dict[str, str]:
 
 def how_to_give(word: str, value: str) -> str:
     """Say the three ways to give a setting that has a fixture."""
-    fixture = "basin_benchmarks" if word == "benchmark" else f"basin_{word}"
-    return f"give --basin-{word}={value}, the ini key basin_{word}, or override the fixture {fixture} in conftest.py"
+    key = f"basin_{word.replace('-', '_')}"
+    fixture = "basin_benchmarks" if word == "benchmark" else key
+    return f"give --basin-{word}={value}, the ini key {key}, or override the fixture {fixture} in conftest.py"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_basin.bound import CERTIFIED
 from pytest_basin.options import Settings
 
 
@@ -21,6 +22,7 @@ def holm_line(rows: Sequence[Mapping[str, Any]], alpha: float, not_run: Sequence
     "Every gate passed" needs no correction; "these among the gates passed" does, and this is it. A gate that was
     judged by nobody is no test, so it is named and not counted.
     """
+    from certify.joint import ALL_HOLD
     from certify.statistics import holm
 
     ran = [row for row in rows if not (row.get("error") and not row.get("n"))]
@@ -29,4 +31,7 @@ def holm_line(rows: Sequence[Mapping[str, Any]], alpha: float, not_run: Sequence
         return ""
     absent = [*(row["item"] for row in rows if row not in ran), *not_run]
     without = f"; not among them: {', '.join(absent)}" if absent else ""
-    return f"Holm over {len(ran)} gates at {alpha:g}: {sum(holm(values, alpha))} certified jointly{without}"
+    holds = sum(holm(values, alpha))
+    alone = all(row.get("verdict") == CERTIFIED and not row.get("error") for row in ran)
+    whole = ALL_HOLD if alone and holds < len(ran) else ""
+    return f"Holm over {len(ran)} gates at {alpha:g}: {holds} certified jointly{whole}{without}"

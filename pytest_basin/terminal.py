@@ -39,16 +39,26 @@ def summary_lines(rows: Sequence[Row], verbosity: int) -> list[str]:
 
     ``-v`` adds each claim and where its settings come from, ``-vv`` the tensors that moved most.
     """
+    from certify.report.rows import read_rows
+
     lines = list[str]()
     if verbosity >= 0:
-        lines += [*table(rows), *_since_table(rows)]
+        lines += [*table(rows), *_since_table(rows), *(_near_chance(rows) if verbosity == 0 else ())]
     if verbosity > 0:
         for r in rows:
             lines += [f" {r['item']}: {r.get('error') or r['claim']}", f"   {r['settings']}"]
-            lines += [f"   {note}" for note in r["notes"]]
-            if verbosity > 1 and r["layers"]:
-                lines.append("   moved: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in r["layers"]))
+            (row,) = read_rows([r])
+            lines += [f"   {note}" for note in (*r["notes"], row.settled_by) if note]
+            if verbosity > 1 and row.moved:
+                lines.append("   moved: " + ", ".join(f"{name} {share}" for name, _, share in row.moved))
     return [*lines, " " + totals(rows)]
+
+
+def _near_chance(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each gate of a base that may know nothing, which a table of green verdicts would hide."""
+    from certify.evidence.judgement import NEAR_CHANCE
+
+    return [f" {r['item']}: {note}" for r in rows for note in r["notes"] if note.startswith(NEAR_CHANCE)]
 
 
 def table(rows: Sequence[Row]) -> list[str]:

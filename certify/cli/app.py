@@ -133,8 +133,12 @@ COMMANDS = (
         "certify verify certificates/*.json",
         "certify verify certificates/*.json --base base --checkpoint tuned",
         "certify verify certificates/tuned.json --signature tuned.dsse.json --key public.pem",
+        "certify verify certificates/tuned.json --signature tuned.sigstore.json --identity WORKFLOW --issuer ISSUER",
     )),
-    (READ, sign, ("certify sign certificates/tuned.json --key key.pem -o tuned.dsse.json",)),
+    (READ, sign, (
+        "certify sign certificates/tuned.json --key key.pem -o tuned.dsse.json",
+        "certify sign certificates/tuned.json --sigstore -o tuned.sigstore.json",
+    )),
     (READ, compare, ("certify compare before.json after.json --fail-under retention=-0.01",)),
     (READ, report, ("certify report certificates/*.json -t html -o report.html",)),
     (LOOK, landscape, ("certify landscape base -b items.jsonl -c tuned -o landscape",)),

@@ -205,7 +205,7 @@ def _finish(
     """Print what was found, write it, and leave with its code; ``refused``: a line for each that was not judged."""
     say_verdicts(records)
     say(*more)
-    say(*_answers(records, alpha))
+    say(*answers(records, alpha))
     if len(decisive := _decisive(records)) > 1:
         say(_holm_line(decisive, alpha))
     if output is not None:
@@ -315,20 +315,20 @@ def _of_benchmarks(
     return found
 
 
-def say_verdicts(certificates: Sequence[Certificate | ScoresRecord]) -> None:
-    """Print the table of verdicts, then one sentence for each, and its notes."""
+def say_verdicts(certificates: Sequence[Certificate | ScoresRecord], claims: bool = True) -> None:
+    """Print the table of verdicts, then (``claims``) one sentence for each, and its notes."""
     from certify.report.rows import row_of, told_apart
     from certify.report.table import verdict_table
 
     rows, _ = told_apart([row_of(c) for c in certificates], None)
     out.print(verdict_table(rows))
     several = len({row.benchmark for row in rows}) > 1
-    for row in rows:
+    for row in rows if claims else ():
         gate = f"{row.checkpoint}, {row.evidence}" + f"[{row.benchmark}]" * several
-        say(f"{gate}: {row.claim}", *(f"    {note}" for note in row.notes))
+        say(f"{gate}: {row.claim}", *(f"    {note}" for note in (*row.notes, row.settled_by) if note))
 
 
-def _answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> list[str]:
+def answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> list[str]:
     """Return an answer for each of several checkpoints, as a report begins with, and what all of them rest on."""
     from certify.cli.report import with_p_values
     from certify.report.release import headlines, rests_on
@@ -345,7 +345,7 @@ def _answers(records: Sequence[Certificate | ScoresRecord], alpha: float) -> lis
 
 def _holm_line(certificates: Sequence[Certificate | ScoresRecord], alpha: float) -> str:
     """Say which of several gates hold jointly, by Holm's procedure."""
-    from certify.joint import holm_certified
+    from certify.joint import ALL_HOLD, holm_certified
     from certify.report.rows import row_of, told_apart
 
     holds = holm_certified(certificates, alpha)
@@ -355,4 +355,5 @@ def _holm_line(certificates: Sequence[Certificate | ScoresRecord], alpha: float)
     named = [f"{row.checkpoint}, " * many + row.evidence + f"[{row.benchmark}]" * several for row in rows]
     between = "; " if many else ", "
     held = between.join(name for name, yes in zip(named, holds, strict=True) if yes)
-    return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}"
+    whole = ALL_HOLD if not all(holds) and all(c.verdict == "certified" for c in certificates) else ""
+    return f"Holm over {len(holds)} gates at {alpha:g}: {sum(holds)} certified jointly{held and f' ({held})'}{whole}"

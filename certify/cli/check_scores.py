@@ -32,7 +32,8 @@ class Brought:
         ),
     ] = None
     scores_of: Annotated[
-        Path | None, typer.Option(help="The checkpoint's scores of the same items.", rich_help_panel=BROUGHT)
+        list[Path] | None,
+        typer.Option(help="A checkpoint's scores of the same items; repeatable.", rich_help_panel=BROUGHT),
     ] = None
     metric: Annotated[
         list[str] | None,
@@ -63,19 +64,23 @@ class Brought:
 def judge_scores(
     brought: Brought, pools: Sequence[Path], requirement: Requirement, alpha: float, items: Items | None
 ) -> list[ScoresRecord]:
-    """Return one record for each task of the logs, or for each of the pools of tasks that were named.
+    """Return a record for each checkpoint and task of its logs, or each of the pools of tasks that were named.
 
     Raises:
-        InvalidPlan: only one of the two was named, or so few items could certify nothing.
+        InvalidPlan: only one of the two was named, a checkpoint twice, or so few items could certify nothing.
         InvalidInput: the logs cannot be read or do not pair.
     """
-    from certify.logs import pair, pool, read_logs, together
+    from certify.logs import Paired, pair, pool, read_logs, together
 
-    if brought.scores is None or brought.scores_of is None:
+    if brought.scores is None or not brought.scores_of:
         raise InvalidPlan("scores made elsewhere come in pairs: name the base's with --scores, the checkpoint's with "
                           "--scores-of")  # fmt: skip
-    logs = (read_logs(path, brought.cluster) for path in (brought.scores, brought.scores_of))
-    pairs = [pair(*both, brought.metric or (), brought.chance) for both in together(*logs)]
-    if pools:
-        pairs = [pool(pairs, file) for file in pools]
-    return [each.judge(requirement, alpha, items or "population") for each in pairs]
+    places = [path.resolve() for path in brought.scores_of]
+    if twice := next((path for path in brought.scores_of if places.count(path.resolve()) > 1), None):
+        raise InvalidPlan(f"--scores-of {twice}: these scores are named twice, and would count as two gates")
+    of_base, judged = read_logs(brought.scores, brought.cluster), list[Paired]()
+    for path in brought.scores_of:
+        both = together(of_base, read_logs(path, brought.cluster))
+        pairs = [pair(*logs, brought.metric or (), brought.chance) for logs in both]
+        judged += [pool(pairs, file) for file in pools] or pairs
+    return [each.judge(requirement, alpha, items or "population") for each in judged]

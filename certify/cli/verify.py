@@ -44,8 +44,31 @@ class _Beside:
     audit: Annotated[int, typer.Option(min=0, help="Re-run this many activation-space draws as ordinary models.")] = 0
     subspace: SubspaceOption = None
     config: ConfigOption = None
-    signature: Annotated[Path | None, typer.Option(help="DSSE envelope that `certify sign` wrote of the file.")] = None
+    signature: Annotated[Path | None, typer.Option(help="What `certify sign` wrote of the file.")] = None
     key: Annotated[Path | None, typer.Option(help="Public key in PEM that it must be signed with.")] = None
+    identity: Annotated[str | None, typer.Option(help="Who must have signed it, in a sigstore bundle.")] = None
+    issuer: Annotated[str | None, typer.Option(help="Who must have vouched for that identity: an address.")] = None
+    trust_root: Annotated[
+        Path | None, typer.Option(help="Keys of sigstore's services, trusted_root.json (else those it brings).")
+    ] = None
+
+    def check_signature(self) -> None:
+        """Hold against each other what says who must have signed.
+
+        Raises:
+            InvalidPlan: too little was named, or a key and an identity.
+        """
+        keyless = (self.identity, self.issuer)
+        if keyless == (None, None) and self.trust_root is None:
+            if (self.signature is None) != (self.key is None):
+                raise InvalidPlan(
+                    "a signature is verified with a key: name both --signature and --key (of a sigstore bundle, name "
+                    "--identity and --issuer)"
+                )
+        elif self.key is not None:
+            raise InvalidPlan("--key: a signature is held against a key, or against --identity and --issuer")
+        elif self.signature is None or None in keyless:
+            raise InvalidPlan("who signed a sigstore bundle is named whole: --signature, --identity and --issuer")
 
     @property
     def grouped(self) -> bool:
@@ -80,8 +103,7 @@ def verify(
     beside: _Beside,
 ) -> None:
     """Recompute everything that a file claims from what it stores. Exit 0 valid, 4 contradiction."""
-    if (beside.signature is None) != (beside.key is None):
-        raise InvalidPlan("a signature is verified with a key: name both --signature and --key")
+    beside.check_signature()
     if beside.signature and len(files) > 1:
         raise InvalidPlan(f"--signature: an envelope signs one record, and {len(files)} are named")
     raise typer.Exit(worst([_verified(file, beside) for file in files]))
@@ -122,15 +144,28 @@ def _verified(file: Path, beside: _Beside) -> Exit:
 
 def _signature(document: AnyDocument, beside: _Beside) -> tuple[list[str], list[str]]:
     """Return what a signature contradicts, and what to say if it contradicts nothing."""
-    if beside.signature is None or beside.key is None:
+    if beside.signature is None:
         return [], []
-    from certify.attestation import verify_signature
-
     try:
-        signer = verify_signature(document, beside.signature, beside.key)
+        return [], [_signer(document, beside.signature, beside)]
     except CertificateMismatch as mismatch:
         return [str(mismatch)], []
-    return [], [f"Signed with the private half of {beside.key} ({signer[:16]}): its holder vouches for this record."]
+
+
+def _signer(document: AnyDocument, signature: Path, beside: _Beside) -> str:
+    """Say who signed the record; refuses a signature by anybody else."""
+    from certify.attestation import verify_bundle, verify_signature
+
+    if beside.key is not None:
+        key = verify_signature(document, signature, beside.key)
+        return f"Signed with the private half of {beside.key} ({key[:16]}): its holder vouches for this record."
+    assert beside.identity is not None
+    assert beside.issuer is not None
+    since, until = verify_bundle(document, signature, beside.identity, beside.issuer, beside.trust_root)
+    return (
+        f"Signed by {beside.identity}, says {beside.issuer}, from {since:%Y-%m-%d %H:%M} to {until:%H:%M} UTC: who "
+        "that is vouches for this record."
+    )
 
 
 def _weights_drawn_at(document: AnyDocument, beside: _Beside) -> tuple[Path, Path]:

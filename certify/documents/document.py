@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 
@@ -12,7 +13,7 @@ from pydantic import Field
 from certify.errors import UnsupportedSchema
 from certify.parsing import read_json, validated
 from certify.records import Digest, Record, digest
-from certify.text import shortened
+from certify.text import shortened, visible
 from certify.writing import write_whole
 
 Version = Literal[1, 2]
@@ -49,6 +50,29 @@ class Document(Record):
     def to_json(self, path: str | Path) -> Path:
         """Write the file whole or not at all (written aside, synced, renamed) and return its path."""
         return write_whole(Path(path), self.to_text())
+
+    def __repr__(self) -> str:
+        """Return what it is about, on one line."""
+        digits = self.digest.removeprefix("sha256:")[:8]
+        return f"<{type(self).__name__} {digits} {visible(self._in_brief)}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return what it says in short as a table, for a notebook; whatever others wrote is escaped."""
+        shown = {**self._told, "digest": self.digest}
+        cells = (f"<tr><th>{name}</th><td>{escape(visible(text))}</td></tr>" for name, text in shown.items() if text)
+        return f"<table>{''.join(cells)}</table>"
+
+    @property
+    def _in_brief(self) -> str:
+        """What it holds, in a few words."""
+        raise NotImplementedError
+
+    @property
+    def _told(self) -> dict[str, str]:
+        """What it says in short, by what each is."""
+        raise NotImplementedError
 
 
 D = TypeVar("D", bound=Document)

@@ -50,6 +50,16 @@ class DrawnWeights(Document):
         """The standard deviation of the noise."""
         return max(self.law.sigma.values())
 
+    @property
+    def _in_brief(self) -> str:
+        return f"draw {self.draw} of {self.draws} of {self.base.name}, sigma {self.sigma:g}"
+
+    @property
+    def _told(self) -> dict[str, str]:
+        planned = f"{self.draws} at each sigma of {', '.join(f'{sigma:g}' for sigma in self.grid)}"
+        return {"base": self.base.name, "draw": f"{self.draw}, counted from 0", "planned": planned,
+                "noise": self.law.describe(), "weights": self.weights}  # fmt: skip
+
     @staticmethod
     def seed_of(base: ModelIdentity, law: WeightNoise, draws: int, user_seed: int) -> Seed:
         """Return where the draws come from, whatever they will be asked."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +20,6 @@ from certify.evidence.trials import RecordedRun, Subject
 from certify.evidence.width import WidthJudgement
 from certify.records import BenchmarkIdentity, BroughtScores, FamilyIdentity, ModelIdentity, Record, Seed, short_digest
 from certify.statistics import attempt_alpha
-from certify.text import visible
 from certify.writing import write_whole
 
 MUCH_MISSING = 0.01
@@ -63,27 +61,23 @@ class Judged(Document):
             notes = (*notes, f"{up(100 * missing, 2)} % of the answers are missing; each counts against the claim")
         return judgement.model_copy(update={"claim": claim, "notes": notes})
 
-    def __repr__(self) -> str:
-        """Return what it is about and its verdict, on one line."""
+    @property
+    def _in_brief(self) -> str:
         about = f"{self.about.name} of {self.base.name}" if self.about else self.base.name
-        digits = self.digest.removeprefix("sha256:")[:8]
-        what = f"{self.evidence.kind}, {about} on {self.benchmark.name}"
-        return f"<{type(self).__name__} {digits} {self.verdict}: {what}>"
+        return f"{self.verdict}: {self.evidence.kind}, {about} on {self.benchmark.name}"
 
-    def _repr_html_(self) -> str:
-        """Return the claim and what it is about as a table, for a notebook; whatever others wrote is escaped."""
+    @property
+    def _told(self) -> dict[str, str]:
         said = self.said
-        shown = {
+        return {
             "verdict": said.verdict.value,
             "claim": said.claim,
+            "notes": "; ".join(self.shown().notes),
             "base": self.base.name,
             **({"checkpoint": self.about.name} if self.about else {}),
             "benchmark": self.benchmark.name,
             "not covered": " ".join(said.limits),
-            "digest": self.digest,
         }
-        cells = (f"<tr><th>{name}</th><td>{escape(visible(text))}</td></tr>" for name, text in shown.items() if text)
-        return f"<table>{''.join(cells)}</table>"
 
     def _judged(self) -> Judgement | GateJudgement | WidthJudgement | CoverJudgement | SkillsJudgement:
         judged: Judgement = self.evidence.judge(self.benchmark, self.requirement, self.failure_probability)

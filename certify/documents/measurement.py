@@ -32,6 +32,21 @@ class Measurement(Document):
         return self
 
     @property
+    def _in_brief(self) -> str:
+        return f"{self.base.name} on {self.benchmark.name}: {self._counted}"
+
+    @property
+    def _counted(self) -> str:
+        return "; ".join([f"basin of {len(self.basin.levels)} sigmas", *(draws.in_brief for draws in self.draws)])
+
+    @property
+    def _told(self) -> dict[str, str]:
+        items = f"{self.benchmark.name}, {self.benchmark.items} items"
+        score = f"{self.basin.base_score:.3f}"
+        return {"base": self.base.name, "benchmark": items, "score of the base": score, "counted": self._counted,
+                "judges": "nothing: certificates rest on it"}  # fmt: skip
+
+    @property
     def unnoised(self) -> ItemScores:
         """The base's own item scores."""
         return self.basin.base

@@ -97,6 +97,18 @@ class BaseDraws(Record):
     draws: DrawScores
     base_score: Unit
 
+    def __repr__(self) -> str:
+        """Return what was drawn, on one line."""
+        return f"<{type(self).__name__}: {self.in_brief}>"
+
+    __str__ = __repr__
+
+    @property
+    def in_brief(self) -> str:
+        """What was drawn, in a few words."""
+        items = "one random item" if self.design == "pairs" else "all items"
+        return f"{self.n} draws, {items} under each, {self.law.describe()}"
+
     @model_validator(mode="after")
     def _one_trial_for_each_draw(self) -> BaseDraws:
         if self.design == "pairs" and any(x not in (0.0, 1.0) for x in (*self.draws.scores, *self.draws.failed)):

@@ -231,6 +231,21 @@ def vacuous_note(chance: float) -> str:
     return f"vacuous: a model that knows nothing (chance {chance:g}) would meet the requirement"
 
 
+NEAR_CHANCE = "the base itself is not shown to score above chance"
+"""What the note on a base that may know nothing begins with: no summary of a certified drop leaves it out."""
+
+
+def near_chance_note(requirement: Requirement, base: Interval, alpha: float, chance: float) -> tuple[str, ...]:
+    """Say where a small drop may be from a base that knows nothing; a retention abstains there.
+
+    ``base``: its score, with bounds each at ``alpha``.
+    """
+    if requirement.unit != "drop" or base.lower is None or base.lower > chance:
+        return ()
+    sure = f"its score is at least {down(base.lower)}, {percent(alpha)} one-sided"
+    return (f"{NEAR_CHANCE} {chance:g} ({sure}): there may be nothing here that a checkpoint could lose",)
+
+
 def nothing_claimed(name: str, requirement: Requirement, chance: float, found: str) -> str:
     """Return the claim of a vacuous requirement: none."""
     return (
@@ -372,8 +387,8 @@ def no_less_than(x: float) -> str:
 
 
 def _places(x: float) -> int:
-    """Return the decimals of the sixth significant digit, at least 6."""
-    return max(6, 5 - math.floor(math.log10(abs(x)))) if x else 6
+    """Return the decimals of the sixth significant digit, none beyond the point."""
+    return max(0, 5 - math.floor(math.log10(abs(x)))) if x else 6
 
 
 def percent(alpha: float) -> str:

@@ -14,6 +14,7 @@ from certify.evidence.judgement import (
     Shown,
     Verdict,
     decide_or_vacuous,
+    near_chance_note,
     nothing_claimed,
     percent,
     retention,
@@ -142,8 +143,12 @@ class PointEvidence(Record):
     ) -> Shown:
         """Return what a report says beside the judgement."""
         s, (base, here) = self.scores, self.scores.means(self.items)
+        notes = judgement.notes
+        if self.items == "population" and not judgement.vacuous:
+            notes += near_chance_note(requirement, s.base_score(alpha), alpha, benchmark.chance)
         return Shown.judged(
             judgement,
+            notes=notes,
             bound=Deciding.of(requirement, judgement.verdict, judgement.interval),
             facts=(
                 f"{s.lost} items lost, {s.gained} gained; score {base:.3f} at the base, {here:.3f} here, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +19,8 @@ from certify.evidence.judgement import (
     Shown,
     Verdict,
     down,
+    near_chance_note,
+    no_less_than,
     no_more_than,
     nothing_claimed,
     percent,
@@ -375,7 +378,7 @@ class PositionEvidence(Record):
         verdict: Verdict,
         vacuous: bool,
     ) -> str:
-        there = up(self.alpha_star, 4)
+        there = place_text(self.alpha_star, width, 4)
         fixed = self.items == "fixed"
         where = f"alpha* = {there}, sigma* = {level_text(width)}{'' if fixed else groups_words(self.basin.groups)}"
         fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
@@ -415,7 +418,11 @@ class PositionEvidence(Record):
             side = "upper" if requirement.at_most else "lower"
             interval = interval.model_copy(update={side: getattr(alone, side)})
             notes = tuple(note for note in notes if note != self._of_all_points)  # it speaks of the record's own bounds
-        place = (f"alpha* {up(self.alpha_star, 4)}", f"sigma* {level_text(judgement.quantities.get('sigma_star'))}")
+        if self.items == "population" and not judgement.vacuous:
+            base = self.basin.paired(self.points[-1].scores).base_score(alpha)
+            notes += near_chance_note(requirement, base, alpha, benchmark.chance)
+        width = judgement.quantities.get("sigma_star")
+        place = (f"alpha* {place_text(self.alpha_star, width)}", f"sigma* {level_text(width)}")
         return Shown.judged(
             judgement,
             interval=interval,
@@ -464,6 +471,18 @@ def _worst(requirement: Requirement, points: list[Interval]) -> Interval:
         return None if None in values else float(pick(values))
 
     return Interval(value=side("value"), lower=side("lower"), upper=side("upper"))
+
+
+def place_text(alpha_star: float, sigma_star: float | None, digits: int | None = None) -> str:
+    """Format alpha*, never below it: to three digits, or four decimals where that is more (``digits``: to as many).
+
+    Where rounding would put it beyond a sigma* that it does not exceed, to six digits, as sigma* is.
+    """
+    if digits is None:
+        digits = max(4, 2 - math.floor(math.log10(alpha_star))) if alpha_star else 4
+    there = up(alpha_star, digits)
+    beyond = sigma_star is not None and alpha_star <= sigma_star < float(there)
+    return no_less_than(alpha_star) if beyond else there
 
 
 def level_text(width: float | None) -> str:

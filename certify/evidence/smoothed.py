@@ -20,6 +20,7 @@ from certify.evidence.judgement import (
     Verdict,
     decide_or_vacuous,
     interval_in_unit,
+    near_chance_note,
     nothing_claimed,
     percent,
     retention,
@@ -219,8 +220,12 @@ class SmoothedEvidence(Record):
         self, benchmark: BenchmarkIdentity, requirement: Requirement, alpha: float, judgement: Judgement
     ) -> Shown:
         """Return what a report says beside the judgement."""
+        notes = judgement.notes
+        if not judgement.vacuous:
+            notes += near_chance_note(requirement, self.base_score(alpha), alpha, benchmark.chance)
         return Shown.judged(
             judgement,
+            notes=notes,
             bound=Deciding.of(requirement, judgement.verdict, judgement.interval),
             facts=f"noise-averaged score {self.base.mean:.3f} at the base, {self.checkpoint.mean:.3f} here",
             n=self.n,

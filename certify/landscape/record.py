@@ -289,6 +289,16 @@ class Landscape(Document):
     environment: Environment
     limits: tuple[str, ...] = LIMITS
 
+    @property
+    def _in_brief(self) -> str:
+        return f"{self.base.name} on {self.benchmark.name}: {len(self.slices)} slices, {len(self.planes)} planes"
+
+    @property
+    def _told(self) -> dict[str, str]:
+        slices = ", ".join(dict.fromkeys(each.case for each in self.slices))
+        return {"base": self.base.name, "benchmark": self.benchmark.name, "slices": slices,
+                "planes": str(len(self.planes)), "not covered": " ".join(self.limits)}  # fmt: skip
+
     def of_case(self, case: Case) -> list[Slice]:
         """Return the slices of one case."""
         return [each for each in self.slices if each.case == case]

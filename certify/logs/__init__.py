@@ -4,8 +4,9 @@ Log → items with their metrics → one metric, paired by item → tasks pooled
 says where it came from.
 """
 
+from certify.logs.log import Log
 from certify.logs.pairing import Paired, pair
 from certify.logs.pooling import FILES, pool
 from certify.logs.reading import read_logs, together
 
-__all__ = ["FILES", "Paired", "pair", "pool", "read_logs", "together"]
+__all__ = ["FILES", "Log", "Paired", "pair", "pool", "read_logs", "together"]

@@ -144,6 +144,7 @@ def _paragraph(row: Row) -> str:
     lines = [f"**{escaped(row.item)}: {row.outcome.upper()}.** {escaped(said)}".rstrip()]
     aside = [note for note in row.notes if note.endswith(STALE)]
     lines += [f"Note: {escaped(note)}." for note in row.notes if note not in aside]
+    lines += [f"To decide: {escaped(row.settled_by)}."] if row.settled_by else []
     lines += [f"Note: {len(aside)} certificates of earlier runs were set aside."] if aside else []
     for word, items in (("lost", row.items_lost), ("gained", row.items_gained)):
         if items:
@@ -152,7 +153,7 @@ def _paragraph(row: Row) -> str:
             lines += [f"{i}: {escaped(visible(row.texts[i]))}" for i in items[:LISTED] if i in row.texts]
     lines += [f"Baseline: {escaped(baseline.problem)}." for baseline in row.baselines if baseline.problem]
     if row.layers:
-        moved = ", ".join(f"{escaped(name)} {100 * share:.0f} %" for name, share in row.layers)
+        moved = ", ".join(f"{escaped(name)} {share}" for name, _, share in row.moved)
         lines.append(f"Moved most: {moved}.")
     if row.certificate:
         lines.append(f"Certificate: {code(row.certificate)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections import Counter
@@ -28,6 +29,16 @@ class Outcome(StrEnum):
 
 
 _KINDS = tuple(name.rpartition("/")[2] for name in DOCUMENTS)
+OTHERWISE = {
+    "position": "point evidence may decide: it judges the checkpoint itself, wherever it lies",
+    "distance": "point, position or smoothed evidence may decide: it looks at this one checkpoint",
+    "audit": "answers to the items that have none may decide",
+    "sequential": "a gate with a larger cap may decide; it is another test",
+    "basin": "more items, or a smaller first sigma, may decide",
+    "skills": "more items, or a smaller first sigma, may decide",
+    "cover": "more draws in the family may decide; they are another test",
+}
+"""What may settle evidence whose bounds do not simply close in on an estimate."""
 RowUnit = Literal["drop", "retention", "absence", "score"]
 """What a requirement speaks of. A score must be at least its limit; an absence is a score that must be at most it."""
 
@@ -225,6 +236,38 @@ class Row(BaseModel):
         return "above 0.25" if self.p == 1.0 else up(self.p, 4)
 
     @property
+    def settled_by(self) -> str:
+        """What may decide an undecided gate, and how much of it; empty for any other, and where a hook vetoed it.
+
+        Bounds close in on the estimate like 1/sqrt(n), if the rates seen are the true ones; the side that would decide
+        has to reach the limit.
+        """
+        if self.outcome is not Outcome.UNDECIDED or not self.record:
+            return ""
+        if self.evidence in OTHERWISE:
+            return OTHERWISE[self.evidence]
+        if self.vacuous:
+            return "a stricter limit may decide: one that a model at chance does not meet"
+        if self.value is None or self.lower is None or self.upper is None:
+            more = "a smaller sigma" if self.of == "draws" else "more items"
+            return f"{more} may decide, if the base scores above chance there at all"
+        if (self.upper <= self.need) if self.at_most else (self.lower >= self.need):
+            return ""
+        gap = abs(self.value - self.need)
+        width = self.upper - self.value if self.value < self.need else self.value - self.lower
+        if gap * 1000 < width:
+            return f"no number of {self.of} decides soon: the estimate lies at the limit"
+        needed = self.n * (width / gap) ** 2
+        step = 10 ** max(0, len(str(int(needed))) - 2)  # two digits, rounded up: the rule is no sharper than that
+        many = f"about {math.ceil(needed / step) * step}{' fresh' * (self.of == 'draws')} {self.of}"
+        return f"{many} decide if these rates are right; a retry is another test"
+
+    @property
+    def moved(self) -> tuple[tuple[str, float, str], ...]:
+        """The tensors that moved most, each with its share of the squared distance and that in words."""
+        return tuple((name, share, share_text(share)) for name, share in self.layers)
+
+    @property
     def against_baseline(self) -> Outcome | None:
         """The worst outcome of its baselines, None where nothing was asked of one."""
         return worst(baseline.outcome for baseline in self.baselines)
@@ -233,6 +276,11 @@ class Row(BaseModel):
     def failing(self) -> bool:
         """Whether the gate or its baseline is not certified, and somebody rests on that."""
         return not self.informational and {self.outcome, self.against_baseline} - {Outcome.CERTIFIED, None} != set()
+
+
+def share_text(share: float) -> str:
+    """Return a share of what moved as a whole percentage; a part that moved is never none."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"
 
 
 def row_of(document: AnyDocument, file: str = "", **more: Any) -> Row:

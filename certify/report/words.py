@@ -36,7 +36,7 @@ def document_lines(document: AnyDocument) -> Iterator[str]:
     yield f"{row.verdict.value.upper()}  {_about(document, row)}"
     yield f"claim: {row.claim}"
     yield from _numbers(document, row)
-    for note in row.notes:
+    for note in filter(None, (*row.notes, row.settled_by)):
         yield f"note: {note}"
     if isinstance(document, Certificate | ScoresRecord):
         for name, value in row.quantities.items():

@@ -49,6 +49,18 @@ def test_codes_agree_with_verdicts(monkeypatch) -> None:  # type: ignore[no-unty
     assert certify(monkeypatch, *scores("benign", "--min-retention", "0.5")) == 0
 
 
+def test_several_checkpoints_are_judged_in_one_command(tmp_path, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
+    """A record and an answer each, and Holm over all; the worst verdict is the exit code."""
+    both = scores("benign", "--scores-of", LOGS / "full", "-o", tmp_path)
+    assert certify(monkeypatch, *both, "--max-drop", "0.2") == 0
+    out = capsys.readouterr().out
+    assert {file.name.partition("-")[0] for file in tmp_path.glob("*.json")} == {"benign", "full"}
+    assert all(text in out for text in ("benign: Release.", "full: Release.", "Holm over 2 gates at 0.05: 2"))
+    assert certify(monkeypatch, *both, "--max-drop", "0.03", "--items", "fixed") == 1
+    assert certify(monkeypatch, *scores("benign", "--scores-of", f"{LOGS / 'benign'}/")) == 2
+    assert "these scores are named twice" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [(["--scores", "x.csv"], "come in pairs"),

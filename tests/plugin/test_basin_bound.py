@@ -9,9 +9,9 @@ from certify.documents import Certificate
 from certify.evidence import PointEvidence
 from certify.measuring.environment import environment
 from certify.records import BenchmarkIdentity, ModelIdentity, digest
+from certify.report.rows import row_of
 from certify.statistics import drop_bounds
 from pytest_basin.bound import Bound
-from pytest_basin.explain import advice
 from pytest_basin.gates import Gate
 
 NOTHING = digest("nothing")
@@ -123,7 +123,7 @@ def test_advice_is_about_right(limit):
     """With twice the items advised, at the rates seen, the gate is decided; with half of them it is not."""
     undecided = bound("retention")
     assert undecided.verdict_at(limit) == "undecided"
-    text = advice(undecided, undecided.judge(limit))
+    text = row_of(undecided.certificate_at(limit)).settled_by
     needed = int(re.fullmatch(r"about (\d+) items decide if these rates are right; a retry is another test", text)[1])
     twice, half = 2 * needed, needed // 2
     assert bound("retention", lost=twice // 20, items=twice).verdict_at(limit) != "undecided"
@@ -133,7 +133,7 @@ def test_advice_is_about_right(limit):
 def test_no_number_of_items_decides_at_the_limit():
     """An estimate that lies at the limit would need endless items, and no number is made up."""
     at_the_limit = bound("retention")
-    text = advice(at_the_limit, at_the_limit.judge(0.95))
+    text = row_of(at_the_limit.certificate_at(0.95)).settled_by
     assert text == "no number of items decides soon: the estimate lies at the limit"
 
 

@@ -56,3 +56,12 @@ def test_the_line_uses_the_suites_confidence(project):
 def test_holm_by_hand(values, line):
     """Smallest p against alpha/m, next against alpha/(m - 1), until one misses."""
     assert holm_line([{"p": p} for p in values], 0.05) == line
+
+
+def test_green_gates_that_do_not_hold_jointly_are_no_contradiction():
+    """That all of them hold is another statement than which of them do."""
+    green, line = {"p": 0.03, "verdict": "certified"}, "Holm over 2 gates at 0.05: 0 certified jointly"
+    statement = "that all of them hold is one statement, which needs no correction"
+    assert holm_line([green, green], 0.05) == f"{line}; {statement}"
+    for change in ({"error": "its test failed", "n": 100}, {"verdict": "undecided"}):
+        assert holm_line([green, {**green, **change}], 0.05) == line
