@@ -63,6 +63,38 @@ def row(job: Job, machine: Machine, draws: int, processes: int = 1) -> dict[str,
     }
 
 
+def evidence(job: Job, machine: Machine) -> dict[str, tuple[str, float]]:
+    """Return for each kind of evidence what runs, and its seconds: one device at a time, without loading.
+
+    An item alone takes at least one pass over the weights, however few its tokens are.
+    """
+    noise, forward = noise_seconds(job, machine), forward_seconds(job, machine)
+    weights = job.parameters * job.bytes_each / machine.bandwidth
+    alone = max(weights, forward / job.items)
+    return {
+        "point; an audit at most": ("2 F", 2 * forward),
+        "position": ("4 F", 4 * forward + 3 * 3 * weights),
+        "a measurement for it: five sigmas": ("5 x items x (N + f)", 5 * job.items * (noise + alone)),
+        "smoothed, 200 draws": ("400 x (N + F)", 400 * (noise + forward)),
+        "a table of 1,000 draws for distance": ("1,000 x (N + F)", 1000 * (noise + forward)),
+    }
+
+
+def evidence_table(jobs: tuple[Job, ...], machine: Machine) -> list[str]:
+    """Return the Markdown table of what each kind of evidence takes."""
+    columns = [evidence(job, machine) for job in jobs]
+    lines = [f"| evidence | what runs | {' | '.join(job.name for job in jobs)} |", f"|---|---|{'---|' * len(jobs)}"]
+    for kind, (runs, _) in columns[0].items():
+        lines.append(f"| {kind} | {runs} | {' | '.join(spelled(column[kind][1]) for column in columns)} |")
+    return lines
+
+
+def spelled(seconds: float) -> str:
+    """Return a time with two digits, in the unit that suits it."""
+    unit, size = next((u, s) for u, s in (("h", 3600), ("min", 60), ("s", 1)) if seconds >= s or u == "s")
+    return f"{float(f'{seconds / size:.2g}'):g} {unit}"
+
+
 def this_machine(folder: Path, benchmark: Path) -> tuple[Machine, Job, float]:
     """Measure this machine's rates on the demo's base, and the time of a whole draw to check the model against."""
     import numpy as np
@@ -123,7 +155,11 @@ def main() -> None:
     """Print the table, and write it with the machine's data if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--evidence", action="store_true", help="print what each kind takes at 70 B, and end")
     arguments = parser.parse_args()
+    if arguments.evidence:
+        print("\n".join(evidence_table(JOBS[2:], recorded_accelerator())))
+        return
     from certify.demo import DATA
 
     machine, job, whole = this_machine(DATA / "base", DATA / "benchmarks" / "addition.jsonl")

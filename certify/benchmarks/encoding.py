@@ -129,7 +129,7 @@ class Encoder:
         except Exception as error:  # tokenizers raise Exception itself
             raise BenchmarkError(
                 f"{self.where(item)}: the tokenizer cannot encode {shortened(repr(text))}: {shortened(str(error))}; "
-                "correct the item, or how it is asked"
+                "correct the item, or how it is asked (in the TOML file beside it)"
             ) from None
         if self.unknown not in ids:
             read = set(_folded(self._text(ids)))

@@ -152,10 +152,20 @@ def _benchmark(file: Path, name: str, settings: Settings, rows: Sequence[Row]) -
 
 
 def _say_unknown(file: Path, rows: Sequence[Row]) -> None:
-    """Say once which fields no item of this kind knows; they ask nothing."""
+    """Say once which fields no item of this kind knows; they ask nothing.
+
+    Raises:
+        BenchmarkError: the first row has such fields and no prompt: how they are asked must be said.
+    """
     unknown = sorted({key for _, value in rows for key in value if key not in KNOWN})
     if unknown:
         named = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        where, first = rows[0]
+        if not {"prompt", "messages"} & set(first):
+            raise BenchmarkError(
+                f"{where}: no prompt among its fields ({named}); {EXPECTED}, or say in {file.with_suffix('.toml')} "
+                'what they are: [fields], prompt = "{FIELD}", target = "{FIELD}" (or choices and answer)'
+            )
         warnings.warn(f"{file}: the fields {named} ask nothing and are ignored", CertifyWarning, stacklevel=3)
 
 

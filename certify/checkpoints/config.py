@@ -40,7 +40,7 @@ SILENT = {
 
 REFUSED = {
     "transformers_weights": "makes transformers load other weights than the folder's: delete the field",
-    "quantization_config": "its weights are quantised: dequantise them and gate what you deploy",
+    "quantization_config": "says that its weights are quantised: dequantise them, or gate the scores of what you serve",
 }
 COUNTS_PADDING = "create_position_ids_from_input_ids"  # code that numbers positions by where the padding token stands
 

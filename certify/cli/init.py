@@ -50,6 +50,7 @@ def init(
     max_drop: Annotated[float, typer.Option(help="Allowed drop in score units.", rich_help_panel=ASKED)] = 0.05,
 ) -> None:
     """Write a starter repository: the items as a benchmark, a test with one gate, a workflow, and what to type next."""
+    from certify.checkpoints.files import ADAPTER_CONFIG
     from certify.evidence import requirement_of
     from certify.evidence.feasibility import require_feasible
 
@@ -59,9 +60,11 @@ def init(
     number = len(benchmark.items)
     require_feasible("point", number, requirement_of(max_drop), ALPHA, benchmark.chance, groups=benchmark.groups)
     copied = folder / "benchmarks" / items.name
+    extras = ["adapters" if (checkpoint / ADAPTER_CONFIG).is_file() else "models"]
+    extras += ["data"] if items.suffix.lower() == ".parquet" else []
     known: dict[str, Any] = {"base": _from(folder, base), "checkpoint": _from(folder, checkpoint), "items": items.name,
              "settings": copied.with_suffix(".toml").name, "name": benchmark.name, "count": f"{number:,}",
-             "max_drop": max_drop}  # fmt: skip
+             "max_drop": max_drop, "extras": ",".join(extras)}  # fmt: skip
     known["commands"] = _commands(known["base"], items.name)
     texts: dict[Path, str | None] = {folder / place: text for place, text in _texts(known).items()}
     if not _same(copied, items):  # which lie in their place already

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from certify.benchmarks import PooledBenchmark
 from certify.checkpoints import Checkpoint, open_checkpoint
@@ -23,7 +24,19 @@ from certify.measuring.costs import Load, foretell, noise_writing
 from certify.measuring.progress import Progress, with_progress
 from certify.measuring.run import Run
 from certify.noise import Subspace
-from certify.records import NoiseLaw, Seed, SubspaceNoise, Way, grouping, identity_key, items_key, units
+from certify.records import (
+    BenchmarkIdentity,
+    ModelIdentity,
+    NoiseLaw,
+    Seed,
+    SubspaceNoise,
+    Way,
+    grouping,
+    identity_key,
+    items_key,
+    units,
+)
+from certify.text import shortened
 
 SMOOTHED_DRAWS = 200
 POOLED = ("point", "audit")
@@ -256,14 +269,21 @@ def _check_measurement(base: Base, measurement: Measurement) -> None:
             "(`certify check --require distance --measurement`, without --benchmark)"
         )
     for part, ours, theirs in (
-        ("base", identity_key(base.checkpoint.identity), identity_key(measurement.base)),
+        ("base", _base_key(base.checkpoint.identity), _base_key(measurement.base)),
         ("benchmark", items_key(base.scorer.identity), items_key(measurement.benchmark)),
-        ("grouping of the items", grouping(base.scorer.identity.groups), grouping(measurement.benchmark.groups)),
+        ("grouping of the items", _groups_key(base.scorer.identity), _groups_key(measurement.benchmark)),
     ):
-        if ours != theirs:
-            raise CertificateMismatch(
-                f"the measurement is of another {part}: it recorded {theirs}, here is {ours}; measure again"
-            )
+        if differ := [name for name, value in theirs.items() if ours[name] != value]:
+            each = [f"{n}: {shortened(str(theirs[n]), 40)}, here {shortened(str(ours[n]), 40)}" for n in differ]
+            raise CertificateMismatch(f"the measurement is of another {part} ({'; '.join(each)}): measure again")
+
+
+def _base_key(model: ModelIdentity) -> dict[str, Any]:
+    return dict(zip(("weights", "companions", "computed in"), identity_key(model), strict=True))
+
+
+def _groups_key(benchmark: BenchmarkIdentity) -> dict[str, Any]:
+    return {"groups": grouping(benchmark.groups)}
 
 
 def _measured(

@@ -203,3 +203,17 @@ def test_the_workflow_installs_from_a_checkout_and_is_yaml(tmp_path: Path) -> No
     assert [step["run"] for step in steps if "pip install" in step.get("run", "")] == [
         "pip install torch --index-url https://download.pytorch.org/whl/cpu\npip install './pytest-basin[models]'\n"
     ]
+
+
+@pytest.mark.parametrize(("adapter", "extra"), [(True, "adapters"), (False, "models")])
+def test_the_workflow_installs_what_the_checkpoint_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: bool, extra: str
+) -> None:
+    """An adapter is read by a library of its own."""
+    monkeypatch.setattr("certify.cli.init._refuse_models", lambda *_: None)  # which would read it by that library
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ("adapter_config.json" if adapter else "config.json")).write_text("{}")
+    items = table(tmp_path / "sums.csv", {"prompt": "prompt", "target": "target"})
+    init(tmp_path / "g", items, checkpoint=tmp_path / "out")
+    for name in ("README.md", ".github/workflows/release-gate.yml"):
+        assert f"pip install './pytest-basin[{extra}]'" in (tmp_path / "g" / name).read_text()

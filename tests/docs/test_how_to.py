@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked import certify
+from forked import certify, run_pytest
 
 from certify.demo import DATA
 
@@ -38,6 +38,11 @@ def commands(page: str) -> list[tuple[str, int, list[str]]]:
     return found
 
 
+def python(*words: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A script that a page shows."""
+    return subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     """In one folder, from top to bottom."""
@@ -51,9 +56,8 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     for command, code, lines in commands(text):
         program, *words = command.split()
         words = [str(found) for word in words for found in (sorted(tmp_path.glob(word)) if "*" in word else [word])]
-        done = certify(*words, cwd=tmp_path, env=environment) if program == "certify" else subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        run = certify if program == "certify" else run_pytest if words[:2] == ["-m", "pytest"] else python
+        done = run(*words[2 * (run is run_pytest) :], cwd=tmp_path, env=environment)
         assert done.returncode == code, (command, done.stdout + done.stderr)
         said = " ".join((done.stdout + done.stderr).split())
         assert [line for line in lines if line not in said] == [], (command, said)

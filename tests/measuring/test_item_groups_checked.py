@@ -84,7 +84,7 @@ def test_position_and_what_rests_on_a_measurement(where: Path) -> None:
     assert found.evidence.basin.groups == base.scorer.identity.groups
     assert differences(found) == []
     assert "each of 80 groups counts once" in found.claim_text
-    with pytest.raises(CertificateMismatch, match=r"another grouping of the items: it recorded 80 groups .* no groups"):
+    with pytest.raises(CertificateMismatch, match=r"another grouping of the items \(groups: 80 groups .* no groups"):
         next(check(opened(where, "plain"), where / "near", kinds=("position",), measurement=measurement))
     with pytest.raises(InvalidPlan, match="those of pairs come in 80 groups: take point or position evidence"):
         next(check(base, where / "near", kinds=("distance",), measurement=measurement, items="population"))

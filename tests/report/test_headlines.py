@@ -55,6 +55,13 @@ def test_one_gate_that_is_not_green_withholds_the_release(name: str) -> None:
         assert "odd" in head.because
 
 
+def test_a_section_with_nothing_to_say_is_left_out() -> None:
+    """Of a single gate there is no matrix, and of one that is not released no statement that it rests on."""
+    assert "In one look" not in render_html([gate(**REFUTED)], {})
+    assert "In one look" in render_html([gate()], {})
+    assert "In one look" in render_html([gate(**REFUTED), gate(benchmark="other")], {})
+
+
 def test_gates_against_different_bases_are_no_release() -> None:
     """Against itself every checkpoint passes; logs of several tasks are each their own base."""
     rows = [gate(benchmark=b, digests={"checkpoint": "c", "base": b, "benchmark": b}) for b in ("one", "two")]
