@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from certify.errors import CheckpointError, panicked
+from certify.errors import CertifyWarning, CheckpointError, panicked
 from certify.text import shortened
 
 if TYPE_CHECKING:
@@ -257,19 +257,23 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def said_once() -> Iterator[None]:
-    """Hold back what a library writes to standard error past Python; it is lost where an error says the same.
+def heard(what: str) -> Iterator[None]:
+    """Take what a library writes past Python, to standard output or error, for a warning; where it fails, for nothing.
 
-    One in Rust prints a line of its own, or its whole stack, before its panic arrives here.
+    One in Rust prints lines of its own, or its whole stack, before its panic arrives here and says the same.
     """
     with tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        terminal = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        ours = {fd: os.dup(fd) for fd in (1, 2)}
         try:
+            for fd in ours:
+                os.dup2(held.fileno(), fd)
             yield
-            held.seek(0)
-            os.write(terminal, held.read())
         finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+            for fd, kept in ours.items():
+                os.dup2(kept, fd)
+                os.close(kept)
+        held.seek(0)
+        if said := held.read().decode(errors="replace").strip():
+            warnings.warn(f"{what}: {shortened(said)}", CertifyWarning, stacklevel=4)

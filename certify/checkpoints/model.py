@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from certify.checkpoints.bits import same_bits
-from certify.checkpoints.config import explained, said_once
+from certify.checkpoints.config import explained, heard
 from certify.checkpoints.probes import require_causal
 from certify.errors import CheckpointError
 
@@ -91,7 +91,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    with explained(f"{checkpoint.path}: cannot load its tokenizer"), said_once():
+    where = checkpoint.path
+    with explained(f"{where}: cannot load its tokenizer"), heard(f"{where}: its tokenizer's library"):
         found = AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True, trust_remote_code=False)
         with contextlib.suppress(Exception):  # a vocabulary without this letter; a panic is no Exception
             found("a", verbose=False)

@@ -253,9 +253,11 @@ class Row(BaseModel):
             return f"{more} may decide, if the base scores above chance there at all"
         if (self.upper <= self.need) if self.at_most else (self.lower >= self.need):
             return ""
+        if self.evidence == "point" and self.items == "fixed":
+            return OTHERWISE["audit"]
         gap = abs(self.value - self.need)
         width = self.upper - self.value if self.value < self.need else self.value - self.lower
-        if gap * 1000 < width:
+        if gap * 1000 <= width:
             return f"no number of {self.of} decides soon: the estimate lies at the limit"
         needed = self.n * (width / gap) ** 2
         step = 10 ** max(0, len(str(int(needed))) - 2)  # two digits, rounded up: the rule is no sharper than that
