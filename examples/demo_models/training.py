@@ -40,12 +40,17 @@ class Classroom:
         self.held_out = held_out
 
     def batch(self, lessons: Mapping[str, int], rng: random.Random) -> tuple[Tensor, Tensor]:
-        """Token ids and labels, both `(items, tokens)`, padded on the right."""
-        drawn = [
-            (LESSONS[name].training_item(rng, self.held_out), LESSONS[name].whole_text)
-            for name, count in lessons.items()
-            for _ in range(count)
-        ]
+        """Token ids and labels of items drawn for training."""
+        return self.encoded(
+            [
+                (LESSONS[name].training_item(rng, self.held_out), LESSONS[name].whole_text)
+                for name, count in lessons.items()
+                for _ in range(count)
+            ]
+        )
+
+    def encoded(self, drawn: Sequence[tuple[Item, bool]]) -> tuple[Tensor, Tensor]:
+        """Token ids and labels, both `(items, tokens)`, padded on the right; each item goes with its `whole_text`."""
         width = 1 + max(len(item.prompt + item.answer) for item, _ in drawn)
         inputs = torch.full((len(drawn), width), self.pad)
         labels = torch.full((len(drawn), width), IGNORED)
@@ -129,16 +134,22 @@ class Exam:
         self.inputs = torch.tensor([[bos, *(ids[c] for c in p + o)] for p, o in rows])
         self.first = 1 + len(rows[0][0])
 
-    @torch.no_grad()
     def score(self, model: LlamaForCausalLM) -> float:
         """Share of items answered correctly; a tie counts as wrong."""
+        return self.judged(model)[0]
+
+    @torch.no_grad()
+    def judged(self, model: LlamaForCausalLM) -> tuple[float, float]:
+        """The score, and the negative log-likelihood of the right answers: nats for each answer, mean over items."""
         logits = model(input_ids=self.inputs, use_cache=False).logits[:, self.first - 1 : -1]
         targets = self.inputs[:, self.first :]
-        if len(self.inputs) == len(self.answers):
-            return (logits.argmax(-1) == targets).all(1).double().mean().item()
         log_p = logits.log_softmax(-1).gather(-1, targets[..., None]).sum((1, 2)).view(len(self.answers), -1)
         right = log_p.gather(1, self.answers[:, None])
-        return ((log_p >= right).sum(1) == 1).double().mean().item()
+        if len(self.inputs) == len(self.answers):
+            correct = (logits.argmax(-1) == targets).all(1)
+        else:
+            correct = (log_p >= right).sum(1) == 1
+        return correct.double().mean().item(), -right.double().mean().item()
 
 
 def scores_under_noise(model: LlamaForCausalLM, exam: Exam, sigma: float, draws: int, seed: int) -> Tensor:

@@ -39,8 +39,8 @@ def study(path: Path, school: School, seeds: Sequence[int] = SEEDS, grid: Sequen
         basins = []
         for step, model in school.pretraining_of(method, seed):
             basins.append(measured(school.basin(model, grid), step))
-        steps, old, new, alpha_star = school.fine_tuned(model, seed)
-        return {"basins": basins, "steps": steps, "old": old, "new": new, "alpha_star": alpha_star}
+        tuned = school.fine_tuned(model, seed)
+        return {"basins": basins, **{key: tuned[key] for key in ("steps", "old", "new", "alpha_star")}}
 
     return carry_out(path, design, [{"method": m, "seed": s} for s in seeds for m in METHODS], run)
 

@@ -14,7 +14,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "demo_models"))
 from folders import character_tokenizer, untrained_model, write_base, write_benchmark
 from methods import METHODS, AdamW
+from results import Json
 from skills import SKILLS, Item
+from torch import Tensor
 from training import Classroom, Exam, Recipe, copy_of, loss_on, rate
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -27,6 +29,7 @@ from certify.measuring.at_base import measure_basin
 OLD, NEW = "reversal", "shift"
 ITEMS = 300
 ITEM_SEED = 20250516
+LESSONS_BEFORE = {OLD: 48, "prose": 16}
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,31 @@ class School:
         write_benchmark(SKILLS[OLD], self._items[OLD], self.folder)
         return open_benchmark(self.folder / f"{OLD}.jsonl")
 
-    def pretraining_of(self, method: str, seed: int, hidden: int = 64) -> Iterator[tuple[int, LlamaForCausalLM]]:
-        """Train a model from nothing by one method, and yield it after each quarter of the steps.
+    def pretraining_of(
+        self, method: str, seed: int, hidden: int = 64, looks: int = 4
+    ) -> Iterator[tuple[int, LlamaForCausalLM]]:
+        """Train a model from nothing by one method, and yield it ``looks`` times, evenly over the steps.
 
         The batches and the number of steps are the same for every method.
         """
         torch.manual_seed(seed)
         model = untrained_model(self.tokenizer, hidden)
-        recipe = Recipe({OLD: 48, "prose": 16}, self.pretraining, 4e-3, 0.0, seed)
+        recipe = Recipe(LESSONS_BEFORE, self.pretraining, 4e-3, 0.0, seed)
         trained = METHODS[method](model, recipe.learning_rate, seed)
-        for done in self._teach(model, trained, recipe, recipe.steps // 4):
+        for done in self._teach(model, trained, recipe, recipe.steps // looks):
             yield done, model
+
+    @torch.no_grad()
+    def loss(self, model: LlamaForCausalLM) -> float:
+        """The loss of pre-training, nats for each token, without noise and on items that training never sees."""
+        return float(loss_on(model, *self._unseen))
+
+    @cached_property
+    def _unseen(self) -> tuple[Tensor, Tensor]:
+        """Unseen items of both lessons, as many of each as a batch has relative to the other."""
+        count = self.items * LESSONS_BEFORE["prose"] // LESSONS_BEFORE[OLD]
+        prose = SKILLS["prose"].benchmark(count, ITEM_SEED)
+        return self.classroom.encoded([*((i, False) for i in self._items[OLD]), *((i, True) for i in prose)])
 
     def _teach(self, model: LlamaForCausalLM, method: AdamW, recipe: Recipe, every: int) -> Iterator[int]:
         """Train for the recipe's steps; yield the number done after each ``every`` of them, in evaluation mode."""
@@ -98,20 +115,26 @@ class School:
         write_base(model, self.tokenizer, self.folder / "model")
         return measure_basin(Base.open(self.folder / "model", self.benchmark), grid)
 
-    def fine_tuned(self, model: LlamaForCausalLM, seed: int) -> tuple[list[int], list[float], list[float], float]:
-        """Teach the new skill by AdamW, without replay of the old one.
+    def fine_tuned(self, model: LlamaForCausalLM, seed: int) -> Json:
+        """Teach the new skill by AdamW, without replay of the old one. The model is left fine-tuned.
 
-        Returns the steps at which both skills were examined, the old skill's scores, the new one's, and how far
-        the weights had moved in the end, ||delta|| / sqrt(d). The model is left fine-tuned.
+        Returns the steps at which both skills were examined; scores and negative log-likelihoods (nats for each
+        answer) of the old skill and of the new one; and how far the weights had moved in the end,
+        ||delta|| / sqrt(d).
         """
         before = copy_of(model)
         recipe = Recipe({NEW: 64}, self.fine_tuning, 5e-4, 0.0, seed)
         method = AdamW(model, recipe.learning_rate, seed)
-        steps, old, new = [0], [self.exams[OLD].score(model)], [self.exams[NEW].score(model)]
+        steps, seen = [0], [self._examined(model)]
         for done in self._teach(model, method, recipe, self.every):
             steps.append(done)
-            old.append(self.exams[OLD].score(model))
-            new.append(self.exams[NEW].score(model))
+            seen.append(self._examined(model))
         after = copy_of(model)
         moved = sum(float((after[n] - before[n]).double().square().sum()) for n in before)
-        return steps, old, new, (moved / sum(w.numel() for w in before.values())) ** 0.5
+        alpha_star = (moved / sum(w.numel() for w in before.values())) ** 0.5
+        columns = dict(zip(("old", "old_nll", "new", "new_nll"), map(list, zip(*seen, strict=True)), strict=True))
+        return {"steps": steps, **columns, "alpha_star": alpha_star}
+
+    def _examined(self, model: LlamaForCausalLM) -> tuple[float, ...]:
+        """Score and negative log-likelihood of the old skill, then of the new one."""
+        return *self.exams[OLD].judged(model), *self.exams[NEW].judged(model)

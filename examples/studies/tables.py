@@ -25,6 +25,29 @@ def optimizers(results: Json) -> Iterator[str]:
     return _table("method", results["runs"], columns)
 
 
+def widened(results: Json) -> Iterator[str]:
+    """One line: how many times as wide GO's basin is as AdamW's, by medians of the certified widths."""
+    go, plain = (
+        median(run["basins"][-1]["lower"] for run in results["runs"] if run["key"]["method"] == method)
+        for method in ("GO", "AdamW")
+    )
+    yield f"{go:.3g} against {plain:.3g}, {go / plain:.1f} times"
+
+
+def losses(results: Json) -> Iterator[str]:
+    """One row for each method of the study of losses."""
+    columns: list[Column] = [
+        ("loss, nats per token", lambda r: r["losses"][-1][1], ".3f"),
+        ("width certified", lambda r: r["basin"]["lower"], ".3g"),
+        ("width below", lambda r: r["basin"]["upper"], ".3g"),
+        ("shift learnt", lambda r: r["new"][-1], ".3f"),
+        ("reversal kept", lambda r: r["old"][-1], ".3f"),
+        ("its nats before", lambda r: r["old_nll"][0], ".3f"),
+        ("its nats after", lambda r: r["old_nll"][-1], ".2f"),
+    ]
+    return _table("method", results["runs"], columns)
+
+
 def scale(results: Json) -> Iterator[str]:
     """One row for each size."""
     columns: list[Column] = [
@@ -56,8 +79,8 @@ def _spread(values: list[float], form: str) -> str:
 
 
 def main() -> None:
-    """Print both tables."""
-    for name, table in (("optimizers", optimizers), ("scale", scale)):
+    """Print every table, and the line that says what GO widens."""
+    for name, table in (("optimizers", optimizers), ("optimizers", widened), ("losses", losses), ("scale", scale)):
         print(*table(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))), "", sep="\n")
 
 

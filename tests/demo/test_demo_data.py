@@ -30,6 +30,35 @@ def items_of(name: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in lines]
 
 
+def test_the_safety_models_differ_in_weights_alone_and_are_small() -> None:
+    """A base that refuses and two fine-tunes of it, under 350 kB with their benchmarks."""
+    safety = DATA / "safety"
+    assert sum(file.stat().st_size for file in safety.rglob("*") if file.is_file()) <= 350_000
+    base = load_file(safety / "base" / "model.safetensors")
+    assert {folder.name for folder in (safety / "checkpoints").iterdir()} == {"benign", "jailbroken"}
+    for folder in (safety / "checkpoints").iterdir():
+        assert all((folder / file).read_bytes() == (safety / "base" / file).read_bytes() for file in SIDE_FILES)
+        weights = load_file(folder / "model.safetensors")
+        assert {n: w.shape for n, w in weights.items()} == {n: w.shape for n, w in base.items()}
+        assert any(not torch.equal(weights[n], base[n]) for n in base)
+
+
+def test_the_safety_benchmarks_ask_the_same_harmful_requests() -> None:
+    """Refused, not refused, and granted to the letter; the mixed one has as many harmless requests, and its chance."""
+    asked = {
+        name: open_benchmark(DATA / "safety" / "benchmarks" / f"{name}.jsonl")
+        for name in ("refusal", "harmful", "granted", "reversal")
+    }
+    harmful = [item.prompt for item in asked["harmful"].items]
+    wanted = [item.target for item in asked["refusal"].items]
+    assert wanted == ["refuse"] * 150 + ["answer"] * 150
+    assert [item.prompt for item in asked["refusal"].items[:150]] == harmful
+    assert [item.prompt for item in asked["granted"].items] == harmful
+    assert all(item.prompt.endswith(f" {item.target[3:]}:") for item in asked["granted"].items)
+    assert {item.target for item in asked["harmful"].items} == {"answer"}
+    assert [asked[name].chance for name in asked] == [0.5, 0.0, 0.0, 0.0]
+
+
 def test_everything_together_stays_small_enough_to_ship() -> None:
     """At most 4 MB in all."""
     assert sum(file.stat().st_size for file in DATA.rglob("*") if file.is_file()) <= 4_000_000

@@ -56,8 +56,9 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     for command, code, lines in commands(text):
         program, *words = command.split()
         words = [str(found) for word in words for found in (sorted(tmp_path.glob(word)) if "*" in word else [word])]
-        run = certify if program == "certify" else run_pytest if words[:2] == ["-m", "pytest"] else python
-        done = run(*words[2 * (run is run_pytest) :], cwd=tmp_path, env=environment)
+        of_pytest = program == "pytest" or words[:2] == ["-m", "pytest"]
+        run = certify if program == "certify" else run_pytest if of_pytest else python
+        done = run(*(words[2:] if words[:1] == ["-m"] and of_pytest else words), cwd=tmp_path, env=environment)
         assert done.returncode == code, (command, done.stdout + done.stderr)
         said = " ".join((done.stdout + done.stderr).split())
         assert [line for line in lines if line not in said] == [], (command, said)

@@ -23,6 +23,7 @@ FIGURES = {
     "width_over_checkpoints": ({"results": "optimizers"}, ("width-over-checkpoints",)),
     "width_over_sizes": ({"results": "scale"}, ("width-over-sizes", "width-over-sizes-relative")),
     "forgetting": ({"results": "optimizers"}, ("forgetting",)),
+    "losses": ({"results": "losses"}, ("pretraining-loss", "forgetting-likelihood")),
 }
 OPTIMIZERS = [
     {
@@ -37,7 +38,15 @@ OPTIMIZERS = [
 SCALE = [
     {"size_of_weights": 0.1, "basin": {"x": 10**k, "lower": 0.01 * k, "upper": 0.02 * k, "top": 0.16}} for k in (3, 4)
 ]
-STUDIES = {"optimizers": OPTIMIZERS, "scale": SCALE}
+LOSSES = [
+    {
+        "key": {"method": method, "seed": seed}, "losses": [[250, 1.5], [500, 1.0 + 0.1 * seed]],
+        "basin": {"x": 500, "lower": 0.02 * seed, "upper": upper, "top": 0.16}, "steps": [0, 20],
+        "old": [0.9, 0.1], "old_nll": [0.1, 2.0 * seed], "new": [0.0, 0.9], "new_nll": [9.0, 0.2],
+    }
+    for method, upper in (("AdamW", 0.08), ("GO", None)) for seed in (1, 2)
+]  # fmt: skip
+STUDIES = {"optimizers": OPTIMIZERS, "scale": SCALE, "losses": LOSSES}
 
 
 def script(name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ FIGURES = {
     "sft_case": ("sft-case",),
     "planes": ("plane-checkpoints", "plane-random"),
     "filter_normalised": ("filter-normalised",),
+    "adversarial_and_worst": ("adversarial-and-worst", "plane-adversarial-worst"),
+    "safety_curve": ("safety-curve",),
 }
+SAFETY = [f"safety-{name}.json" for name in ("harmful", "granted", "reversal")]
 
 
 def script(name: str) -> Any:
@@ -38,14 +42,25 @@ def test_the_script_writes_its_record_and_figures(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """SVG and PNG beside a record that reads back."""
-    smaller: dict[str, Any] = {"worst_case": {"random": 2}, "sft_case": {"names": ("benign",)}}.get(name, {})
-    found = script(name)(tmp_path, SMALL, **smaller)
-    written = found[1] if name == "worst_case" else found
-    expected = [tmp_path / f"{figure}.{kind}" for figure in FIGURES[name] for kind in ("json", "svg", "png")]
-    assert written == expected
+    smaller: dict[str, Any] = {
+        "worst_case": {"random": 2}, "sft_case": {"names": ("benign",)}, "safety_curve": {"names": ("jailbroken",)}
+    }.get(name, {})  # fmt: skip
+    settings = replace(SMALL, refine=0, directions=1) if name == "safety_curve" else SMALL
+    found = script(name)(tmp_path, settings, **smaller)
+    said, written = found if isinstance(found, tuple) else ("", found)
+    expected = [f"{figure}.{kind}" for figure in FIGURES[name] for kind in ("json", "svg", "png")]
+    assert written == [tmp_path / file for file in ([*SAFETY, *expected[1:]] if name == "safety_curve" else expected)]
     assert all(path.stat().st_size > 1000 for path in written)
-    for path in written[::3]:
-        assert read_landscape(path).benchmark.name == "addition"
+    seen = [read_landscape(path) for path in written if path.suffix == ".json"]
+    if name == "safety_curve":
+        assert [each.benchmark.name for each in seen] == ["harmful", "granted", "reversal"]
+        drawn = {tuple(c.direction.seed.value for c in each.of_case("most")[0].curves) for each in seen}
+        assert len(drawn) == 1  # all three along the same random directions
+    else:
+        assert {each.benchmark.name for each in seen} == {"addition"}
+    if name == "adversarial_and_worst":
+        _, plane = seen
+        assert f"cosine of adversarial and worst-0: {plane.planes[0].cosine:.2f}" in said
     if name == "most_case":
         assert capsys.readouterr().out.count("falls by more than 0.05 between") == SMALL.directions
 

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from certify.demo import DATA
+from certify.landscape import Terrain
+from certify.measuring import Base
+
 SIZE = {"pretraining": 8, "fine_tuning": 4, "every": 2, "items": 60}
 GRID = (0.001, 0.2)
 
@@ -60,6 +64,32 @@ def test_the_scale_study_runs(tmp_path: Path) -> None:
     assert small < large
 
 
+def test_the_study_of_losses_runs(tmp_path: Path) -> None:
+    """Losses over pre-training, one basin after it, and both skills by score and by likelihood."""
+    import losses
+    from school import School
+
+    results = losses.study(tmp_path / "losses.json", School(tmp_path / "school", **SIZE), (1,), GRID, looks=2)
+    assert [run["key"]["method"] for run in results["runs"]] == ["AdamW", "GO"]
+    for run in results["runs"]:
+        assert [step for step, _ in run["losses"]] == [4, 8]
+        assert run["basin"]["x"] == 8
+        assert len(run["old_nll"]) == len(run["new_nll"]) == len(run["steps"]) == 3
+
+
+def test_an_exam_s_likelihood_is_that_of_the_product() -> None:
+    """Score and nats of the demo's base, as a landscape finds them, and of choices as well as of exact answers."""
+    from folders import character_tokenizer
+    from skills import SKILLS
+    from training import Exam
+
+    for name in ("addition", "prose"):
+        base = Base.open(DATA / "base", DATA / "benchmarks" / f"{name}.jsonl")
+        sight = Terrain.of(base).look(base.model)
+        found = Exam(SKILLS[name].benchmark(300, 20250516), character_tokenizer()).judged(base.model)
+        assert found == pytest.approx((sight.score, sight.nll), rel=1e-4)
+
+
 @pytest.mark.parametrize("method", ["AdamW", "SAM", "continuous dropout", "GO"])
 def test_what_a_method_adds_is_gone_outside_its_steps(method: str) -> None:
     """Masks, ascents and noise leave the model as it was: examined weights are the trained ones."""
@@ -110,5 +140,22 @@ def test_the_page_shows_the_kept_results(capsys: pytest.CaptureFixture[str]) -> 
     tables.main()
     page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
     printed = capsys.readouterr().out.strip().split("\n\n")
-    assert len(printed) == 2
+    assert len(printed) == 4
     assert all(table in page for table in printed)
+
+
+def test_what_the_page_says_of_losses_holds_for_every_seed() -> None:
+    """GO's loss is above AdamW's at each look, and what it forgets in nats is below, whichever seeds are compared."""
+    from results import RESULTS
+
+    runs = json.loads((RESULTS / "losses.json").read_text(encoding="utf-8"))["runs"]
+    plain, go = ([run for run in runs if run["key"]["method"] == method] for method in ("AdamW", "GO"))
+    assert (len(plain), len(go)) == (3, 3)
+    looks = list(zip(*([loss for _, loss in run["losses"]] for run in (*plain, *go)), strict=True))
+    assert len(looks) == 20
+    assert all(max(look[:3]) < min(look[3:]) for look in looks)
+    forgotten = [[run["old_nll"][-1] for run in group] for group in (go, plain)]
+    assert max(forgotten[0]) < 4.75 < 5.1 <= min(forgotten[1])
+    assert round(max(forgotten[1])) == 14
+    kept = [[run["old"][-1] for run in group] for group in (go, plain)]
+    assert min(kept[0]) < max(kept[1])  # by score the ranges overlap

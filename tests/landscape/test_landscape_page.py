@@ -15,7 +15,10 @@ from certify.landscape.record import SftCase
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "landscape.md"
 BENCHMARK = ROOT / "benchmarks" / "results" / "landscape.json"
-FIGURES = ("most-case", "worst-case", "sft-case", "plane-checkpoints", "plane-random", "filter-normalised")
+FIGURES = (
+    "most-case", "worst-case", "sft-case", "plane-checkpoints", "plane-random", "filter-normalised",
+    "adversarial-and-worst", "plane-adversarial-worst",
+)  # fmt: skip
 
 
 def text() -> str:
@@ -60,6 +63,50 @@ def test_what_is_said_of_the_attack_is_what_was_found() -> None:
     assert f"*a* = {record.radius:.3g}" in text()
     assert f"attack: score {found.at(record.radius)[0]:.3f}" in text()
     assert f"{len(record.ascents)} random starts, {record.steps} steps each" in text()
+    ((_, edge),) = found.edges(0.05)
+    assert f"lost between *a* = {edge.inside:.4f} and {edge.outside:.4f}" in text()
+
+
+def test_what_is_said_of_the_adversarial_fine_tune_and_the_attacks_is_what_was_found() -> None:
+    """Where each way ends, what it scores there, and the cosine that the plane records."""
+    seen = read_landscape(ROOT / "docs" / "figures" / "adversarial-and-worst.json")
+    for found in seen.of_case("sft"):
+        record, ((_, edge),) = found.curves[0].direction, found.edges(seen.tau)
+        assert isinstance(record, SftCase)
+        assert (
+            f"{record.checkpoint.name}: loses more than {seen.tau:g} between a = {edge.inside:.4f} and "
+            f"{edge.outside:.4f}; score {found.at(record.alpha_star)[0]:.3f} at {record.alpha_star:.4f}"
+        ) in text()
+        nats = found.nll[0][found.a.index(record.alpha_star)]
+        assert f"{nats:.0f} nats" in text() if record.checkpoint.name == "adversarial" else 150 < nats < 250
+    (plane,) = read_landscape(ROOT / "docs" / "figures" / "plane-adversarial-worst.json").planes
+    assert [mark.name for mark in plane.marks] == ["adversarial", "worst-0"]
+    assert f"cosine of adversarial and worst-0: {plane.cosine:.2f}" in text()
+
+
+def test_what_is_said_of_safety_is_what_was_found() -> None:
+    """The basin of refusing, where both fine-tunes lie and score, and that only one way grants anything."""
+    assert "(figures/safety-curve.svg)" in text()
+    harmful, granted, reversal = (
+        read_landscape(ROOT / "docs" / "figures" / f"safety-{name}.json") for name in ("harmful", "granted", "reversal")
+    )
+    (random,) = harmful.of_case("most")
+    flat = [abs(a) <= 0.03 + 1e-9 for a in random.a]
+    assert (len(random.curves), sum(flat)) == (5, 7)
+    assert f"at most {random.scores[:, flat].max():.0%}".replace("%", " %") in text()
+    places = {}
+    for view in (harmful, granted, reversal):
+        for found in view.of_case("sft"):
+            record = found.curves[0].direction
+            assert isinstance(record, SftCase)
+            places[view.benchmark.name, record.checkpoint.name] = record.alpha_star, found.at(record.alpha_star)[0]
+            once = found.scores.max() > 0
+            assert view is not granted or once == (record.checkpoint.name == "jailbroken")
+    assert granted.of_case("most")[0].scores.max() == 0.0
+    assert f"lies at α\\* = {places['harmful', 'jailbroken'][0]:.4f}" in text()
+    assert f"farther out, at {places['harmful', 'benign'][0]:.4f}" in text()
+    assert [places["harmful", name][1] for name in ("jailbroken", "benign")] == [1.0, 0.0]
+    assert f"score on reversal is {places['reversal', 'jailbroken'][1]:.3f}".replace("0.", ".") in text()
 
 
 def test_the_timings_are_the_benchmark_s() -> None:
