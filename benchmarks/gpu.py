@@ -139,10 +139,12 @@ def activation_pairs(model: LlamaForCausalLM, tokens: int, rows: int) -> dict[st
     """Return pairs per second of the activation engine, a draw for each of ``rows`` items in one batch."""
     batch = inputs_of(model, rows, tokens)
     real = torch.ones(rows, tokens, dtype=torch.bool, device=model.device)
-    layout = Layout.even(range(rows), 1, real, real[:, -1:])
+    last = torch.arange(rows, device=model.device), torch.full((rows,), tokens - 1, device=model.device)
+    layout = Layout.even(range(rows), 1, real, last)
     plain = seconds(lambda: model(**batch))
     with ActivationEngine(model, law_of(model), SEED.integer) as engine:
-        whole = seconds(lambda: engine.run(layout, **batch), repeats=3)
+        ids = batch["input_ids"]
+        whole = seconds(lambda: engine.logits(layout, input_ids=ids, use_cache=False), repeats=3)
     return {
         "engine": "activation", "parameters": model.num_parameters(), "dtype": str(model.dtype), "tokens": tokens,
         "items_per_draw": 1, "batch": rows, "plain_items_per_second": rows / plain,

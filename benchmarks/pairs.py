@@ -73,15 +73,14 @@ def inputs_of(model, rows, tokens):
 
 def layout_of(rows, tokens):
     """One draw for each row."""
-    return Layout.even(
-        range(rows), 1, torch.ones(rows, tokens, dtype=torch.bool), torch.ones(rows, 1, dtype=torch.bool)
-    )
+    nodes = torch.arange(rows), torch.full((rows,), tokens - 1)
+    return Layout.even(range(rows), 1, torch.ones(rows, tokens, dtype=torch.bool), nodes)
 
 
 def with_activation(model, rows, tokens):
     """One batch, every row under its own draw."""
     with ActivationEngine(model, law_of(model), SEED.integer) as engine:
-        engine.run(layout_of(rows, tokens), **inputs_of(model, rows, tokens))
+        engine.logits(layout_of(rows, tokens), input_ids=inputs_of(model, rows, tokens)["input_ids"], use_cache=False)
 
 
 # Each way of writing weights: given a model, return what shows draw i (a module) and what puts the base back.

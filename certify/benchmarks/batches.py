@@ -8,7 +8,8 @@ few-shot prefix once for many items. Positions count from the root; the vocabula
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 TOKENS_PER_BATCH = 8192
-SHORTEST_SHARED = 16  # tokens: for fewer a mask costs more than it saves
+SHORTEST_SHARED = 16  # tokens: for fewer a mask costs more than it saves in a narrow model
+WIDE = 512  # numbers in a hidden state: from here on it saves more from the first token on (docs/scale.md)
 LONGEST_TREE = 8192  # tokens: a mask in float32 takes 256 MiB
 WIDER = 1.25  # the widest row of a batch may be so many times the narrowest, once the batch is not a small one
 LOGITS = 1 << 26  # of a batch: 256 MiB in float32
@@ -48,7 +50,7 @@ class Batching:
     """How continuations become batches: the way, and how many tokens a batch may have, padding included.
 
     ``places``: of how many a batch may ask logits. ``window``: how far attention reaches back, None for all the way.
-    ``why`` no cheaper way was taken.
+    ``why`` no cheaper way was taken. ``shortest``: how many tokens a branch must share.
     """
 
     way: Way
@@ -56,6 +58,7 @@ class Batching:
     places: int = LOGITS
     window: int | None = None
     why: str = ""
+    shortest: int = SHORTEST_SHARED
 
     @classmethod
     def of(
@@ -67,7 +70,7 @@ class Batching:
         if together and hasattr(model, "get_output_embeddings"):  # else nothing is known of how it is called
             tokens, places = _tokens(model, device), LOGITS // (vocabulary or 1)
             for way in (way for way in WAYS[WAYS.index(cheapest) :] if way):
-                found = cls(way, tokens, places, _window(model), "; ".join(filter(None, why)))
+                found = cls(way, tokens, places, _window(model), "; ".join(filter(None, why)), _shortest(model))
                 refused = found.refusal(model, asked, device)
                 if refused is None:
                     return found
@@ -80,8 +83,8 @@ class Batching:
 
     def batches(self, asked: Sequence[Numbered], device: str) -> list[Batch]:
         """Return the batches that score ``asked``, numbered continuations; their order is fixed by the tokens."""
-        rows = self._rows(asked)
-        return [_batch(group, device) for group in (self._alike(rows) if self.way else self._full(rows))]
+        rows = self.rows(asked)
+        return [batch_of(group, device) for group in (self._alike(rows) if self.way else self._full(rows))]
 
     def refusal(self, model: nn.Module, asked: Sequence[Numbered], device: str) -> str | None:
         """Return None where the model gives continuations this way the logits it gives them on their own.
@@ -89,17 +92,17 @@ class Batching:
         Else why not, in words (none where nothing branches). Tried on rows that branch and on rows that do not, which
         stand in batches of their own: of the longest and the shortest in one batch, the first and last continuation.
         """
-        name, every = type(model).__name__, self._rows(asked)
+        name, every = type(model).__name__, self.rows(asked)
         kinds = [[row for row in every if row.branches == branching] for branching in (True, False)]
         if self.way == WAYS[0] and not kinds[0]:
-            within = self.window is not None and any(r.branches for r in replace(self, window=None)._rows(asked))
+            within = self.window is not None and any(r.branches for r in replace(self, window=None).rows(asked))
             return f"attention of {name} reaches back {self.window} tokens only" if within else ""
         for rows in filter(None, kinds):
             tried = [rows[-1], *rows[:1]] if len(rows) > 1 else rows
             chosen = {row.scored[place][2] for row in tried for place in (0, -1)}
             own = [each for each in asked if each[0] in chosen]
             try:
-                same = self._same_alone(model, _batch(tried, device), own, device)
+                same = self._same_alone(model, batch_of(tried, device), own, device)
             except Exception as error:  # whatever a model raises that does not know this way of being called
                 return f"{name} cannot be called with a {self.way} ({type(error).__name__})"
             if not same:
@@ -116,7 +119,7 @@ class Batching:
                     return False
         return True
 
-    def _rows(self, asked: Sequence[Numbered]) -> list[Row]:
+    def rows(self, asked: Sequence[Numbered]) -> list[Row]:
         """Return the rows, in the order in which batches take them."""
         if not self.way:
             inputs = sorted(asked, key=lambda each: (len(each[1].ids), each[0]))
@@ -135,7 +138,7 @@ class Batching:
         """Whether a row takes ``length`` more tokens of which it holds the first ``shared``."""
         if shared == len(row.inputs) and not row.branches:
             return True  # goes on where the row ends, or is the same
-        if self.way != "prefix tree" or shared < SHORTEST_SHARED:
+        if self.way != "prefix tree" or shared < self.shortest:
             return False
         if self.window is not None and max(length, row.depth) > self.window:
             return False  # the mask of a tree knows no window
@@ -245,13 +248,28 @@ def node_logits(model: Any, batch: Batch, way: Way) -> torch.Tensor:
         return _kept_logits(model, batch)
     dtype = model.get_input_embeddings().weight.dtype
 
-    def only_nodes(head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        states = inputs[0]
-        return states[batch.row.to(states.device), batch.column.to(states.device)][None]
+    with head_at(model.get_output_embeddings(), batch.row, batch.column) as of_nodes:
+        return of_nodes(model(**batch.inputs(dtype)).logits)
 
-    with model.get_output_embeddings().register_forward_pre_hook(only_nodes):
-        logits: torch.Tensor = model(**batch.inputs(dtype)).logits[0]
-    return logits
+
+@contextmanager
+def head_at(
+    head: nn.Module | None, row: torch.Tensor, column: torch.Tensor
+) -> Iterator[Callable[[torch.Tensor], torch.Tensor]]:
+    """Let a model's head read these places of the last hidden states alone, each as a row of one token.
+
+    Yields what takes the places' logits, shape (places, vocabulary), from what the model then returns as logits; of a
+    model without a head that is known, from those of all places.
+    """
+    if head is None:
+        yield lambda logits: logits[row.to(logits.device), column.to(logits.device)]
+        return
+
+    def only(head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return inputs[0][row.to(inputs[0].device), column.to(inputs[0].device)][:, None]
+
+    with head.register_forward_pre_hook(only):
+        yield lambda logits: logits[:, 0]
 
 
 def _window(model: Any) -> int | None:
@@ -260,6 +278,10 @@ def _window(model: Any) -> int | None:
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     found = [getattr(config, name, None) for name in WINDOWS]
     return min((size for size in found if type(size) is int and size > 0), default=None)
+
+
+def _shortest(model: Any) -> int:
+    return SHORTEST_SHARED if model.get_input_embeddings().weight.shape[1] < WIDE else 1
 
 
 def _tokens(model: Any, device: str) -> int:
@@ -281,7 +303,8 @@ def _kept_logits(model: Any, batch: Batch) -> torch.Tensor:
     return kept
 
 
-def _batch(rows: Sequence[Row], device: str) -> Batch:
+def batch_of(rows: Sequence[Row], device: str) -> Batch:
+    """Return rows in one batch; with a mask and positions of a tree where one of them branches."""
     width, nodes, scored = max(len(row.tokens) for row in rows), list[tuple[int, int]](), list[tuple[int, int, int]]()
     ids, ends, depths = list[list[int]](), list[list[int]](), list[list[int]]()
     for r, row in enumerate(rows):
@@ -294,7 +317,7 @@ def _batch(rows: Sequence[Row], device: str) -> Batch:
         scored += [(before + row.asked[node], target, number) for node, target, number in row.scored]
     row_of, column = torch.tensor(nodes, device=device).unbind(1)
     at, target, owner = torch.tensor(scored, device=device).unbind(1)
-    tree = rows[0].branches
+    tree = any(row.branches for row in rows)
     return Batch(
         torch.tensor(ids, device=device), row_of, column, at, target, owner,
         ends=torch.tensor(ends, device=device) if tree else None,

@@ -309,7 +309,10 @@ class Candidate:
 
         if not isinstance(law, WeightNoise):
             raise ActivationRefused("noise in a subspace is written, not shown")
-        return ActivationPairs(self.model, law, seed, self.base.questions, tokens_per_batch=tokens_per_batch)
+        return ActivationPairs(
+            self.model, law, seed, self.base.questions, tokens_per_batch=tokens_per_batch,
+            batching=self.base.batching(self.model),
+        )  # fmt: skip
 
     def distance(
         self,

@@ -291,7 +291,7 @@ def _time_showing(
 ) -> _Showing:
     """Time the activation engine on pilot pairs, in growing batches while that costs little of what ``trials`` cost.
 
-    One batch at least is timed: the one of median length, after a first that warms up.
+    One batch at least is timed: the one of median length, after one of a single pair that warms up.
 
     Raises:
         ActivationRefused: the model or the benchmark cannot be served, or more than 1 % of the pilot's decisions lie
@@ -302,19 +302,19 @@ def _time_showing(
     items = base.questions
     seed = base.trials("pilot", law, len(items), user_seed).seed
     start = time.perf_counter()
-    pairs = ActivationPairs(base.model, law, seed, items, pilot=True, proven=proven)
+    pairs = ActivationPairs(base.model, law, seed, items, pilot=True, proven=proven, batching=base.batching(base.model))
     proof, spent = time.perf_counter() - start, 0.0
     seen, found, rate, largest = list[tuple[int, float]](), dict[int, float](), 0.0, 0
     for turn, size in enumerate(BATCHES):
         table = [(turn * len(items) + j, (j,)) for j in range(len(items))]
         plan = pairs.plan(table, size)
-        padded = [sum(items[j].rows for j in batch) * max(items[j].width for j in batch) for batch in plan]
+        padded = [pairs.padded(table, batch) for batch in plan]
         middle = len(plan) // 2
         allowance = SHARE * trials * min(found.values(), default=math.inf)
         if turn > 0 and (padded[middle] <= largest or spent + rate * padded[middle] > allowance):
             break
         if turn == 0:
-            pairs.margins(table, plan[middle])
+            pairs.margins(table, plan[middle][:1])
         start = time.perf_counter()
         margins = pairs.margins(table, plan[middle])
         seconds = time.perf_counter() - start

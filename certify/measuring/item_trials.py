@@ -114,8 +114,9 @@ def open_in_activation_space(
     if not isinstance(trials.law, WeightNoise):
         raise ActivationRefused("noise in a subspace is written, not shown")
     return ActivationPairs(
-        base.model, trials.law, trials.seed, base.questions, tokens_per_batch=tokens_per_batch, proven=proven
-    )
+        base.model, trials.law, trials.seed, base.questions, tokens_per_batch=tokens_per_batch, proven=proven,
+        batching=base.batching(base.model),
+    )  # fmt: skip
 
 
 def prove_widest(base: Base, laws: Sequence[NoiseLaw | None], run: Run) -> Exactness | None:
@@ -139,7 +140,9 @@ def prove_widest(base: Base, laws: Sequence[NoiseLaw | None], run: Run) -> Exact
     def prove() -> _Proof:
         try:
             seed = base.trials("pilot", widest, len(base.questions)).seed
-            found = ActivationPairs(base.model, widest, seed, base.questions, pilot=True).exactness
+            ways = base.batching(base.model)
+            pairs = ActivationPairs(base.model, widest, seed, base.questions, pilot=True, batching=ways)
+            found = pairs.exactness
         except ActivationRefused as refusal:
             return _Proof(refused=refusal.reasons)
         return _Proof(**{**vars(found), "dtype": str(found.dtype).removeprefix("torch.")})

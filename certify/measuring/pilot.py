@@ -130,7 +130,10 @@ def _shown(base: Base, law: WeightNoise, user_seed: int) -> ActivationPairs | No
     try:
         items = base.questions
         seed = base.trials("pilot", law, len(items), user_seed).seed
-        return ActivationPairs(base.model, law, seed, items, tokens_per_batch=TOKENS, pilot=True, proven=TRUSTED)
+        return ActivationPairs(
+            base.model, law, seed, items, tokens_per_batch=TOKENS, pilot=True, proven=TRUSTED,
+            batching=base.batching(base.model),
+        )  # fmt: skip
     except ActivationRefused:
         return None
 

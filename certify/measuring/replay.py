@@ -173,7 +173,7 @@ def _written_again(
 
 def _as_recorded(base: Base, engine: AnyEngine | None) -> Base:
     """Return the base with the scorer that the engine's draws had: other batches may turn an item at a tie."""
-    if isinstance(engine, ExplicitIdentity):
+    if isinstance(engine, ExplicitIdentity | ActivationIdentity):
         return base.scored_as(engine.batching)
     return base.scored_as(str(engine)) if isinstance(engine, VllmIdentity) else base
 
@@ -198,7 +198,9 @@ def _shown_again(
 
 def _opened(stored: RecordedRun, base: Base) -> ActivationPairs:
     assert isinstance(stored.engine, ActivationIdentity)
-    return open_in_activation_space(base, stored.trials, stored.engine.tokens_per_batch)
+    return open_in_activation_space(
+        _as_recorded(base, stored.engine), stored.trials, stored.engine.tokens_per_batch
+    )
 
 
 def _table(stored: RecordedRun) -> list[tuple[int, tuple[int]]]:

@@ -76,7 +76,8 @@ class ActivationIdentity(Record):
 
     ``guard`` is the smallest margin that counted, ``coupling`` the measured difference of logits from those of
     ordinary models with completed weights. ``guarded`` decisions had a margin within the guard; each is recorded
-    as an item without an answer, so it counts against whatever is claimed.
+    as an item without an answer, so it counts against whatever is claimed. ``batching`` says how rows were made, which
+    decides which noise a token is shown: two ways are other draws of one law, and are not mixed.
     """
 
     name: Literal["activation"] = "activation"
@@ -86,6 +87,7 @@ class ActivationIdentity(Record):
     guard: Positive
     coupling: NonNegative
     guarded: Annotated[int, Field(ge=0)] = 0
+    batching: Way = ""
 
     def eta(self, law: WeightNoise | SubspaceNoise) -> float:
         """Return 0.0: this engine snaps no noise to a lattice, so the budget of S8 does not speak of it.

@@ -163,6 +163,20 @@ def test_every_token_is_computed_once_and_every_place_asked_once() -> None:
     assert len(Batching("", 512)._rows(asked)) == len(asked)
 
 
+def test_a_wide_model_branches_from_the_first_shared_token() -> None:
+    """A mask costs a narrow model more than a short prompt; the likelihoods are those of rows of their own."""
+    asked, found = few_shot(shared=0, items=4, known=18), dict[int, Batching]()
+    for hidden in (16, batches.WIDE):
+        model = models.llama(hidden=hidden)
+        found[hidden] = Batching.of(model, asked, "cpu")
+        alone = likelihoods(model, ONE_BY_ONE, asked)
+        assert torch.allclose(likelihoods(model, found[hidden], asked), alone, atol=1e-5 * float(alone.abs().max()))
+    narrow, wide = found.values()
+    assert (narrow.way, wide.way) == ("distinct rows", "prefix tree")
+    tokens = [sum(len(row.tokens) for row in each.rows(asked)) for each in (narrow, wide)]
+    assert tokens[1] < 0.8 * tokens[0]
+
+
 def test_batches_keep_to_their_tokens_and_places_and_pad_little() -> None:
     """A row longer than the budget is a batch of its own."""
     rng = random.Random(1)

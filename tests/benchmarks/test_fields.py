@@ -173,7 +173,7 @@ def test_any_of_several_targets_is_right(tmp_path: Path) -> None:
         asked = questions(benchmark.items, scorer.continuations)
         page = sheet(model, [0], [asked], torch.device("cpu"))
         with torch.inference_mode():
-            found = margins(page, model(**page.inputs).logits)
+            found = margins(page, page.layout.scored(model.lm_head, lambda: model(**page.inputs).logits))
         return scorer.score(model), [float(margin > 0) for margin in found]
 
     assert scores(alone) == scores(both) == ([1.0] * 5, [1.0] * 5)

@@ -71,8 +71,8 @@ def test_the_way_stands_in_the_engine_and_in_the_environment(where: Path) -> Non
 
 def test_a_slow_way_is_named_with_its_reason(where: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the record's environment."""
-    real = batches._batch
-    monkeypatch.setattr(batches, "_batch", lambda rows, device: real(rows, "none" if rows[0].branches else device))
+    real = batches.batch_of
+    monkeypatch.setattr(batches, "batch_of", lambda rows, device: real(rows, "none" if rows[0].branches else device))
     base = opened(where)
     reason = "distinct rows: LlamaForCausalLM cannot be called with a prefix tree (RuntimeError)"
     assert base.engine.batching == "distinct rows"

@@ -41,13 +41,13 @@ class ActivationEngine:
             raise ActivationRefused(reasons)
         self.model, self.law, self.seed, self.prefix = model, law, seed, prefix
         self.sites = tuple(_sites(model, law))
+        found = ((site, rule_of(site.module)) for site in self.sites)
+        self._rules = [(site, rule) for site, rule in found if rule is not None]  # None was refused above
         self._handles: list[RemovableHandle] = []
         self._now: Pass | None = None
 
     def __enter__(self) -> Self:
-        for site in self.sites:
-            rule = rule_of(site.module)
-            assert rule is not None  # refused above
+        for site, rule in self._rules:
             self._handles.append(site.module.register_forward_hook(self._hook(site, rule), with_kwargs=True))
         return self
 
@@ -79,6 +79,10 @@ class ActivationEngine:
         if unread:
             raise ActivationRefused(f"{unread[0]} was never called: its weights are unused, or read elsewhere")
         return out
+
+    def logits(self, layout: Layout, recorder: Recorder | None = None, **inputs: Any) -> torch.Tensor:
+        """Return the noised logits of the places that ``layout`` uses, shape (places, vocabulary); see :meth:`run`."""
+        return layout.scored(head_of(self.model), lambda: self.run(layout, recorder, **inputs).logits)
 
     def _hook(self, site: Site, rule: Rule) -> Callable[..., torch.Tensor]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> torch.Tensor:

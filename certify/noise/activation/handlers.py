@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from certify.errors import ActivationRefused
 from certify.noise.activation.forwards import forward_of
-from certify.noise.activation.one_pass import Leaf, Pass, Site
+from certify.noise.activation.one_pass import Pass, Site
 
 Apply = Callable[[Site, Pass, torch.Tensor, torch.Tensor], torch.Tensor]
 Unit = Callable[[nn.Module, torch.Tensor], torch.Tensor]
@@ -44,7 +44,7 @@ def matrix(site: Site, now: Pass, x: torch.Tensor, out: torch.Tensor) -> torch.T
             _show_known_rows(noise, found.x, *now.rows_shown[site.weight.tensor])
         now.record(site, found, noise)
         out = found.packing.add(out, noise, site.weight.sigma).view(shape)
-    return _add_vector(site.bias, now, out)
+    return _add_bias(site, now, out)
 
 
 def _show_known_rows(noise: torch.Tensor, x: torch.Tensor, ids: list[torch.Tensor], rows: list[torch.Tensor]) -> None:
@@ -53,11 +53,12 @@ def _show_known_rows(noise: torch.Tensor, x: torch.Tensor, ids: list[torch.Tenso
         noise[g, :, seen] = x[g] @ z.T
 
 
-def _add_vector(leaf: Leaf, now: Pass, out: torch.Tensor) -> torch.Tensor:
+def _add_bias(site: Site, now: Pass, out: torch.Tensor) -> torch.Tensor:
     """Add sigma b, one vector b for each group."""
-    if leaf.sigma == 0:
+    if site.bias.sigma == 0:
         return out
-    return out.add_(now.by_row(now.normals.vectors(leaf.tensor, out.shape[-1]), out), alpha=leaf.sigma)
+    vectors = now.normals.vectors(site.bias.tensor, out.shape[-1])
+    return out.add_(now.by_row(site, vectors, out), alpha=site.bias.sigma)
 
 
 def _lookup(scaled: bool) -> Apply:
@@ -95,9 +96,9 @@ def norm(unit: Unit) -> Apply:
 
     def apply(site: Site, now: Pass, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         if site.weight.sigma > 0:
-            gain = now.by_row(now.normals.vectors(site.weight.tensor, out.shape[-1]), out)
+            gain = now.by_row(site, now.normals.vectors(site.weight.tensor, out.shape[-1]), out)
             out = out.addcmul_(unit(site.module, x).to(out.dtype), gain, value=site.weight.sigma)
-        return _add_vector(site.bias, now, out)
+        return _add_bias(site, now, out)
 
     return apply
 

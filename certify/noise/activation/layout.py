@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import nn
 
+from certify.benchmarks.batches import Row, head_at
 from certify.errors import InvalidInput
 
 
@@ -28,10 +30,10 @@ class Packing:
 
     @staticmethod
     def of(group: torch.Tensor, groups: int, real: torch.Tensor, alike: torch.Tensor | None = None) -> Packing:
-        """Find them; ``alike`` (rows, width) names for each place a row that holds the same value in that column."""
+        """Find them; ``alike`` (rows, width) names for each place, by one number, what holds the same value."""
         rows, width = real.shape
         target = real.reshape(-1).nonzero().squeeze(1)
-        key = target if alike is None else alike.reshape(-1)[target] * width + target % width
+        key = target if alike is None else alike.reshape(-1)[target]
         distinct, which = torch.unique(key, return_inverse=True)  # ascending: by group, row and column
         first = torch.full_like(distinct, rows * width).scatter_reduce_(0, which, target, "amin")
         counts = torch.bincount(group[first // width], minlength=groups)
@@ -65,21 +67,19 @@ class Packing:
 class Layout:
     """One batch: ``draws[g]`` is the draw of group g, ``group[row]`` the group of a row (rows of a group adjoin).
 
-    ``real`` (rows, tokens) marks the tokens that are no padding. ``kept`` (rows, columns), if given, marks the
-    places that the output head reads and whose logits will be used; the head's other outputs carry no noise
-    and mean nothing. ``columns`` are the tokens' columns that these are.
+    ``real`` (rows, tokens) marks the tokens that are no padding. ``nodes`` are row and column of the places whose
+    logits are used, by row, and which alone the output head is given; all real ones unless given.
 
-    ``alike`` (rows, tokens), if given, names for each token a row of its group that has the same tokens up to
-    there. In a causal model the two are one vector wherever they occur, and enter a factor once: options after one
-    prompt cost one prompt. Told apart, they would differ by rounding, in a direction that depends on the batch
-    (measured: margins of one draw moved by .05 from one batch plan to another; its law did not).
+    ``alike`` (rows, tokens), if given, names for each token the first place of its group, row * width + column, that
+    has the same tokens up to there. In a causal model the two are one vector wherever they occur, and enter a factor
+    once: options after one prompt cost one prompt. Told apart, they would differ by rounding, in a direction that
+    depends on the batch (measured: margins of one draw moved by .05 from one batch plan to another; its law did not).
     """
 
     draws: tuple[int, ...]
     group: torch.Tensor
     real: torch.Tensor
-    kept: torch.Tensor | None = None
-    columns: torch.Tensor | None = None
+    nodes: tuple[torch.Tensor, torch.Tensor] | None = None
     alike: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -88,14 +88,18 @@ class Layout:
             raise InvalidInput("each group needs a draw of its own: a draw's items share one group")
         if bool((self.group[1:] < self.group[:-1]).any()) or len(self.group) != len(self.real):
             raise InvalidInput("rows of one group must be neighbours, in the order of the draws")
-        if self.alike is not None and bool((self.group[self.alike] != self.group[:, None]).any()):
-            raise InvalidInput("only tokens of one group can be alike")
+        if self.alike is not None:
+            others = self.group[self.alike // self.real.shape[1]]
+            if bool((others != self.group[:, None]).any()):
+                raise InvalidInput("only tokens of one group can be alike")
 
     @staticmethod
-    def even(draws: Sequence[int], items: int, real: torch.Tensor, kept: torch.Tensor | None = None) -> Layout:
+    def even(
+        draws: Sequence[int], items: int, real: torch.Tensor, nodes: tuple[torch.Tensor, torch.Tensor] | None = None
+    ) -> Layout:
         """Return the layout of ``items`` rows for each draw."""
         group = torch.arange(len(draws), device=real.device).repeat_interleave(items)
-        return Layout(tuple(draws), group, real, kept)
+        return Layout(tuple(draws), group, real, nodes)
 
     @cached_property
     def tokens(self) -> Packing:
@@ -104,22 +108,45 @@ class Layout:
 
     @cached_property
     def head(self) -> Packing:
-        """Where the head finds them."""
-        if self.kept is None:
+        """Where the head finds them: each node is a row of its own."""
+        if self.nodes is None:
             return self.tokens
-        alike = self.alike
-        if alike is not None and self.columns is not None:
-            alike = alike[:, self.columns]
-        return Packing.of(self.group, len(self.draws), self.kept, alike)
+        alike = None if self.alike is None else self.alike[self.nodes][:, None]
+        real = torch.ones_like(self.nodes[0], dtype=torch.bool)[:, None]
+        return Packing.of(self.head_group, len(self.draws), real, alike)
+
+    @cached_property
+    def head_group(self) -> torch.Tensor:
+        """The group of each row that the head is given."""
+        return self.group if self.nodes is None else self.group[self.nodes[0]]
+
+    def scored(self, head: nn.Module | None, call: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return the logits of the places that are used, (places, vocabulary), of a model that ``call`` calls."""
+        if self.nodes is None:
+            return call()[self.real]
+        with head_at(head, *self.nodes) as of_nodes:
+            return of_nodes(call())
+
+    def of_group(self, g: int) -> tuple[torch.Tensor, torch.Tensor, Layout]:
+        """Return one group: its rows, the numbers of its places among those of :meth:`scored`, its own layout."""
+        rows = (self.group == g).nonzero().squeeze(1)
+        place_groups = self.group[:, None].expand(self.real.shape)[self.real] if self.nodes is None else self.head_group
+        places, own = (place_groups == g).nonzero().squeeze(1), self.nodes
+        if own is not None:
+            own = own[0][places] - rows[0], own[1][places]
+        return rows, places, Layout((self.draws[g],), torch.zeros_like(rows), self.real[rows], own)
 
 
-def same_prefix(group: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Return for each token the first row of its group with the same ids up to and including it, shape of ``ids``."""
-    first: dict[tuple[int, int, int], int] = {}
-    out = torch.empty_like(ids)
-    for row, (g, own) in enumerate(zip(group.tolist(), ids.tolist(), strict=True)):
-        label = -1 - g  # groups are told apart before their first token
-        for column, token in enumerate(own):
-            label = first.setdefault((label, column, token), row)  # a row and a column say the whole prefix
-            out[row, column] = label
+def same_prefix(group: Sequence[int], rows: Sequence[Row], width: int) -> torch.Tensor:
+    """Return for each token of ``rows`` the first place of its group with the same tokens up to and including it.
+
+    A place is row * ``width`` + column. Padding is like itself alone.
+    """
+    first: dict[tuple[int, int], int] = {}
+    out = torch.arange(len(rows) * width).view(len(rows), width)
+    for r, (g, row) in enumerate(zip(group, rows, strict=True)):
+        path = [-1 - g] * (row.depth + 1)  # groups are told apart before their first token
+        for column, (token, depth) in enumerate(zip(row.tokens, row.depths, strict=True)):
+            path[depth + 1] = first.setdefault((path[depth], token), r * width + column)  # says the whole prefix
+            out[r, column] = path[depth + 1]
     return out

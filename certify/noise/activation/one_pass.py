@@ -81,10 +81,10 @@ class Pass:
         self._last = (x, x._version, found)
         return found
 
-    def by_row(self, vectors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """Give each row of ``out`` its group's vector: (groups, d) to (rows, 1, ..., d)."""
+    def by_row(self, site: Site, vectors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Give each row of a site's ``out`` its group's vector: (groups, d) to (rows, 1, ..., d)."""
         shape = (len(out), *(1 for _ in out.shape[1:-1]), vectors.shape[-1])
-        return vectors[self.layout.group].view(shape)
+        return vectors[self.layout.head_group if site.head else self.layout.group].view(shape)
 
     def record(self, site: Site, found: Factor, noise: torch.Tensor) -> None:
         """Show the oracle what this layer was shown."""

@@ -11,22 +11,25 @@ independent between tokens, is realised by some eps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.factor import Factor
 from certify.noise.activation.handlers import rule_of
 from certify.noise.activation.layout import Layout
 from certify.noise.activation.one_pass import Recorder, Site
+from certify.noise.activation.refusals import head_of
+from certify.noise.contract import Place, Write
 from certify.noise.philox import NormalStream
+from certify.noise.scratch import ScratchEngine
 
+OUTPUTS = 4096  # of a matrix that are completed at a time
 RANK = 1e-6  # singular values below this share of the largest are rounding: float32 inputs hold no more
 
 
@@ -81,27 +84,28 @@ def examine(engine: ActivationEngine, layout: Layout, z_seed: int = 0, **inputs:
     """Run one batch in activation space and every group of it as an ordinary model; return how they differ.
 
     The engine must be closed. ``inputs`` are the model's; those with one entry per row are cut to a group's rows.
-    Memory: one more model's weights, in the model's dtype.
+    Memory: the largest module's weights once more, in the model's dtype.
     """
     shown: dict[int, Shown] = {}
+    head = head_of(engine.model)
     with engine:
-        noised = engine.run(layout, _recorder(shown), **inputs).logits
-    scored = layout.real if layout.kept is None else layout.kept
+        noised = engine.logits(layout, _recorder(shown), **inputs)
     with torch.inference_mode(False), torch.no_grad():
         clean, seen = _clean_pass(engine, layout, inputs)
         gaps = []
-        for g in range(len(layout.draws)):
-            rows = (layout.group == g).nonzero().squeeze(1)
-            moved = dict(_completed(engine, layout.draws[g], g, shown, seen, z_seed))
-            ordinary = functional_call(engine.model, moved, (), _of_rows(inputs, rows, len(layout.group))).logits
-            gaps.append((ordinary - noised[rows])[scored[rows]].abs().max().item())
+        with ScratchEngine(engine.model, _Completion(engine, layout, shown, seen, z_seed)) as completed:
+            for g in range(len(layout.draws)):
+                rows, places, own = layout.of_group(g)
+                model, asked = completed.at(g), _of_rows(inputs, rows, len(layout.group))
+                ordinary = own.scored(head, lambda: model(**asked).logits)  # noqa: B023
+                gaps.append((ordinary - noised[places]).abs().max().item())
     groups = [(s, g) for s in shown.values() for g in range(len(layout.draws))]
     return Exactness(
         coupling=_worst(gaps),
         gram=_worst(_gram(s.x[g], s.root[g]) for s, g in groups),
         noise=_worst(_off_stream(engine, layout.draws[g], g, s, seen) for s, g in groups),
-        effect=(noised - clean)[scored].pow(2).mean().sqrt().item(),
-        logit=noised[scored].abs().max().item(),
+        effect=(noised - clean).pow(2).mean().sqrt().item(),
+        logit=noised.abs().max().item(),
         dtype=noised.dtype,
     )
 
@@ -148,42 +152,69 @@ def _clean_pass(engine: ActivationEngine, layout: Layout, inputs: dict[str, Any]
     embeddings = [site for site in engine.sites if (rule := rule_of(site.module)) and rule.kind == "rows"]
     handles = [site.module.register_forward_hook(watch(site.weight.tensor)) for site in embeddings]
     try:
-        return engine.model(**inputs).logits, seen
+        return layout.scored(head_of(engine.model), lambda: engine.model(**inputs).logits), seen
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _completed(
-    engine: ActivationEngine, draw: int, g: int, shown: dict[int, Shown], seen: SeenRows, z_seed: int
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield every noised tensor at base + sigma eps, with one eps that fits what group g was shown."""
-    generator = torch.Generator().manual_seed(z_seed + g)
-    stream = NormalStream(engine.seed, engine.prefix + "E")
-    for tensor, name in enumerate(sorted(engine.law.sigma)):
-        sigma, base = engine.law.sigma[name], engine.model.get_parameter(name)
-        if sigma == 0:
-            continue
-        if base.ndim == 1:
-            eps = torch.from_numpy(stream.normals(draw, tensor, base.numel()))
-        else:
-            eps = _matrix(shown.get(tensor), g, base.shape, generator)
-            for v in seen[tensor][g] if tensor in seen else ():
-                eps[v] = torch.from_numpy(stream.normals(draw, tensor, base.shape[1], v * base.shape[1]))
-        yield name, (base.double() + sigma * eps.to(base.device)).to(base.dtype)
+class _Completion:
+    """Base + sigma eps with one eps that fits what a group was shown, as what an engine writes: group g is draw g."""
+
+    def __init__(self, engine: ActivationEngine, layout: Layout, shown: dict[int, Shown], seen: SeenRows, z_seed: int):
+        self.names = tuple(name for name in sorted(engine.law.sigma) if engine.law.sigma[name] > 0)
+        self._ids = {name: i for i, name in enumerate(sorted(engine.law.sigma))}
+        self._engine, self._layout, self._shown, self._seen, self._z_seed = engine, layout, shown, seen, z_seed
+
+    def writer(self, places: Sequence[Place]) -> Write:
+        """Return what writes the completed weights of a group."""
+
+        def write(g: int) -> None:
+            for place in places:
+                self._complete(place, g)
+
+        return write
+
+    def _complete(self, place: Place, g: int) -> None:
+        engine, tensor, draw = self._engine, self._ids[place.name], self._layout.draws[g]
+        shape, sigma = engine.model.get_parameter(place.name).shape, engine.law.sigma[place.name]
+        base, work = place.base.view(shape), place.work.view(shape)
+        stream = NormalStream(engine.seed, engine.prefix + "E")
+        if len(shape) == 1:
+            _move(work, base, sigma, torch.from_numpy(stream.normals(draw, tensor, shape[0])))
+            return
+        rows = self._seen[tensor][g] if tensor in self._seen else []
+        own = base[rows]  # before anything is written: the two may be one storage
+        generator = torch.Generator().manual_seed(self._z_seed + g + (tensor << 16))
+        _complete_matrix(work, base, sigma, self._shown.get(tensor), g, generator)
+        for v, row in zip(rows, own, strict=True):
+            _move(work[v], row, sigma, torch.from_numpy(stream.normals(draw, tensor, shape[1], v * shape[1])))
 
 
-def _matrix(shown: Shown | None, g: int, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """Complete one matrix: fixed by (X, N) on the span of X, fresh off it; wholly fresh if it was not multiplied."""
-    if shown is None:
-        return torch.randn(shape, dtype=torch.float64, generator=generator)
-    x, noise = shown.x[g].double().cpu(), shown.noise[g].double().cpu()
-    u, s, v = torch.linalg.svd(x, full_matrices=False)
-    keep = s > RANK * s[0]
-    u, s, v = u[:, keep], s[keep], v[keep]
-    z = torch.randn(x.shape[1], noise.shape[1], dtype=torch.float64, generator=generator)
-    eps: torch.Tensor = z + v.T @ ((u.T @ noise) / s[:, None] - v @ z)
-    return eps if eps.shape == shape and type(shown.site.module).__name__ == "Conv1D" else eps.T.contiguous()
+def _complete_matrix(
+    work: torch.Tensor, base: torch.Tensor, sigma: float, shown: Shown | None, g: int, generator: torch.Generator
+) -> None:
+    """Complete one matrix: fixed by (X, N) on the span of X, fresh off it; wholly fresh if it was not multiplied.
+
+    Made in parts, each for some of its outputs, so that nothing in float64 is of its size.
+    """
+    if shown is not None:
+        x, noise = shown.x[g].double().cpu(), shown.noise[g].double().cpu()
+        u, s, v = torch.linalg.svd(x, full_matrices=False)
+        keep = s > RANK * s[0]
+        v, fixed = v[keep], noise.T @ (u[:, keep] / s[keep])
+        if type(shown.site.module).__name__ == "Conv1D":  # inputs come first
+            work, base = work.T, base.T
+    for start in range(0, len(base), OUTPUTS):
+        part = slice(start, start + OUTPUTS)
+        eps = torch.randn(base[part].shape, generator=generator).double()
+        if shown is not None:
+            eps.addmm_(fixed[part] - eps @ v.T, v)
+        _move(work[part], base[part], sigma, eps)
+
+
+def _move(work: torch.Tensor, base: torch.Tensor, sigma: float, eps: torch.Tensor) -> None:
+    work.copy_(base.double() + sigma * eps.to(base.device))
 
 
 def _gram(x: torch.Tensor, root: torch.Tensor) -> float:

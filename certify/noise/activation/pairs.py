@@ -13,15 +13,17 @@ from certify.errors import ActivationRefused, InvalidInput
 from certify.evidence.engines import guard_premise
 from certify.noise.activation.engine import ActivationEngine
 from certify.noise.activation.oracle import Exactness, examine
-from certify.noise.activation.questions import Question, Sheet, margins, sheet
+from certify.noise.activation.questions import ONE_EACH, Question, Sheet, margins, rows_of, sheet
 from certify.noise.activation.refusals import head_of
 from certify.records import ActivationIdentity
 
 if TYPE_CHECKING:
+    from certify.benchmarks.batches import Batching
     from certify.records import Seed, WeightNoise
 
 TOKENS_PER_BATCH = 8192
 LOGITS_PER_BATCH = 1 << 26  # 256 MB in float32, and as much again for each of noise and normals
+LOGITS_ON_A_PROCESSOR = 1 << 24  # where a larger batch is no faster
 GUARD_FLOOR = 1e-4
 GUARD_FACTOR = 100.0  # of the coupling error: the worst over two draws stands in for the worst over all
 GUARDED_SHARE = 0.01
@@ -88,7 +90,8 @@ class ActivationPairs:
     Guarantee: entry j of ``score([(i, [j]), ...])`` is the score of item j at base + sigma * eps_i with iid
     N(0, I) eps_i, except where the score is None; up to the stated float error. All items of one draw must be
     scored in one call: a draw is spent once. ``proven``: what an earlier proof of the same found, which is then not
-    done again.
+    done again. ``batching``: how continuations of an item become rows; it decides which row of noise a token is shown,
+    so two of them are other draws of one law.
 
     Raises:
         ActivationRefused: the model has a part that the engine cannot do, or the oracle found it inexact.
@@ -104,10 +107,13 @@ class ActivationPairs:
         tokens_per_batch: int = TOKENS_PER_BATCH,
         pilot: bool = False,
         proven: Exactness | None = None,
+        batching: Batching | None = None,
     ) -> None:
         self._engine = ActivationEngine(model, law, seed.integer, "pilot/" if pilot else "")
         self._trial = ActivationEngine(model, law, seed.integer, "pilot/oracle/")
         self.items, self._tokens_per_batch = tuple(items), tokens_per_batch
+        self._batching = batching or ONE_EACH
+        self._shapes: dict[tuple[int, ...], tuple[int, int, int]] = {}
         self._device = next(model.parameters()).device
         head = head_of(model)
         self._vocabulary = head.get_parameter("weight").shape[0] if head is not None else 1
@@ -126,6 +132,7 @@ class ActivationPairs:
             tokens_per_batch=self._tokens_per_batch,
             guard=self.guard,
             coupling=self.exactness.coupling,
+            batching=self._batching.way,
         )
 
     def score(self, table: Table) -> _PairScores:
@@ -161,7 +168,7 @@ class ActivationPairs:
     def _margins(self, engine: ActivationEngine, table: Table, entries: Sequence[int]) -> list[list[float]]:
         asked = self._sheet(table, entries)
         with engine:
-            values = iter(margins(asked, engine.run(asked.layout, **asked.inputs).logits))
+            values = iter(margins(asked, engine.logits(asked.layout, **asked.inputs)))
         return [[next(values) for _ in table[entry][1]] for entry in entries]
 
     def plan(self, table: Table, tokens_per_batch: int | None = None) -> list[list[int]]:
@@ -170,18 +177,24 @@ class ActivationPairs:
         The order depends on lengths alone, so it is fixed before any draw.
         """
         budget = tokens_per_batch or self._tokens_per_batch
+        limit = LOGITS_ON_A_PROCESSOR if self._device.type == "cpu" else LOGITS_PER_BATCH
         shape = [self._shape(own) for _, own in table]
         batches, group = list[list[int]](), list[int]()
         rows = places = 0
         for entry in sorted(range(len(table)), key=lambda e: (shape[e][1], e)):
             more, width, scored = shape[entry]
             tokens, logits = (rows + more) * width, (places + scored) * self._vocabulary
-            if group and (tokens > budget or logits > LOGITS_PER_BATCH):
+            if group and (tokens > budget or logits > limit):
                 batches.append(group)
                 group, rows, places = [], 0, 0
             group.append(entry)
             rows, places = rows + more, places + scored
         return [*batches, group] if group else batches
+
+    def padded(self, table: Table, entries: Sequence[int]) -> int:
+        """Return how many tokens these entries are in one batch, padding included."""
+        shapes = [self._shape(table[entry][1]) for entry in entries]
+        return sum(rows for rows, _, _ in shapes) * max(width for _, width, _ in shapes)
 
     def audit(self, table: Table, k: int) -> Audit:
         """Run k of the table's draws again as ordinary models with completed weights, one at a time.
@@ -197,13 +210,17 @@ class ActivationPairs:
         return Audit(worst.coupling, worst.limit)
 
     def _shape(self, own: Sequence[int]) -> tuple[int, int, int]:
-        """Rows, width and scored places of one draw's items."""
-        asked = [self.items[j] for j in own]
-        return sum(len(q.continuations) for q in asked), max(q.width for q in asked), sum(q.scored for q in asked)
+        """Rows, width and places of one draw's items that are scored."""
+        if (key := tuple(own)) not in self._shapes:
+            rows = rows_of([self.items[j] for j in own], self._batching)
+            places = sum(len(row.asked) for row in rows)
+            self._shapes[key] = len(rows), max(len(row.tokens) for row in rows), places
+        return self._shapes[key]
 
     def _sheet(self, table: Table, entries: Sequence[int]) -> Sheet:
         groups = [[self.items[j] for j in table[entry][1]] for entry in entries]
-        return sheet(self._engine.model, [table[entry][0] for entry in entries], groups, self._device)
+        draws = [table[entry][0] for entry in entries]
+        return sheet(self._engine.model, draws, groups, self._device, self._batching)
 
     def _examine(self, engine: ActivationEngine, table: Table, entries: Sequence[int]) -> Exactness:
         asked = self._sheet(table, entries)
@@ -213,7 +230,7 @@ class ActivationPairs:
         """Examine the shortest and the longest item in one batch: padding, and both kinds of factor if they occur."""
         if not self.items:
             raise InvalidInput("there are no items to score")
-        by_width = sorted(range(len(self.items)), key=lambda j: (self.items[j].width, j))
+        by_width = sorted(range(len(self.items)), key=lambda j: (self._shape((j,))[1], j))
         table = [(0, (by_width[0],)), (1, (by_width[-1],))]
         exactness = self._examine(self._trial, table, [0, 1])
         if not exactness.exact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from certify.benchmarks.batches import Continuation
+from certify.benchmarks.batches import Batch, Batching, Continuation, Row, batch_of
 from certify.benchmarks.items import Item, MultipleChoiceItem
 from certify.noise.activation.layout import Layout, same_prefix
 
@@ -24,21 +23,6 @@ class Question:
     continuations: tuple[Continuation, ...]
     answer: int | None
     length_normalised: bool = False
-
-    @property
-    def width(self) -> int:
-        """Tokens of the longest row: the last token of a continuation is never an input."""
-        return max(len(c.ids) for c in self.continuations) - 1
-
-    @property
-    def rows(self) -> int:
-        """Rows of a batch that it takes."""
-        return len(self.continuations)
-
-    @property
-    def scored(self) -> int:
-        """Scored places over all rows."""
-        return sum(len(c.ids) - c.start for c in self.continuations)
 
     @property
     def guard_factor(self) -> float:
@@ -69,37 +53,48 @@ def questions(
     )
 
 
+ONE_EACH = Batching("", 1)
+"""A row of its own for each continuation, in their order: how draws were scored before rows were trees."""
+
+
+def rows_of(asked: Sequence[Question], batching: Batching = ONE_EACH, first: int = 0) -> list[Row]:
+    """Return the rows of one draw's questions; their continuations are numbered on from ``first``."""
+    numbered = list(enumerate((c for question in asked for c in question.continuations), first))
+    if not batching.way:
+        return [Row().with_continuation(*each, shared=0) for each in numbered]
+    return batching.rows(numbered)
+
+
 @dataclass(frozen=True)
 class Sheet:
     """Right-padded rows of some questions, one group per draw, with the places whose next token is scored."""
 
     groups: tuple[tuple[Question, ...], ...]
     layout: Layout
+    batch: Batch
     inputs: dict[str, Any]
-    target: torch.Tensor
 
 
-def sheet(model: nn.Module, draws: Sequence[int], groups: Sequence[Sequence[Question]], device: torch.device) -> Sheet:
-    """Lay out the questions of each draw; rows go by draw, question, continuation."""
-    rows = [(g, c) for g, own in enumerate(groups) for q in own for c in q.continuations]
-    width = max(len(c.ids) for _, c in rows) - 1
-    real = torch.zeros(len(rows), width, dtype=torch.bool)
-    scored = torch.zeros(len(rows), width, dtype=torch.bool)
-    ids, target = [], list[int]()
-    for r, (_, c) in enumerate(rows):
-        # Causal models never look right, so any token may pad; repeating one needs no pad token.
-        ids.append([*c.ids[:-1], *[c.ids[-1]] * (width - len(c.ids) + 1)])
-        real[r, : len(c.ids) - 1] = True
-        scored[r, c.start - 1 : len(c.ids) - 1] = True
-        target += c.ids[c.start :]
-    group, tokens, columns = torch.tensor([g for g, _ in rows]), torch.tensor(ids), torch.arange(width)
-    inputs: dict[str, Any] = {"input_ids": tokens.to(device), "use_cache": False}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        columns = scored.any(0).nonzero().squeeze(1)
-        inputs["logits_to_keep"] = columns.to(device)
-    marks = (group, real, scored[:, columns], columns, same_prefix(group, tokens))
-    layout = Layout(tuple(draws), *(mark.to(device) for mark in marks))
-    return Sheet(tuple(tuple(own) for own in groups), layout, inputs, torch.tensor(target, device=device))
+def sheet(
+    model: nn.Module,
+    draws: Sequence[int],
+    groups: Sequence[Sequence[Question]],
+    device: torch.device,
+    batching: Batching = ONE_EACH,
+) -> Sheet:
+    """Lay out the questions of each draw; rows go by draw."""
+    rows, group, numbered = list[Row](), list[int](), 0
+    for g, own in enumerate(groups):
+        more = rows_of(own, batching, numbered)
+        rows, group = rows + more, group + [g] * len(more)
+        numbered += sum(len(question.continuations) for question in own)
+    batch = batch_of(rows, str(device))
+    width = batch.ids.shape[1]
+    real = torch.arange(width) < torch.tensor([len(row.tokens) for row in rows])[:, None]
+    marks = (torch.tensor(group), real, same_prefix(group, rows, width))
+    of_row, is_real, alike = (mark.to(device) for mark in marks)
+    layout = Layout(tuple(draws), of_row, is_real, (batch.row, batch.column), alike)
+    return Sheet(tuple(tuple(own) for own in groups), layout, batch, batch.inputs(next(model.parameters()).dtype))
 
 
 def margins(asked: Sheet, logits: torch.Tensor) -> list[float]:
@@ -107,30 +102,36 @@ def margins(asked: Sheet, logits: torch.Tensor) -> list[float]:
 
     Exact match: the smallest lead of a target token over all others, of the target that leads best. Multiple choice:
     the lead of the right continuation's log-likelihood (per character if so normalised) over the best other one.
+    ``logits`` are those of the sheet's nodes, shape (nodes, vocabulary).
     """
-    assert asked.layout.kept is not None
-    places = logits[asked.layout.kept].float()
-    own = places.gather(1, asked.target[:, None]).squeeze(1)
-    likelihood = (own - places.logsumexp(1)).double().tolist()
-    others = places.scatter(1, asked.target[:, None], -torch.inf).amax(1)
-    lead = torch.where((own + others).isnan(), torch.nan, (own - others).double()).tolist()
-    out, at = list[float](), 0
-    for question in (q for own_questions in asked.groups for q in own_questions):
-        spans = []
-        for c in question.continuations:
-            spans.append(slice(at, at + len(c.ids) - c.start))
-            at += len(c.ids) - c.start
-        out.append(_lead(question, spans, lead) if question.answer is None else _choice(question, spans, likelihood))
+    every = [question for own in asked.groups for question in own]
+    places, at, target = logits.float(), asked.batch.at, asked.batch.target
+    own = places[at, target]
+    likelihood = lead = own.double()
+    if any(question.answer is not None for question in every):
+        likelihood = (own - places.logsumexp(1)[at]).double()
+    if any(question.answer is None for question in every):
+        others = places[at].scatter(1, target[:, None], -torch.inf).amax(1)
+        lead = torch.where((own + others).isnan(), torch.nan, (own - others).double()).double()
+    found = [(list[float](), list[float]()) for question in every for _ in question.continuations]
+    for owner, *values in zip(asked.batch.owner.tolist(), likelihood.tolist(), lead.tolist(), strict=True):
+        for own_values, value in zip(found[owner], values, strict=True):
+            own_values.append(value)
+    out, end = list[float](), 0
+    for question in every:
+        start, end = end, end + len(question.continuations)
+        likelihoods, leads = zip(*found[start:end], strict=True)
+        out.append(_lead(leads) if question.answer is None else _choice(question, likelihoods))
     return out
 
 
-def _lead(question: Question, spans: list[slice], lead: list[float]) -> float:
-    values = [lead[span] for span in spans]  # one target for each: any of them is right
+def _lead(values: Sequence[Sequence[float]]) -> float:
+    """Return the lead of the target that leads best, any of which is right; NaN if one has none."""
     return float("nan") if any(v != v for each in values for v in each) else max(map(min, values))
 
 
-def _choice(question: Question, spans: list[slice], likelihood: list[float]) -> float:
-    sums = [sum(likelihood[s]) for s in spans]
+def _choice(question: Question, likelihoods: Sequence[Sequence[float]]) -> float:
+    sums = [sum(each) for each in likelihoods]
     if any(v != v for v in sums):
         return float("nan")
     if question.length_normalised:

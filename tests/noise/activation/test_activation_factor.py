@@ -6,6 +6,7 @@ import pytest
 import torch
 from architectures import SEED, gpt2, law_of, right_padded, tokens
 
+from certify.benchmarks.batches import Continuation, Row
 from certify.errors import ActivationRefused, InvalidInput
 from certify.noise.activation import ActivationEngine, Layout
 from certify.noise.activation.factor import factor, root
@@ -120,16 +121,18 @@ def test_tokens_after_one_prompt_enter_a_factor_once() -> None:
     ids = torch.tensor([[5, 6, 7, 7], [5, 6, 8, 9], [5, 6, 7, 1], [5, 6, 7, 1]])
     group, real = torch.tensor([0, 0, 0, 1]), torch.ones(4, 4, dtype=torch.bool)
     real[0, 3] = False
-    alike = same_prefix(group, ids)
-    assert alike.tolist() == [[0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 0, 2], [3, 3, 3, 3]]
-    kept = torch.tensor([[0, 0], [1, 0], [1, 1], [1, 0]], dtype=torch.bool)
-    layout = Layout((0, 1), group, real, kept, torch.tensor([1, 2]), alike)
+    asked = [Continuation(0, (*own, 0), 1, 1) for own in ids.tolist()]
+    rows = [Row().with_continuation(i, each, shared=0) for i, each in enumerate(asked)]
+    alike = same_prefix(group.tolist(), rows, 4)
+    assert alike.tolist() == [[0, 1, 2, 3], [0, 1, 6, 7], [0, 1, 2, 11], [12, 13, 14, 15]]
+    nodes = torch.tensor([1, 2, 2, 3]), torch.tensor([1, 1, 2, 1])
+    layout = Layout((0, 1), group, real, nodes, alike)
     assert layout.tokens.counts == (6, 4)  # 5 6 7, 8 9, 1: six vectors; alone: four
     assert layout.head.counts == (2, 1)  # after 5 6 (kept in two rows), after 5 6 7
-    places = torch.arange(8.0).view(4, 2, 1)
+    places = torch.tensor([2.0, 4.0, 5.0, 6.0]).view(4, 1, 1)
     assert layout.head.pack(places)[:, :, 0].tolist() == [[2.0, 5.0], [6.0, 0.0]]
-    shown = layout.head.add(torch.zeros(4, 2, 1), layout.head.pack(places), 1.0)
-    assert shown[:, :, 0].tolist() == [[0, 0], [2, 0], [2, 5], [6, 0]]
+    shown = layout.head.add(torch.zeros(4, 1, 1), layout.head.pack(places), 1.0)
+    assert shown[:, 0, 0].tolist() == [2, 2, 5, 6]
     with pytest.raises(InvalidInput, match="only tokens of one group can be alike"):
         Layout((0, 1), group, real, alike=torch.zeros_like(alike))
 

@@ -11,7 +11,7 @@ import torch
 from architectures import SEED, VOCABULARY, decoder, gpt2, law_of
 
 from certify.benchmarks import open_benchmark
-from certify.benchmarks.batches import Continuation
+from certify.benchmarks.batches import Batch, Batching, Continuation
 from certify.errors import ActivationRefused, InvalidInput
 from certify.noise import noised
 from certify.noise.activation import ActivationPairs, Question, questions
@@ -20,6 +20,7 @@ from certify.records import Seed
 
 TOK = models.tokenizer()
 CPU = torch.device("cpu")
+TREE = Batching("prefix tree", 8192, shortest=1)
 
 
 def own_answers(model: torch.nn.Module, count: int, seed: int = 5) -> list[Question]:
@@ -66,7 +67,8 @@ def test_decisions_are_those_of_the_benchmark_scorer(tmp_path: Path, kind: str) 
         asked = questions(opened.items, scorer.continuations, opened.length_normalised)
         page = sheet(model, range(len(asked)), [[q] for q in asked], CPU)
         with torch.no_grad():
-            got = [float(m > 0) for m in margins(page, model(**page.inputs).logits)]
+            logits = page.layout.scored(model.lm_head, lambda: model(**page.inputs).logits)  # noqa: B023
+            got = [float(m > 0) for m in margins(page, logits)]
         assert got == scorer.score(model)
         found.update(got)
     assert found == {0.0, 1.0}
@@ -92,11 +94,35 @@ def test_batches_stay_within_both_budgets(monkeypatch: pytest.MonkeyPatch) -> No
     items = choices(20)
     scorer = ActivationPairs(gpt2(), law_of(gpt2()), SEED, items, tokens_per_batch=200)
     plan = scorer.plan(scorer.one_pass())
-    assert all(sum(3 for _ in batch) * max(items[e].width for e in batch) <= 200 for batch in plan)
-    widths = [items[e].width for batch in plan for e in batch]
+    width = [max(len(c.ids) for c in item.continuations) - 1 for item in items]
+    assert all(sum(3 for _ in batch) * max(width[e] for e in batch) <= 200 for batch in plan)
+    widths = [width[e] for batch in plan for e in batch]
     assert widths == sorted(widths)
-    monkeypatch.setattr("certify.noise.activation.pairs.LOGITS_PER_BATCH", 6 * VOCABULARY)
+    monkeypatch.setattr("certify.noise.activation.pairs.LOGITS_ON_A_PROCESSOR", 6 * VOCABULARY)
     assert all(len(batch) == 1 for batch in scorer.plan(scorer.one_pass()))
+
+
+def plain_margins(model: torch.nn.Module, items: list[Question], batching: Batching) -> torch.Tensor:
+    """Margins without noise, all items in one batch."""
+    page = sheet(model, range(len(items)), [[item] for item in items], CPU, batching)
+    with torch.no_grad():
+        logits = page.layout.scored(model.lm_head, lambda: model(**page.inputs).logits)
+    return torch.tensor(margins(page, logits))
+
+
+@pytest.mark.parametrize("model", [gpt2(), decoder("Llama", tied=True)], ids=["gpt2", "llama"])
+def test_choices_that_share_a_row_are_exact(model: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item's choices in one tree: fewer tokens, the margins of rows of their own, and the oracle agrees."""
+    items, law = choices(12), law_of(model, 0.1)
+    shared, rows = (ActivationPairs(model, law, SEED, items, batching=each) for each in (TREE, None))
+    table = shared.one_pass()
+    assert shared.padded(table, range(12)) < 0.6 * rows.padded(table, range(12))
+    assert shared.exactness.exact and shared.audit(table, 4).passed
+    assert (shared.identity.batching, rows.identity.batching) == ("prefix tree", "")
+    apart = plain_margins(model, items, Batching("", 1))
+    assert torch.allclose(plain_margins(model, items, TREE), apart, atol=1e-5)
+    monkeypatch.setattr(Batch, "inputs", lambda batch, dtype: {"input_ids": batch.ids, "use_cache": False})
+    assert not torch.allclose(plain_margins(model, items, TREE), apart, atol=1e-3)  # without mask and positions
 
 
 def test_several_items_share_their_draw() -> None:
