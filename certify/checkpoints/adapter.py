@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from certify.checkpoints.checkpoint import Checkpoint, held_tensors
 from certify.checkpoints.config import explained
 from certify.checkpoints.files import (
@@ -24,6 +26,9 @@ from certify.checkpoints.recipe import COMBINATIONS, Recipe
 from certify.errors import CertifyWarning, CheckpointError
 from certify.text import shortened
 
+MERGE_IT = (
+    "after resize_token_embeddings({}) merge it (peft: merge_and_unload, then save_pretrained) and name that folder"
+)
 FACTOR = re.compile(r"\.lora_([AB]\.weight|embedding_[AB])$")  # of what a LoRA adapter changes
 
 
@@ -75,6 +80,9 @@ def unmerged(folder: Path, base: Checkpoint) -> Any:
     config = _config(folder, base)
     if config.is_prompt_learning:
         raise CheckpointError(f"{folder}: {config.peft_type.value} changes no weights, so there is nothing to scale")
+    for rows in _added_tokens(folder, base).values():
+        said = f"{folder}: tokens were added to its base, which no scale takes back"
+        raise CheckpointError(f"{said}: {MERGE_IT.format(rows)}")
     return _beside(folder, base)
 
 
@@ -83,7 +91,8 @@ def _beside(folder: Path, base: Checkpoint) -> Any:
 
     model = load_model(base)
     failed = f"{folder}: cannot be merged into {base.path}"
-    with explained(failed), warnings.catch_warnings(action="ignore"):  # what it warns of is refused here
+    with explained(failed), warnings.catch_warnings(action="ignore"), torch.random.fork_rng(devices=()):
+        _make_room(folder, base, model)
         wrapped = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False, torch_device="cpu")
         _refuse_left_over(folder, base, wrapped)
     return wrapped
@@ -122,7 +131,6 @@ def combined(recipe: Recipe, folders: Sequence[Path], base: Checkpoint) -> Check
 def _config(folder: Path, base: Checkpoint) -> Any:
     """Return an adapter's config as PEFT reads it, once its folder is one that is opened here."""
     _refuse_unread(folder)
-    _refuse_added_tokens(folder, base)
     _say_other_name(folder, base)
     try:
         import peft
@@ -134,7 +142,9 @@ def _config(folder: Path, base: Checkpoint) -> Any:
 
 def _held(path: Path, base: Checkpoint, made: Any, parents: Mapping[str, Checkpoint]) -> Checkpoint:
     held = {name: tensor.detach().contiguous() for name, tensor in made.state_dict().items()}
-    return Checkpoint(path, held_tensors(held, path), base.written, held, base.beside, parents)
+    rows = made.get_input_embeddings().weight.shape[0]
+    written = base.written if rows == base.vocabulary else {**base.written, "vocab_size": rows}
+    return Checkpoint(path, held_tensors(held, path), written, held, base.beside, parents)
 
 
 def _refuse_uncombined(folder: Path, config: Any, recipe: Recipe) -> None:
@@ -164,16 +174,26 @@ def _refuse_unread(folder: Path) -> None:
     raise CheckpointError(f"{folder}: {ADAPTER_CONFIG} without {ADAPTER_WEIGHTS}: the adapter's weights are missing")
 
 
-def _refuse_added_tokens(folder: Path, base: Checkpoint) -> None:
-    """Refuse whole embeddings with more rows than the base's: PEFT loads them into a base that was resized alone."""
-    for name, info in file_tensors([folder / ADAPTER_WEIGHTS]).items():
-        own = base.tensors.get(name.removeprefix("base_model.model."))
-        if own is not None and own.shape[1:] == info.shape[1:] and own.shape[0] < info.shape[0]:
-            raise CheckpointError(
-                f"{folder}: {name!r} has {info.shape[0]:,} rows and {base.path} has {own.shape[0]:,}, so tokens were "
-                f"added to the base: after resize_token_embeddings({info.shape[0]}) merge it (peft: merge_and_unload, "
-                "then save_pretrained) and name that folder"
-            )
+def _added_tokens(folder: Path, base: Checkpoint) -> dict[str, int]:
+    """Return the whole embeddings that have more rows than the base's, by the base's names, with their rows."""
+    found = file_tensors([folder / ADAPTER_WEIGHTS])
+    stored = {name.removeprefix("base_model.model."): info.shape for name, info in found.items()}
+    own = {name: base.tensors[name].shape for name in stored.keys() & base.tensors.keys()}
+    return {n: stored[n][0] for n, shape in own.items() if stored[n][1:] == shape[1:] and stored[n][0] > shape[0]}
+
+
+def _make_room(folder: Path, base: Checkpoint, model: Any) -> None:
+    """Resize the model's embeddings for added tokens, as for training; every new row is the adapter's."""
+    added = _added_tokens(folder, base)
+    if not added:
+        return
+    rows = max(added.values())
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    state, own = model.state_dict(), base.tensors
+    bare = sorted(n for n in state.keys() & own.keys() - added.keys() if tuple(state[n].shape) != tuple(own[n].shape))
+    if bare or "vocab_size" not in base.written:
+        what = f"{bare[0]!r} has no rows for them in it" if bare else f"the config of {base.path} has no vocab_size"
+        raise CheckpointError(f"{folder}: tokens were added to its base, and {what}: {MERGE_IT.format(rows)}")
 
 
 def _say_other_name(folder: Path, base: Checkpoint) -> None:
@@ -193,13 +213,23 @@ def _refuse_left_over(folder: Path, base: Checkpoint, wrapped: Any, name: str = 
 
     stored = set(file_tensors([folder / ADAPTER_WEIGHTS]))
     own = set(peft.get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False))
-    wrong = sorted((stored - own - set(wrapped.state_dict())) | (own - stored))
+    wrong = sorted((stored - own - set(wrapped.state_dict()) - _written_twice(folder)) | (own - stored))
     if wrong:
         more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise CheckpointError(
             f"{folder}: {wrong[0]!r}{more} of the adapter does not fit {base.path}: it is an adapter of another base, "
             "or its weights and its config are of two adapters"
         )
+
+
+def _written_twice(folder: Path) -> set[str]:
+    """Return tensors that peft wrote once more: whole embeddings that were trained, and resized as well."""
+    file = Checkpoint(folder, file_tensors([folder / ADAPTER_WEIGHTS]), {})
+    twice = {name: name.replace(".modules_to_save.", ".") for name in file.tensors if ".modules_to_save." in name}
+    return {
+        name for name, other in twice.items()
+        if other in file.tensors and torch.equal(file.read_stored(name), file.read_stored(other))
+    }  # fmt: skip
 
 
 def _merge(folder: Path, wrapped: Any, kind: str) -> Any:

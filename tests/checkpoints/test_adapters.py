@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from certify.checkpoints import Checkpoint, load_tokenizer, open_checkpoint
+from certify.checkpoints.adapter import unmerged
 from certify.documents import Certificate, read_document
 from certify.errors import CertifyWarning, CheckpointError
 
@@ -131,18 +132,45 @@ def test_another_base_is_said_or_refused(where: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_added_tokens_are_named_with_what_to_do(where: Path, tmp_path: Path) -> None:
-    """A base that was resized has other embeddings than the one that is named; merging is then the user's."""
+def added_tokens(where: Path, folder: Path, **settings: Any) -> Path:
+    """An adapter of the base with three tokens more, and beside it what peft and transformers make of it."""
     model = AutoModelForCausalLM.from_pretrained(where / "base")
-    rows = model.config.vocab_size + 3
     with torch.random.fork_rng():
-        model.resize_token_embeddings(rows, mean_resizing=False)
-    wrapped = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
-    wrapped.save_pretrained(tmp_path / "added")
-    with pytest.raises(CheckpointError, match=rf"weight' has {rows} rows and .*base has {rows - 3}, so tokens"):
-        open_checkpoint(tmp_path / "added", open_checkpoint(where / "base"))
-    models.save_folder(tmp_path / "merged", wrapped.merge_and_unload())
-    assert open_checkpoint(tmp_path / "merged").tensors["model.embed_tokens.weight"].shape[0] == rows
+        model.resize_token_embeddings(model.config.vocab_size + 3)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, **settings)
+    wrapped = peft.get_peft_model(model, config)
+    wrapped.save_pretrained(folder / "added")
+    models.save_folder(folder / "merged", wrapped.merge_and_unload())
+    return folder / "added"
+
+
+@pytest.mark.parametrize("settings", [{}, {"modules_to_save": ["embed_tokens", "lm_head"]}], ids=["resized", "saved"])
+def test_an_adapter_brings_the_rows_of_added_tokens(where: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """The embeddings are resized as they were for training: what is gated is the merge, bit for bit."""
+    adapter = added_tokens(where, tmp_path, **settings)
+    state = torch.random.get_rng_state()
+    found = open_checkpoint(adapter, open_checkpoint(where / "base"))
+    assert torch.equal(state, torch.random.get_rng_state())
+    merged = open_checkpoint(tmp_path / "merged")
+    assert found.identity.weights == merged.identity.weights
+    assert found.vocabulary == merged.vocabulary == open_checkpoint(where / "base").vocabulary + 3
+    asked = ("--base", where / "base", "-b", where / "own.jsonl", "--items", "fixed", "--max-drop", "0.5")
+    certify("check", adapter, *asked, "-o", tmp_path / "ours")
+    certify("check", tmp_path / "merged", *asked, "-o", tmp_path / "theirs")
+    assert one_record(tmp_path / "ours").evidence == one_record(tmp_path / "theirs").evidence
+
+
+def test_new_rows_that_are_in_no_file_are_named(where: Path, tmp_path: Path) -> None:
+    """They would be drawn at random, and no scale of an adapter takes added tokens back."""
+    adapter = added_tokens(where, tmp_path)
+    base = open_checkpoint(where / "base")
+    with pytest.raises(CheckpointError, match="which no scale takes back: after resize_token_embeddings"):
+        unmerged(adapter, base)
+    stored = load_file(adapter / "adapter_model.safetensors")
+    del stored["base_model.model.lm_head.weight"]
+    save_file(stored, adapter / "adapter_model.safetensors")
+    with pytest.raises(CheckpointError, match=r"and 'lm_head\.weight' has no rows for them in it: after"):
+        open_checkpoint(adapter, base)
 
 
 def edited(where: Path, folder: Path, change: Any = None, **fields: object) -> Path:
