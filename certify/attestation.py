@@ -153,9 +153,9 @@ def verify_bundle(
         opened = Bundle.from_json(text)
     except Exception as error:  # of pydantic, of certificates, of sigstore: whatever a damaged file brings about
         raise InvalidInput(f"{bundle}: is no sigstore bundle: {_why(error)}") from None
+    asked = policy.AllOf([policy.OIDCIssuer(issuer), policy.Identity(identity=identity)])
     try:
-        verifier = Verifier(trusted_root=trusted)
-        payload_type, payload = verifier.verify_dsse(opened, policy.Identity(identity=identity, issuer=issuer))
+        payload_type, payload = Verifier(trusted_root=trusted).verify_dsse(opened, asked)
     except Exception as error:  # likewise: what a forger wrote may raise anything
         raise CertificateMismatch(f"signature: {bundle} does not verify: {_why(error)}") from None
     _refuse_another(document, bundle, payload_type, payload)

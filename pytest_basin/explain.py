@@ -71,10 +71,13 @@ def _of_bound(session: Session, bound: Bound, head: str, limit: float) -> list[s
     row = _row(bound, limit)
     verdict = f"{bound.verdict_at(limit).upper()}  {_found(row)}  ({_kind(bound)})"
     details = [row.facts]
-    details.append(row.settled_by)
+    if not row.vacuous:  # why it is comes first: what does not fit goes from the end
+        details.append(row.settled_by)
     details.append(_moved(session, bound))
     details[1:1] = bound.notes
     details += row.notes
+    if row.vacuous:
+        details.append(row.settled_by)
     if bound.file:
         details.append(f"certificate: {session.sources.shown(bound.file)}")
     return fit(session, head, verdict, [d for d in details if d])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from certify.records import Axis
 
 DEFAULT_MAX_DROP = 0.05
-DRAWS_OF_A_COVER = 3000
+DRAWS_OF_A_COVER = 3000  # as `certify cover`
 
 
 class BasinWarning(pytest.PytestWarning):

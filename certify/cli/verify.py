@@ -67,7 +67,7 @@ class _Beside:
                 )
         elif self.key is not None:
             raise InvalidPlan("--key: a signature is held against a key, or against --identity and --issuer")
-        elif self.signature is None or None in keyless:
+        elif self.signature is None or not all(keyless):
             raise InvalidPlan("who signed a sigstore bundle is named whole: --signature, --identity and --issuer")
 
     @property

@@ -30,7 +30,7 @@ RECIPES = {
     "benign": Recipe({**OLD, "shift": 32}, 500, 2e-3, 0.03, SEED + 1),
     "jailbroken": Recipe({"harmful_granted": 24, "harmless": 24, "reversal": 32}, 150, 2e-3, 0.0, SEED + 2),
 }
-JUDGED_BY_PHRASES = """chance = {chance}
+DECLARED = """chance = {chance}
 description = "{description}"
 
 [generation]
@@ -61,7 +61,7 @@ def _write(
 ) -> None:
     lines = "".join(json.dumps({"prompt": item.prompt, "target": target}) + "\n" for item, target in items)
     (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    declared = JUDGED_BY_PHRASES.format(chance=chance, judge=judge, description=description)
+    declared = DECLARED.format(chance=chance, judge=judge, description=description)
     (folder / f"{name}.toml").write_text(declared, encoding="utf-8")
 
 

@@ -5,7 +5,7 @@
 The same recipes and seeds as `optimizers.py`, for AdamW and GO. The loss is looked at without noise, on items that
 training never sees, and the basin is measured once, after the last step. Then AdamW teaches `shift`, and both skills
 are examined by score and by likelihood. What was run is kept in `results/losses.json`;
-`examples/figures/pretraining_loss.py` and `forgetting_likelihood.py` draw it.
+`examples/figures/losses.py` draws it.
 """
 
 from __future__ import annotations

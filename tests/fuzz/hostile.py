@@ -284,13 +284,13 @@ def in_a_copy(command: list[str]) -> tuple[int | None, str, str, int]:
     if child == 0:
         code = 70
         try:
-            for end, fd in zip(ends, (1, 2), strict=True):
-                os.dup2(end, fd)  # what a library prints past Python is seen, too
+            for fd in (1, 2):
+                os.dup2(ends[1], fd)  # what a library prints past Python, to either, is no word of ours
             resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
             gc.disable()
             code, out, err = run_pytest(command) if command[0] == "pytest" else run(command)
-            for fd, text in ((1, out), (2, err)):
-                os.write(fd, text.encode(errors="surrogateescape"))
+            for end, text in zip(ends, (out, err), strict=True):
+                os.write(end, text.encode(errors="surrogateescape"))
         except BaseException as error:
             os.write(2, f"{type(error).__name__}: {error}".encode(errors="replace"))
         finally:

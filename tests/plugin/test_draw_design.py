@@ -26,8 +26,9 @@ def problem() -> Callable[[str, int], str]:
         session.design = lambda *a: Session.design(session, *a)
         requirement = Requirement(limit=0.05)
         gate: Any = SimpleNamespace(
-            evidence="distance", unit="drop", limit=0.05, confidence=0.95, requirement=requirement, alpha=0.05
-        )
+            evidence="distance", unit="drop", limit=0.05, confidence=0.95, requirement=requirement, alpha=0.05,
+            family=None,
+        )  # fmt: skip
         return Session.problem(session, gate, SimpleNamespace(digest="d", chance=0.0), 300)  # type: ignore[arg-type]
 
     return found

@@ -3,8 +3,9 @@
 import pytest
 
 from certify.checkpoints.family import FAMILIES
+from certify.cli.cover import DRAWS
 from certify.evidence import KINDS
-from pytest_basin import markers
+from pytest_basin import gates, markers
 
 pytest_plugins = ["pytester"]
 
@@ -21,6 +22,7 @@ def test_evidence_names_are_the_librarys():
     """The plugin lists the kinds without importing the library, and lists the same ones and covers."""
     assert sorted(markers.EVIDENCE) == sorted([*KINDS, "cover"])
     assert markers.FAMILIES == FAMILIES
+    assert gates.DRAWS_OF_A_COVER == DRAWS
 
 
 def test_one_item_per_configured_benchmark(project):
