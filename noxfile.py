@@ -97,6 +97,13 @@ def vllm(session: nox.Session) -> None:
     session.run("pytest", "tests/measuring/test_vllm.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Draws on actors of Ray on this machine, one of which is killed."""
+    session.install("-c", "constraints.txt", ".[test,ray]")
+    session.run("pytest", "tests/measuring/test_ray.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
 @nox.session(python=PYTHONS[0])
 def oldest(session: nox.Session) -> None:
     """The default suite on the lowest versions that pyproject.toml admits (torch's may be a CUDA build of gigabytes).

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RECORD = "landscape.json"
 
 
-@spread("processes")
+@spread("processes", "ray", "ray_actors")
 def landscape(
     base: BaseArgument,
     *,

@@ -145,6 +145,22 @@ class Work:
             rich_help_panel=WORK,
         ),
     ] = 1
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|HOST:PORT",
+            help="Have draws scored by actors of Ray, started here (local) or in a cluster whose head this is.",
+            rich_help_panel=WORK,
+        ),
+    ] = None
+    ray_actors: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --ray: how many (one for each processor, or accelerator, if absent).",
+            rich_help_panel=WORK,
+        ),
+    ] = None
     draws_dir: Annotated[
         Path | None,
         typer.Option(
@@ -163,6 +179,21 @@ class Work:
             rich_help_panel=WORK,
         ),
     ] = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go with actors, before anything is opened."""
+        if self.ray is None:
+            if self.ray_actors is not None:
+                raise InvalidPlan("--ray-actors goes with --ray")
+            return
+        if self.processes > 1:
+            raise InvalidPlan("--processes: torchrun and Ray both share draws; take one of them")
+        if self.device not in ("cpu", "cuda", "auto"):
+            raise InvalidPlan(f"--device {self.device}: Ray gives each actor its own; say cpu, cuda or auto")
+        from certify.records import DrawnSeed
+
+        if isinstance(self.seed, DrawnSeed):
+            raise InvalidPlan("--seed random: each actor would draw its own; name a number")
 
 
 @dataclass(frozen=True)
@@ -186,6 +217,8 @@ class Workers:
             if self != Workers():
                 raise InvalidPlan("--tensor-parallel and --pipeline-parallel go with --engine vllm")
             return None
+        if work.ray is not None:
+            raise InvalidPlan("--ray: its actors score by transformers; leave --engine vllm out")
         if work.processes > 1:
             raise InvalidPlan("--processes: vLLM starts its own; lay the model over them with --tensor-parallel")
         from certify.checkpoints.served import Layout

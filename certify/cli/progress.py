@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from certify.errors import InvalidInput
 from certify.writing import refuse_unwritable_folder
 
 if TYPE_CHECKING:
+    from certify.cluster import Crew
     from certify.measuring.run import Run, Track
 
 
@@ -71,15 +73,20 @@ def carried_out(work: Work, filed: Path | None = None) -> Iterator[Run]:
     """
     from platformdirs import user_cache_path
 
+    from certify.cluster import member
     from certify.measuring import Run, join_world
+    from certify.measuring.world import World
 
+    if (actor := member()) is not None:
+        yield Run(world=World(rank=1), crew=actor)  # what it says and keeps, its driver does
+        return
     world = join_world(work.processes, work.device)
     ledgers = work.draws_dir or user_cache_path("pytest-basin") / "draws"
     try:
         refuse_unwritable_folder(ledgers)
     except InvalidInput as error:
         raise InvalidInput(f"finished draws cannot be kept: {error} with --draws-dir") from None
-    with progress_bars() as track:
+    with _crew(work) as crew, progress_bars() as track:
         alone = Run(
             ledgers=ledgers,
             filed=filed,
@@ -87,5 +94,18 @@ def carried_out(work: Work, filed: Path | None = None) -> Iterator[Run]:
             longest_wait=work.wait,
             tell=lambda line: typer.echo(line, err=True) if world.rank == 0 else None,
             price_per_hour=work.price_per_hour,
+            crew=crew,
         )
         yield replace(alone, track=track) if world.rank == 0 else alone
+
+
+@contextmanager
+def _crew(work: Work) -> Iterator[Crew | None]:
+    """Yield the actors that were asked for; each carries out this very command."""
+    if work.ray is None:
+        yield None
+        return
+    from certify.cluster import Crew, Hub
+
+    with Hub(work.ray, work.ray_actors, work.device, sys.argv[1:]) as hub:
+        yield Crew(hub, hub.size)

@@ -29,6 +29,12 @@ def attempt(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int
     ``seed_of(j)`` is the seed that it would have as attempt j: the same test done again has the seed that is kept of
     it, and is no other attempt. Where nothing is kept every attempt is the first, as far as anybody can know.
     """
+    identity = {"choice": "attempt", "of": _question(purpose, subject)}
+    number: int = run.same(identity, lambda: _counted(run, purpose, subject, seed_of))
+    return number
+
+
+def _counted(run: Run, purpose: Purpose, subject: Subject, seed_of: Callable[[int], Seed]) -> int:
     filed = list(_filed(run.filed, purpose, subject)) if run.filed else []
     if run.ledgers is None:
         return _number(filed, seed_of)

@@ -135,7 +135,7 @@ def foretell(
     if run.tell is None or load == Load() or base.layout is not None:
         return  # what vLLM takes cannot be told from a few items: its batches are its own
     costs = pilot_costs(base, run, writing if seconds is None else None)
-    said = costs.describe(load, seconds, run.price_per_hour, run.world.size)
+    said = costs.describe(load, seconds, run.price_per_hour, run.sharers)
     by = f"{engine} engine on" if load.draws else "on"
     kept = "" if run.ledgers is None else ", less what finished draws save"
     run.tell(f"estimate: {said}; {by} {base.device}{kept}")

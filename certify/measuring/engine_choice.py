@@ -131,7 +131,7 @@ def choose_engine(
         "device": base.device,
         "environment": environment(base.device).model_dump(mode="json"),
     }
-    alone = replace(run, world=World())  # a choice is made by one process
+    alone = replace(run, world=World(), crew=None)  # a choice is made by one process
     found = run.settled(lambda: _timed(base, planned, grid, user_seed, engine, alone), EngineChoice, identity)
     return found if engine == "auto" else asked.model_copy(update={"seconds": found.seconds})
 

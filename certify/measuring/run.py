@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from certify.cluster import Crew, Member
 from certify.errors import InvalidPlan
 from certify.locks import held
 from certify.measuring.ledger import Entry, Ledger
@@ -33,6 +34,7 @@ class Run:
     ``longest_wait``: seconds to wait for another run of the same draws, None for as long as it takes.
     ``tell`` takes a line on what is about to be done, timed at the base first; None where nobody asks. Given to
     one process of several it is given to all, or they would not meet. ``price_per_hour``: what it counts money by.
+    ``crew``: the actors that score this driver's draws; in an actor, the actor.
     """
 
     track: Track = silent
@@ -42,6 +44,34 @@ class Run:
     longest_wait: float | None = None
     tell: Callable[[str], None] | None = None
     price_per_hour: float | None = None
+    crew: Crew | Member | None = None
+
+    @property
+    def sharers(self) -> int:
+        """How many score its draws."""
+        return self.crew.size if isinstance(self.crew, Crew) else self.world.size
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody shares its draws."""
+        return self.crew is None and self.world.size == 1
+
+    def same(
+        self,
+        identity: Mapping[str, Any],
+        find: Callable[[], Any],
+        score: Callable[[Sequence[int]], Sequence[Entry]] | None = None,
+    ) -> Any:
+        """Return what ``find`` finds; an actor is told what its driver found, and scores what it is given until then.
+
+        ``identity`` says what it is, and is the same wherever it is the same.
+        """
+        if isinstance(self.crew, Member):
+            return self.crew.result(identity, score)
+        found = find()
+        if self.crew is not None:
+            self.crew.tells(identity, found)
+        return found
 
     def carry_out(
         self, draws: Sequence[int], score: Callable[[int], Entry], label: str, identity: Mapping[str, Any]
@@ -68,6 +98,18 @@ class Run:
 
         A batch of which a ledger holds a part is scored again as a whole: its shape may move digits.
         """
+        found: dict[int, Entry] = self.same(
+            identity, lambda: self._carried_out(batches, score, label, identity), score
+        )
+        return found
+
+    def _carried_out(
+        self,
+        batches: Sequence[Sequence[int]],
+        score: Callable[[Sequence[int]], Sequence[Entry]],
+        label: str,
+        identity: Mapping[str, Any],
+    ) -> dict[int, Entry]:
         if self.ledgers is None:
             if self.world.size > 1:
                 raise InvalidPlan("several processes need a folder for their finished draws")
@@ -79,8 +121,10 @@ class Run:
             mine = self.world.share([b for b, batch in enumerate(batches) if any(i not in done for i in batch)])
             if mine:
                 with ledger.writer(self.world.rank) as append:
-                    for b in self.track(mine, label):
-                        for i, entry in zip(batches[b], score(batches[b]), strict=True):
+                    todo = {b: batches[b] for b in mine}
+                    scored = self._scored(todo, score, identity)
+                    for _, (b, entries) in zip(self.track(mine, label), scored, strict=True):
+                        for i, entry in zip(batches[b], entries, strict=True):
                             if i not in done:
                                 append(i, entry)
             self.world.wait()
@@ -91,11 +135,27 @@ class Run:
             raise InvalidPlan(f"{len(missing)} of {len(draws)} draws are missing ({label}); run the same command again")
         return {i: done[i] for i in draws}
 
+    def _scored(
+        self,
+        batches: Mapping[int, Sequence[int]],
+        score: Callable[[Sequence[int]], Sequence[Entry]],
+        identity: Mapping[str, Any],
+    ) -> Iterator[tuple[int, Sequence[Entry]]]:
+        """Yield place and entries of each batch: in order where it is scored here, else as actors are done."""
+        if isinstance(self.crew, Crew) and len(batches) > 1:
+            yield from self.crew.scored(identity, batches)
+        else:
+            yield from ((place, score(batch)) for place, batch in batches.items())
+
     def settled(self, choose: Callable[[], Choice], kind: type[Choice], identity: Mapping[str, Any]) -> Choice:
         """Return what ``choose`` finds, or what it found when this run was begun: kept beside the finished draws.
 
         A choice that rests on timings must not change when a killed run resumes, nor differ between processes.
         """
+        found = self.same(identity, lambda: self._chosen(choose, kind, identity).model_dump(mode="json"))
+        return validated(kind, found, "what the driver chose")
+
+    def _chosen(self, choose: Callable[[], Choice], kind: type[Choice], identity: Mapping[str, Any]) -> Choice:
         if self.ledgers is None:
             return choose()
         ledger = Ledger(self.ledgers, identity)
@@ -119,6 +179,11 @@ class Run:
         Raises:
             InvalidPlan: several processes without a folder to meet in, or one of them did not finish its share.
         """
+        if isinstance(self.crew, Member):
+            for block in blocks:
+                found = self.crew.result(_block_of(identity, block), score)
+                yield from (found[i] for i in block)
+            return
         if self.ledgers is None:
             if self.world.size > 1:
                 raise InvalidPlan("several processes need a folder for their finished draws")
@@ -132,16 +197,25 @@ class Run:
                 mine = self.world.share(block)
                 if any(i not in done for i in mine):
                     append = append or writing.enter_context(ledger.writer(self.world.rank))
-                    for i, entry in zip(mine, score(mine), strict=True):
-                        if i not in done:
-                            append(i, entry)
-                            done[i] = entry
+                    parts = dict(enumerate(self._parts(mine)))
+                    for part, entries in self._scored(parts, score, _block_of(identity, block)):
+                        for i, entry in zip(parts[part], entries, strict=True):
+                            if i not in done:
+                                append(i, entry)
+                                done[i] = entry
                 if self.world.size > 1:
                     self.world.wait()
                     done = ledger.read()
                 if missing := [i for i in block if i not in done]:
                     raise InvalidPlan(f"{len(missing)} of draws {block[0]} to {block[-1]} are missing; run again")
+                if isinstance(self.crew, Crew):
+                    self.crew.tells(_block_of(identity, block), {i: done[i] for i in block})
                 yield from (done[i] for i in block)
+
+    def _parts(self, block: Sequence[int]) -> list[Sequence[int]]:
+        """Cut a block into what it is given out in: two parts for each actor."""
+        size = -(-len(block) // (2 * self.sharers)) if isinstance(self.crew, Crew) else len(block)
+        return [block[start : start + size] for start in range(0, len(block), size)]
 
     @contextmanager
     def _alone(self, ledger: Ledger) -> Iterator[None]:
@@ -152,3 +226,7 @@ class Run:
         ledger.folder.mkdir(parents=True, exist_ok=True)
         with held(ledger.folder / "lock", self.longest_wait):
             yield
+
+
+def _block_of(identity: Mapping[str, Any], block: Sequence[int]) -> dict[str, Any]:
+    return {**identity, "block": [*block]}

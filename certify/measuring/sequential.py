@@ -147,7 +147,7 @@ def run_gate(
     outcomes, guarded = "", 0
 
     def blocks() -> Iterator[range]:
-        for size in _block_sizes(written is not None and run.world.size == 1):
+        for size in _block_sizes(written is not None and run.alone):
             n = len(outcomes)
             yield range(n, n + min(size, least_to_pass(plan, eta, n, outcomes.count(RIGHT)), plan.cap - n))
 

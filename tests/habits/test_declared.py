@@ -19,7 +19,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-SESSIONS = {"tests", "statistical", "lint", "types", "docs", "wheel", "lm_eval", "oldest", "vllm"}
+SESSIONS = {"tests", "statistical", "lint", "types", "docs", "wheel", "lm_eval", "oldest", "ray", "vllm"}
 # Commands of the pinned pre-commit-hooks, which pre-commit installs for itself.
 GENERAL = {"end-of-file-fixer", "trailing-whitespace-fixer", "check-toml", "check-yaml", "check-json"}
 
