@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import tomllib
 import warnings
@@ -19,6 +20,7 @@ from certify.text import refuse_unseen, shortened
 
 SUFFIXES = (".toml", ".yaml", ".yml")
 LARGEST = 1 << 20  # bytes of a recipe
+LONGEST = 255  # bytes of one name, which no usual file system exceeds
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 METHODS: dict[str, dict[str, Any]] = {
     "linear": {"weight": None, "normalize": True, "int8_mask": False},
@@ -314,7 +316,9 @@ def _source(path: Path, where: str, written: Any) -> str:
     if not isinstance(written, str) or not written:
         raise CheckpointError(f"{path}: {where} must be the path of a folder, got {shortened(repr(written), 60)}")
     source = refuse_unseen(f"{path}: {where}", written)
-    if not source.startswith("hf:/") and not (path.parent / source).exists():
+    if not source.startswith("hf:/") and not os.path.exists(path.parent / source):  # no error where it is too long
+        if any(len(os.fsencode(part)) > LONGEST for part in Path(source).parts):
+            raise CheckpointError(f"{path}: {where} {shortened(source, 60)}: a name of more than {LONGEST} bytes")
         if "+" in source:
             raise CheckpointError(
                 f"{path}: {where} {source!r}: there is no such folder; an adapter is named alone, and merged into "

@@ -73,6 +73,13 @@ def long_item(file: Path) -> None:
     file.write_text(json.dumps({"prompt": "1", "target": "x" * 70_000}) + "\n")
 
 
+def long_model(file: Path) -> None:
+    """Name a model of a recipe by more than a path can have."""
+    text = file.read_text().replace('"tuned"', f'"{"x" * 5000}"')
+    file.unlink()
+    file.write_text(text)
+
+
 FOUND = (
     Found("a trillion layers: built until memory ended", CHECK, "base/config.json", fields(num_hidden_layers=10**12)),
     Found("no tokens at all: a library warned first", CHECK, "base/config.json", fields(vocab_size=0)),
@@ -87,6 +94,7 @@ FOUND = (
     Found("half a character in the name of a model", hostile.TARGETS["results"].commands[0],
           "logs/tuned/results_2026-01-01T00-00-00.000000.json", fields(model_name="\ud800")),
     Found("a checkpoint whose name is too long", CHECK.replace("tuned", "x" * 5000)),
+    Found("a model of a recipe whose name is too long", hostile.MERGED.format("merge.toml"), "merge.toml", long_model),
     Found("a seed that is a byte and no text", f"{CHECK} --seed \udc80"),
     Found("a confidence of 0", ini={"basin_confidence": 0}),
     Found("a folder of certificates whose name is too long", ini={"basin_cert_dir": "x" * 5000}),

@@ -161,7 +161,9 @@ def _clean_pass(engine: ActivationEngine, layout: Layout, inputs: dict[str, Any]
 class _Completion:
     """Base + sigma eps with one eps that fits what a group was shown, as what an engine writes: group g is draw g."""
 
-    def __init__(self, engine: ActivationEngine, layout: Layout, shown: dict[int, Shown], seen: SeenRows, z_seed: int):
+    def __init__(
+        self, engine: ActivationEngine, layout: Layout, shown: dict[int, Shown], seen: SeenRows, z_seed: int
+    ) -> None:
         self.names = tuple(name for name in sorted(engine.law.sigma) if engine.law.sigma[name] > 0)
         self._ids = {name: i for i, name in enumerate(sorted(engine.law.sigma))}
         self._engine, self._layout, self._shown, self._seen, self._z_seed = engine, layout, shown, seen, z_seed
