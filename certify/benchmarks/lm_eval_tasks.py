@@ -19,6 +19,7 @@ from typing import Any
 
 from certify.benchmarks.clusters import from_documents
 from certify.benchmarks.lm_eval_metrics import Chosen, chosen
+from certify.benchmarks.rows import EXPECTED, read_rows
 from certify.errors import BenchmarkError, CertifyError
 from certify.records import digest
 from certify.text import shortened
@@ -120,6 +121,8 @@ def _loaded(source: str, named: str) -> Any:
     except ImportError:
         raise BenchmarkError(f"{source}: tasks are made by lm-eval: pip install 'pytest-basin[lm-eval]'") from None
     own = Path(named).is_file()
+    if own:
+        _check_documents(tasks._index.load_yaml(Path(named), resolve_func=False))
     if own and (entry := tasks._index.TaskIndex.entry_from_path(Path(named))) and entry.kind.name == "GROUP":
         held = tasks._index.load_yaml(Path(named), resolve_func=False)["task"]
         raise BenchmarkError(f"{source}: {_several(held)}")
@@ -134,6 +137,20 @@ def _loaded(source: str, named: str) -> Any:
         raise BenchmarkError(f"{source}: a group of {shortened(', '.join(found))}: name one task")
     (task,) = found.values()
     return task
+
+
+def _check_documents(written: Mapping[str, Any]) -> None:
+    """Refuse lines of a task's own file of documents that are no objects: pyarrow ends the process at a ``null``."""
+    named = (written.get("dataset_kwargs") or {}).get("data_files") if written.get("dataset_path") == "json" else None
+    of_splits = named.values() if isinstance(named, Mapping) else [named]
+    for each in of_splits:
+        for file in map(Path, filter(None, [each] if isinstance(each, str) else each or ())):
+            if file.suffix in (".json", ".jsonl") and file.is_file():
+                try:
+                    read_rows(file)
+                except BenchmarkError as error:
+                    what = str(error).removesuffix(f"; {EXPECTED}")
+                    raise BenchmarkError(f"{what}; lm-eval's documents are objects, one a line or in a list") from None
 
 
 @functools.cache

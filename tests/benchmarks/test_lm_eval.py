@@ -388,6 +388,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "?cluster=some": (LIKELIHOOD, r"1 of 5 items have no cluster where others have one: item 2;"),
     "hub": ({**LIKELIHOOD, "dataset_path": "someone/something", "dataset_kwargs": {}},
             r"its data cannot be fetched here \(.*\): where they can, freeze it with `certify import-task`"),
+    "a line of null": (LIKELIHOOD, r"\.jsonl:6: got a JSON NoneType; lm-eval's documents are objects"),
     "no data": ({**LIKELIHOOD, "dataset_kwargs": {"data_files": {"test": "/none.jsonl"}}}, r"lm-eval cannot make it"),
     "no answer": ({**ODD, "doc_to_target": "{{['']}}"}, r"item 1: target"),
     "@5": ({**LIKELIHOOD, "num_fewshot": 0}, r"its config says 0-shot, and then lm-eval takes no other number"),
@@ -404,6 +405,8 @@ def test_tasks_that_cannot_be_taken_over(tmp_path: Path, bad: str) -> None:
     if bad == "no choices":
         rows = [{**row, "choices": None} for row in rows]
     file = written_task(tmp_path, models.write_jsonl(items, rows), **task)
+    if bad == "a line of null":  # at which pyarrow 26.0.1 ends the process
+        items.write_text(items.read_text() + "null\n")
     with pytest.raises(BenchmarkError, match=message) as caught:
         open_benchmark(f"lm-eval:{file}{bad if bad[0] in '?@' else ''}")
     assert "\n" not in str(caught.value)
