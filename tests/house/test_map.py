@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MOST = 36.1
+MOST = 30.2
 """Concepts per 1,000 lines; lower it when they fall."""
 
 
