@@ -105,7 +105,7 @@ def sign_keyless(document: AnyDocument, token: str | None = None) -> tuple[str, 
     in. Sigstore's services are reached over the network: one certifies a key that is forgotten after one signature, one
     is sent the statement and keeps its digests beside the identity in a public log.
 
-    Guarantee: the bundle was verified as its readers will verify it.
+    Guarantee: the bundle was verified, with the services' keys of today, for the identity that is returned.
 
     Raises:
         InvalidInput: there is no such identity, or a service did not answer, refused, or answered what does not verify.
@@ -126,7 +126,7 @@ def sign_keyless(document: AnyDocument, token: str | None = None) -> tuple[str, 
         verifier = Verifier(trusted_root=trusted.trusted_root)
         verifier.verify_dsse(bundle, policy.Identity(identity=who, issuer=issuer))
     except Exception as error:  # what sigstore, its clients and its HTTP library raise has no base in common
-        raise InvalidInput(f"sigstore: not signed: {_why(error)}") from None
+        raise InvalidInput(f"sigstore: no bundle was made: {_why(error)}") from None
     return bundle.to_json() + "\n", who, issuer
 
 
@@ -153,11 +153,12 @@ def verify_bundle(
         opened = Bundle.from_json(text)
     except Exception as error:  # of pydantic, of certificates, of sigstore: whatever a damaged file brings about
         raise InvalidInput(f"{bundle}: is no sigstore bundle: {_why(error)}") from None
-    asked = policy.AllOf([policy.OIDCIssuer(issuer), policy.Identity(identity=identity)])
+    asked = policy.Identity(identity=identity, issuer=issuer)
     try:
         payload_type, payload = Verifier(trusted_root=trusted).verify_dsse(opened, asked)
     except Exception as error:  # likewise: what a forger wrote may raise anything
-        raise CertificateMismatch(f"signature: {bundle} does not verify: {_why(error)}") from None
+        newer = "" if trust_root else "; keys newer than this sigstore are named with --trust-root"
+        raise CertificateMismatch(f"signature: {bundle} does not verify: {_why(error)}{newer}") from None
     _refuse_another(document, bundle, payload_type, payload)
     certificate = opened.signing_certificate
     return certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -167,7 +168,7 @@ def _identity(token: str | None) -> IdentityToken:
     from sigstore.oidc import IdentityError, IdentityToken, detect_credential
 
     try:
-        found = token or os.environ.get(TOKEN) or detect_credential()
+        found = token if token is not None else os.environ.get(TOKEN) or detect_credential()
         if found is not None:
             return IdentityToken(found)
     except IdentityError as error:

@@ -32,6 +32,8 @@ def holm_line(rows: Sequence[Mapping[str, Any]], alpha: float, not_run: Sequence
     absent = [*(row["item"] for row in rows if row not in ran), *not_run]
     without = f"; not among them: {', '.join(absent)}" if absent else ""
     holds = sum(holm(values, alpha))
-    alone = all(row.get("verdict") == CERTIFIED and not row.get("error") for row in ran)
+    alone = all(
+        row.get("verdict") == CERTIFIED and not row.get("error") and row.get("alpha", alpha) <= alpha for row in ran
+    )
     whole = ALL_HOLD if alone and holds < len(ran) else ""
     return f"Holm over {len(ran)} gates at {alpha:g}: {holds} certified jointly{whole}{without}"

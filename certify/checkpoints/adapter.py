@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from certify.checkpoints.checkpoint import Checkpoint, held_tensors
 from certify.checkpoints.config import explained
 from certify.checkpoints.files import (
@@ -88,6 +86,7 @@ def unmerged(folder: Path, base: Checkpoint) -> Any:
 
 def _beside(folder: Path, base: Checkpoint) -> Any:
     import peft
+    import torch
 
     model = load_model(base)
     failed = f"{folder}: cannot be merged into {base.path}"
@@ -224,6 +223,8 @@ def _refuse_left_over(folder: Path, base: Checkpoint, wrapped: Any, name: str = 
 
 def _written_twice(folder: Path) -> set[str]:
     """Return tensors that peft wrote once more: whole embeddings that were trained, and resized as well."""
+    import torch
+
     file = Checkpoint(folder, file_tensors([folder / ADAPTER_WEIGHTS]), {})
     twice = {name: name.replace(".modules_to_save.", ".") for name in file.tensors if ".modules_to_save." in name}
     return {

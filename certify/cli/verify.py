@@ -162,9 +162,10 @@ def _signer(document: AnyDocument, signature: Path, beside: _Beside) -> str:
     assert beside.identity is not None
     assert beside.issuer is not None
     since, until = verify_bundle(document, signature, beside.identity, beside.issuer, beside.trust_root)
+    root = f", by the trust root {beside.trust_root}" if beside.trust_root else ""
     return (
-        f"Signed by {beside.identity}, says {beside.issuer}, from {since:%Y-%m-%d %H:%M} to {until:%H:%M} UTC: who "
-        "that is vouches for this record."
+        f"Signed by {beside.identity}, says {beside.issuer}, from {since:%Y-%m-%d %H:%M} to {until:%H:%M} UTC{root}: "
+        "who that is vouches for this record."
     )
 
 

@@ -116,5 +116,8 @@ class Member:
         except OSError as error:
             code = 2
             said.write(f"{folder}: {error.strerror}; actors work in the folder of the command, on every machine")
+        except BaseException as error:  # the driver waits to hear of it, whatever it is
+            code = 5
+            said.write(f"\n{type(error).__name__}: {error}")
         line = (said.getvalue().strip().splitlines() or [""])[-1]
         self._said.put(Ended(code, line.removeprefix("certify: error: ")))

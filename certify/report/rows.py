@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -32,7 +33,7 @@ _KINDS = tuple(name.rpartition("/")[2] for name in DOCUMENTS)
 OTHERWISE = {
     "position": "point evidence may decide: it judges the checkpoint itself, wherever it lies",
     "distance": "point, position or smoothed evidence may decide: it looks at this one checkpoint",
-    "audit": "answers to the items that have none may decide",
+    "audit": "answers to items that have none may decide, or an audit that is asked for this very limit",
     "sequential": "a gate with a larger cap may decide; it is another test",
     "basin": "more items, or a smaller first sigma, may decide",
     "skills": "more items, or a smaller first sigma, may decide",
@@ -240,29 +241,30 @@ class Row(BaseModel):
         """What may decide an undecided gate, and how much of it; empty for any other, and where a hook vetoed it.
 
         Bounds close in on the estimate like 1/sqrt(n), if the rates seen are the true ones; the side that would decide
-        has to reach the limit.
+        has to reach the limit, and does so nine times in ten only where it is expected some way beyond.
         """
         if self.outcome is not Outcome.UNDECIDED or not self.record:
             return ""
+        if self.vacuous and self.evidence != "distance":
+            return "a stricter limit may decide: one that a model at chance does not meet"
         if self.evidence in OTHERWISE:
             return OTHERWISE[self.evidence]
-        if self.vacuous:
-            return "a stricter limit may decide: one that a model at chance does not meet"
         if self.value is None or self.lower is None or self.upper is None:
             more = "a smaller sigma" if self.of == "draws" else "more items"
             return f"{more} may decide, if the base scores above chance there at all"
         if (self.upper <= self.need) if self.at_most else (self.lower >= self.need):
             return ""
         if self.evidence == "point" and self.items == "fixed":
-            return OTHERWISE["audit"]
+            return "answers to the items that have none may decide"
         gap = abs(self.value - self.need)
         width = self.upper - self.value if self.value < self.need else self.value - self.lower
         if gap * 1000 <= width:
             return f"no number of {self.of} decides soon: the estimate lies at the limit"
-        needed = self.n * (width / gap) ** 2
+        z = NormalDist().inv_cdf(1 - min(self.alpha or 0.05, 0.25))
+        needed = self.n * (width / gap * (1 + NormalDist().inv_cdf(0.9) / z)) ** 2
         step = 10 ** max(0, len(str(int(needed))) - 2)  # two digits, rounded up: the rule is no sharper than that
         many = f"about {math.ceil(needed / step) * step}{' fresh' * (self.of == 'draws')} {self.of}"
-        return f"{many} decide if these rates are right; a retry is another test"
+        return f"{many} decide nine times in ten if these rates are right; a retry is another test"
 
     @property
     def moved(self) -> tuple[tuple[str, float, str], ...]:

@@ -87,11 +87,11 @@ def test_check_exits_3_when_undecided(folder, monkeypatch, capsys, measured) -> 
 def test_undecided_says_how_many_items_would_decide(folder, monkeypatch, capsys, tmp_path) -> None:  # type: ignore[no-untyped-def]
     """On the command line as in pytest; what is decided needs no more."""
     assert certify(monkeypatch, folder, "check", "wreck", *ON_OWN, "-o", str(tmp_path)) == 1
-    assert "decide if these rates are right" not in capsys.readouterr().out
+    assert "decide nine times in ten if these rates are right" not in capsys.readouterr().out
     (record,) = tmp_path.glob("wreck*.json")
     lost = json.loads(record.read_text())["judgement"]["value"]
     assert certify(monkeypatch, folder, "check", "wreck", *ON_OWN, "--max-drop", f"{lost - 0.03}") == 3
-    assert "items decide if these rates are right" in " ".join(capsys.readouterr().out.split())
+    assert "items decide nine times in ten if these rates are right" in " ".join(capsys.readouterr().out.split())
 
 
 def test_informational_evidence_never_turns_the_code_red(folder, monkeypatch, capsys, measured) -> None:  # type: ignore[no-untyped-def]

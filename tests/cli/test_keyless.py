@@ -166,7 +166,7 @@ def test_a_signature_after_the_certificate_expired(
     answer(monkeypatch, late)
     code, out, err = certify("sign", "own.json", "--sigstore", "--identity-token", token(), "-o", "late.json")
     assert (code, out, (folder / "late.json").exists()) == (2, "", False)
-    assert "sigstore: not signed: failed to build timestamp certificate chain" in err
+    assert "sigstore: no bundle was made: failed to build timestamp certificate chain" in err
     from sigstore.verify import Verifier
 
     with monkeypatch.context() as blind:
@@ -307,11 +307,14 @@ def test_an_expired_token_and_services_out_of_reach(
     """Each in one line; a job that may ask for no identity is told which permission it lacks."""
     asked = ("sign", "own.json", "--sigstore", "--identity-token")
     assert "sigstore: no identity: " in certify(*asked, token(lasts=timedelta(minutes=-5)))[2]
+    with monkeypatch.context() as job:  # an empty option is nobody, and not the job
+        job.setenv("SIGSTORE_IDENTITY_TOKEN", token())
+        assert "sigstore: no identity: " in certify(*asked, "")[2]
     from sigstore.models import ClientTrustConfig
 
     monkeypatch.setattr(ClientTrustConfig, "production", instance.trust_config)
     code, out, err = certify(*asked, token())
-    assert (code, out, err) == (2, "", "certify: error: sigstore: not signed: no network here\n")
+    assert (code, out, err) == (2, "", "certify: error: sigstore: no bundle was made: no network here\n")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.delenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", raising=False)
     code, _, err = certify("sign", "own.json", "--sigstore")

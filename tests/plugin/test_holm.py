@@ -63,5 +63,5 @@ def test_green_gates_that_do_not_hold_jointly_are_no_contradiction():
     """That all of them hold is another statement than which of them do."""
     green, line = {"p": 0.03, "verdict": "certified"}, "Holm over 2 gates at 0.05: 0 certified jointly"
     assert holm_line([green, green], 0.05) == line + ALL_HOLD
-    for change in ({"error": "its test failed", "n": 100}, {"verdict": "undecided"}):
+    for change in ({"error": "its test failed", "n": 100}, {"verdict": "undecided"}, {"alpha": 0.5}):
         assert holm_line([green, {**green, **change}], 0.05) == line

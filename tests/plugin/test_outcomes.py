@@ -44,7 +44,7 @@ def test_undecided_gate_shows_U_and_fails(project):
             "*= UNDECIDED =*",
             "E *assert kept[[]digits[]] <= 0.05",
             "E *UNDECIDED  drop * to 0.*, at most 0.05 required  (point, 95 % one-sided each, 120 items)",
-            "E *about * items decide if these rates are right; a retry is another test",
+            "E *about * items decide nine times in ten if these rates are right; a retry is another test",
             " UNDECIDED test_gate.py::test_kept[[]digits[]] - drop * to *, at most 0.05 required",
             "*= 1 undecided in *",
         ]

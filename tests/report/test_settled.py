@@ -52,7 +52,7 @@ def undecided() -> Row:
 
 def test_a_veto_is_settled_by_whoever_vetoed() -> None:
     """Its bounds certify; and a gate that was never measured has a reason of its own."""
-    assert undecided().settled_by.startswith("about 2500 items decide")
+    assert undecided().settled_by.startswith("about 8000 items decide nine times in ten")
     assert undecided().model_copy(update={"upper": 0.05}).settled_by == ""
     known = {"items": "fixed", "lower": 0.04, "value": 0.04, "upper": 0.06, "unit": "retention", "need": 0.05}
     assert undecided().model_copy(update=known).settled_by == "answers to the items that have none may decide"
