@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 import os
 import platform
-import runpy
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -110,7 +110,7 @@ class Member:
             os.chdir(folder)
             sys.argv = ["certify", *words]
             with redirect_stderr(said), redirect_stdout(io.StringIO()):
-                runpy.run_module("certify", run_name="__main__")
+                import_module("certify.__main__").main()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except OSError as error:
