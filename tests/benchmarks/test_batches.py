@@ -113,8 +113,8 @@ def test_a_plan_that_forgets_positions_or_leaks_is_found(
     name: str, broken: Callable[[Batch], Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The negative control of the test above, and of the trial on the model, which takes the slow way then."""
-    model, asked, make = trained(ARCHITECTURES[name]), few_shot(), batches._batch
-    monkeypatch.setattr(batches, "_batch", lambda rows, device: broken(make(rows, device)))
+    model, asked, make = trained(ARCHITECTURES[name]), few_shot(), batches.batch_of
+    monkeypatch.setattr(batches, "batch_of", lambda rows, device: broken(make(rows, device)))
     wrong = likelihoods(model, Batching("prefix tree", 512), asked) - likelihoods(model, ONE_BY_ONE, asked)
     assert wrong.abs().max() > 1e-3
     found = Batching.of(model, asked, "cpu")
@@ -136,7 +136,7 @@ def test_a_window_longer_than_the_rows_does_not_matter() -> None:
         model = trained(decoder("Mistral", sliding_window=size))
         found = Batching.of(model, asked, "cpu")
         assert str(found) == "prefix tree"
-        trees = [row for row in found._rows(asked) if row.branches]
+        trees = [row for row in found.rows(asked) if row.branches]
         assert max(row.depth for row in trees) <= size
         assert (likelihoods(model, found, asked) - likelihoods(model, ONE_BY_ONE, asked)).abs().max() <= 1e-5
     assert len(trees) < len({c.item for _, c in asked})  # the long items stood alone
@@ -152,15 +152,15 @@ def test_local_attention_by_place_does_not_branch() -> None:
 def test_every_token_is_computed_once_and_every_place_asked_once() -> None:
     """Two levels: the prefix once for all items, each prompt once for its endings; identical rows fall together."""
     asked = few_shot(shared=300)
-    rows = Batching("prefix tree", 512)._rows(asked)
+    rows = Batching("prefix tree", 512).rows(asked)
     inputs = [c.ids[:-1] for _, c in asked]
     distinct = {each[: k + 1] for each in inputs for k in range(len(each))}
     assert len(rows) == 1
     assert len(rows[0].tokens) == len(distinct)
     assert len(rows[0].asked) == len({c.ids[:p] for _, c in asked for p in range(c.start, len(c.ids))})
-    flat = Batching("distinct rows", 512)._rows(asked)
+    flat = Batching("distinct rows", 512).rows(asked)
     assert len(flat) == len({i for i in inputs if not any(o != i and o[: len(i)] == i for o in inputs)})
-    assert len(Batching("", 512)._rows(asked)) == len(asked)
+    assert len(Batching("", 512).rows(asked)) == len(asked)
 
 
 def test_a_wide_model_branches_from_the_first_shared_token() -> None:
