@@ -63,8 +63,6 @@ SIGNATURES = ("cryptography", "sigstore", "sigstore_models")
 def needs_extra(error: ImportError) -> str | None:
     """Return what to say where a library of the extras ``models`` or ``sign`` is missing; None for any other."""
     name = (error.name or "").partition(".")[0]
-    if name in SIGNATURES and "." in (error.name or ""):  # a part of it is missing, so it is here itself
-        return f"{name} is here in a release that does not fit ({error}): pip install 'pytest-basin[sign]'"
     if name in SIGNATURES:
         return f"{name} is not installed; it comes with the extra for signatures: pip install 'pytest-basin[sign]'"
     if name not in MODELS:
