@@ -13,16 +13,14 @@ from importlib import import_module
 from typing import Any
 
 STRATEGIES = {
-    "certify.records": {
-        "BenchmarkIdentity": "benchmark_identities",
-        "ModelIdentity": "model_identities",
-        "SubspaceNoise": "subspace_noise",
-        "WeightNoise": "weight_noise",
-    },
+    "certify.records.benchmark_identity": {"BenchmarkIdentity": "benchmark_identities"},
+    "certify.records.model_identity": {"ModelIdentity": "model_identities"},
+    "certify.records.noise_law": {"SubspaceNoise": "subspace_noise", "WeightNoise": "weight_noise"},
     "certify.evidence.judgement": {"Requirement": "requirements"},
     "certify.evidence.paired_items": {"PairedScores": "paired_scores"},
     "certify.evidence.smoothed": {"DrawScores": "draw_scores"},
-    "certify.documents": {"Certificate": "certificates", "Measurement": "measurements"},
+    "certify.documents.certificate": {"Certificate": "certificates"},
+    "certify.documents.measurement": {"Measurement": "measurements"},
 }
 """Module, type, and the function of :mod:`certify.strategies` that makes values of it."""
 

@@ -85,7 +85,7 @@ def test_modules_are_loaded_as_ever() -> None:
         "print(type(r.__loader__).__name__, r.__spec__.origin == r.__file__, 'WeightNoise' in inspect.getsource(r), "
         "c.Certificate.__module__)"
     )
-    assert probe(code) == "SourceFileLoader True True certify.documents"
+    assert probe(code) == "SourceFileLoader True True certify.documents.certificate"
 
 
 def test_the_gpu_profile_is_there() -> None:
