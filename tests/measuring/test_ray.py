@@ -17,7 +17,7 @@ import pytest
 from forked import Child, start
 
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (it has a lane of its own)")
-MEASURE = ("measure", "base", "-b", "own.jsonl", "--sigma", "0.05", "--grid", "0.01", "-n", "600", "--max-drop", "0.5",
+MEASURE = ("measure", "base", "-b", "own.jsonl", "--sigma", "0.05", "--grid", "0.01", "--max-drop", "0.5",
            "--engine", "explicit")  # fmt: skip
 PATIENCE = 600  # seconds: of a machine that has other work
 
@@ -33,8 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-def begun(folder: Path, name: str, *more: str) -> Child:
-    return start(*MEASURE, "-o", f"{name}.json", "--draws-dir", f"{name}.draws", *more, cwd=folder)
+def begun(folder: Path, name: str, *more: str, draws: int = 1000) -> Child:
+    return start(*MEASURE, "-n", draws, "-o", f"{name}.json", "--draws-dir", f"{name}.draws", *more, cwd=folder)
 
 
 def kept(folder: Path) -> int:
@@ -93,7 +93,7 @@ def test_a_killed_actor_is_replaced(folder: Path) -> None:
 
 def test_an_interrupt_ends_actors_and_ray(folder: Path) -> None:
     """One line, what was drawn is kept, and no process is left of it."""
-    run = begun(folder, "stopped", "--ray", "local", "--ray-actors", "1")
+    run = begun(folder, "stopped", "--ray", "local", "--ray-actors", "1", draws=100_000)  # more than it comes to
     assert eventually(lambda: kept(folder / "stopped.draws") > 60)
     theirs = list(descendants(run.pid))
     assert any(title(pid).startswith("ray::Member") for pid in theirs)
