@@ -141,7 +141,8 @@ def _loaded(source: str, named: str) -> Any:
 
 def _check_documents(written: Mapping[str, Any]) -> None:
     """Refuse lines of a task's own file of documents that are no objects: pyarrow ends the process at a ``null``."""
-    named = (written.get("dataset_kwargs") or {}).get("data_files") if written.get("dataset_path") == "json" else None
+    asked = (written.get("dataset_kwargs") or {}) if written.get("dataset_path") == "json" else {}
+    named = None if "field" in asked else asked.get("data_files")  # then the list is somewhere inside the file
     of_splits = named.values() if isinstance(named, Mapping) else [named]
     for each in of_splits:
         for file in map(Path, filter(None, [each] if isinstance(each, str) else each or ())):

@@ -256,6 +256,14 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def heard(what: str) -> Iterator[None]:
     """Take what a library writes past Python, to standard output or error, for a warning; where it fails, for nothing.
@@ -263,9 +271,9 @@ def heard(what: str) -> Iterator[None]:
     One in Rust prints lines of its own, or its whole stack, before its panic arrives here and says the same.
     """
     with tempfile.TemporaryFile() as held:
-        for stream in (sys.stdout, sys.stderr):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # one that was closed is None
             stream.flush()
-        ours = {fd: os.dup(fd) for fd in (1, 2)}
+        ours = {fd: os.dup(fd) for fd in (1, 2) if _is_open(fd)}
         try:
             for fd in ours:
                 os.dup2(held.fileno(), fd)

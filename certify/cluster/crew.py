@@ -103,8 +103,8 @@ class Crew:
 
     def _fill_up(self) -> None:
         while len(self._hands) < self.size:
-            if self._recruited == 0:
-                self._begun = time.monotonic()
+            if not any(hand.place for hand in self._hands.values()):
+                self._begun = time.monotonic()  # nobody is left, or was there: a new one has time to start
             self._hands[self._recruited] = _Hand()
             self._line.recruit(self._recruited)
             self._recruited += 1
@@ -167,7 +167,7 @@ class Crew:
             work.warned = True
             for text in warned:
                 warnings.warn(text, CertifyWarning, stacklevel=2)
-        return [place for place, entries in scored if work.is_new(place, entries)]
+        return [place for place, entries in scored if place in work.asked and work.is_new(place, entries)]
 
     def _replace(self, number: int, key: str, work: _Work, why: str) -> None:
         lost = self._hands.pop(number)
@@ -202,6 +202,7 @@ class _Work:
 
     def __init__(self, batches: Mapping[int, Batch]) -> None:
         self.left, self.found, self.warned = deque(batches), dict[int, Sequence[Any]](), False
+        self.asked = batches
 
     def part(self, hand: _Hand, size: int) -> tuple[int, ...]:
         """Take what an actor does in about a second, and less of it towards the end; one batch if its pace is new."""

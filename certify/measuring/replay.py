@@ -198,9 +198,15 @@ def _shown_again(
 
 def _opened(stored: RecordedRun, base: Base) -> ActivationPairs:
     assert isinstance(stored.engine, ActivationIdentity)
-    return open_in_activation_space(
+    pairs = open_in_activation_space(
         _as_recorded(base, stored.engine), stored.trials, stored.engine.tokens_per_batch
     )
+    if pairs.identity.batching != stored.engine.batching:  # which decides what noise a token is shown
+        raise InvalidPlan(
+            f"cannot be replayed here: it was drawn with rows as {stored.engine.batching or 'one for each'!r}, and "
+            f"the model takes {pairs.identity.batching or 'one for each'!r} on this machine"
+        )
+    return pairs
 
 
 def _table(stored: RecordedRun) -> list[tuple[int, tuple[int]]]:

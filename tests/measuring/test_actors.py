@@ -383,3 +383,22 @@ def test_an_address_where_nothing_is_is_refused(certify: Any, monkeypatch: Any, 
     code, err = certify("--ray", address)
     assert (code, err.count("\n")) == (2, 1)
     assert said in err
+
+
+def test_the_replacement_of_the_last_actor_has_time_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the run has taken until then."""
+    from certify.cluster import crew as module
+
+    said = iter([(0, Started("here")), (0, Gone("killed")), None, (1, Started("there")),
+                 (1, Waiting({"a": 1})), (1, Waiting({"a": 1}, ((0, (1.0,)),)))])  # fmt: skip
+
+    class Slow:
+        def recruit(self, number: int) -> None: ...
+        def send(self, number: int, reply: Any) -> None: ...
+        def next(self, timeout: float) -> Any:
+            time.sleep(0.02)
+            return next(said)
+
+    monkeypatch.setattr(module, "START_WITHIN", 0.05)
+    with pytest.warns(CertifyWarning, match="is lost"):
+        assert list(Crew(Slow(), 1).scored({"a": 1}, {0: (0,)})) == [(0, (1.0,))]
