@@ -304,6 +304,9 @@ def _of_benchmarks(
     if len(bases) == 1 and len(measurements) == 1:
         return [*measurements]
     by_digest = {each.benchmark.digest: each for each in measurements}
+    if len(by_digest) < len(measurements):
+        twice = next(each for each in measurements if by_digest[each.benchmark.digest] is not each).benchmark.name
+        raise InvalidPlan(f"--measurement: two are of {twice}: name the one that is meant")
     found: list[Measurement | Sequence[Measurement] | None] = []
     used = set(digests)
     for digest, parts in zip(digests, pools, strict=True):

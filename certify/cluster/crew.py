@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -119,13 +119,13 @@ class Crew:
         self._line.send(number, reply)
 
     def _overdue(self, key: str, idle: _Hand, work: _Work) -> tuple[int, ...]:
-        """Return what is left of the part that is out for longest, if it is overdue and one actor alone has it."""
+        """Return what is left of the part that is out for longest, if all who have it are overdue with it."""
         at_work = [hand for hand in self._hands.values() if hand.of == key and hand.part]
-        held, paces = Counter(place for hand in at_work for place in hand.part), [h.pace for h in at_work if h.pace]
-        pace = min([*paces, idle.pace or PART])
-        for hand in sorted(at_work, key=lambda each: each.since):
-            left = tuple(place for place in hand.part if place not in work.found and held[place] == 1)
-            if left and time.monotonic() - hand.since > OVERDUE * pace * len(hand.part) + TICK:
+        pace = min([*(h.pace for h in at_work if h.pace), idle.pace or PART])
+        late = [h for h in at_work if time.monotonic() - h.since > OVERDUE * pace * len(h.part) + TICK]
+        in_time = {place for hand in at_work if hand not in late for place in hand.part}
+        for hand in sorted(late, key=lambda each: each.since):
+            if left := tuple(place for place in hand.part if place not in work.found and place not in in_time):
                 return left
         return ()
 
@@ -163,10 +163,9 @@ class Crew:
         mine, hand.part = hand.of == key, ()
         if not mine:
             return []  # of what others have finished
-        if warned and not work.warned:
-            work.warned = True
-            for text in warned:
-                warnings.warn(text, CertifyWarning, stacklevel=2)
+        for text in (text for text in dict.fromkeys(warned) if text not in work.warned):
+            work.warned.add(text)
+            warnings.warn(text, CertifyWarning, stacklevel=2)
         return [place for place, entries in scored if place in work.asked and work.is_new(place, entries)]
 
     def _replace(self, number: int, key: str, work: _Work, why: str) -> None:
@@ -201,7 +200,7 @@ class _Work:
     """Batches to be scored once: those that nobody has yet, and those that are done."""
 
     def __init__(self, batches: Mapping[int, Batch]) -> None:
-        self.left, self.found, self.warned = deque(batches), dict[int, Sequence[Any]](), False
+        self.left, self.found, self.warned = deque(batches), dict[int, Sequence[Any]](), set[str]()
         self.asked = batches
 
     def part(self, hand: _Hand, size: int) -> tuple[int, ...]:

@@ -232,7 +232,7 @@ def vacuous_note(chance: float) -> str:
 
 
 NEAR_CHANCE = "the base itself is not shown to score above chance"
-"""What the note on a base that may know nothing begins with."""
+"""What the note on a base that may know nothing begins with: no summary of a green drop leaves it out."""
 
 
 def near_chance_note(requirement: Requirement, base: Interval, alpha: float, chance: float) -> tuple[str, ...]:

@@ -378,7 +378,7 @@ class PositionEvidence(Record):
         verdict: Verdict,
         vacuous: bool,
     ) -> str:
-        there = place_text(self.alpha_star, width, 4)
+        there = alpha_star_text(self.alpha_star, width, 4)
         fixed = self.items == "fixed"
         where = f"alpha* = {there}, sigma* = {level_text(width)}{'' if fixed else groups_words(self.basin.groups)}"
         fractions = ", ".join(f"{p.fraction:g}" for p in self.points)
@@ -422,7 +422,7 @@ class PositionEvidence(Record):
             base = self.basin.paired(self.points[-1].scores).base_score(alpha)
             notes += near_chance_note(requirement, base, alpha, benchmark.chance)
         width = judgement.quantities.get("sigma_star")
-        place = (f"alpha* {place_text(self.alpha_star, width)}", f"sigma* {level_text(width)}")
+        place = (f"alpha* {alpha_star_text(self.alpha_star, width)}", f"sigma* {level_text(width)}")
         return Shown.judged(
             judgement,
             interval=interval,
@@ -473,7 +473,7 @@ def _worst(requirement: Requirement, points: list[Interval]) -> Interval:
     return Interval(value=side("value"), lower=side("lower"), upper=side("upper"))
 
 
-def place_text(alpha_star: float, sigma_star: float | None, digits: int | None = None) -> str:
+def alpha_star_text(alpha_star: float, sigma_star: float | None, digits: int | None = None) -> str:
     """Format alpha*, never below it: to three digits, or four decimals where that is more (``digits``: to as many).
 
     Where rounding would put it beyond a sigma* that it does not exceed, to six digits, as sigma* is.

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from certify.documents import BasinRecord
 from certify.evidence.judgement import Interval, down, percent, up
-from certify.evidence.position import level_text, place_text
+from certify.evidence.position import alpha_star_text, level_text
 from certify.evidence.width import LevelJudgement
 from certify.report.table import STYLES
 
@@ -65,7 +65,7 @@ def place_lines(record: BasinRecord) -> Iterator[str]:
     for place in j.places:
         compared = "within" if place.within else "outside"
         where = "not comparable" if place.differences else f"{compared} sigma* = {level_text(j.sigma_star)}"
-        lies = place_text(place.alpha_star, j.sigma_star)
+        lies = alpha_star_text(place.alpha_star, j.sigma_star)
         yield (
             f"{place.name}: alpha* = ||delta||/sqrt(d) = {lies}, {where} (geometry, no verdict: "
             "`certify check --require position` judges)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from certify.evidence.judgement import NEAR_CHANCE
 from certify.report.release import Headline, columns, headlines, rests_on, title, tone
 from certify.report.rows import AnyContext, AnyRow, Context, Outcome, Row, in_words, overall, told_apart
 from certify.text import visible
@@ -21,6 +22,9 @@ RULE = "|---|---|---|---|---|--:|---|"
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~&$])")
 UNLINKED = {"@": "&#64;", "://": "&#58;//", "www.": "www&#46;"}
 """What would turn text into a mention or a link, and what to write instead."""
+
+MOST_NAMED = 10
+"""Gates that one line names."""
 
 
 def render_markdown(rows: Iterable[AnyRow], context: AnyContext = None, limit: int = LIMIT) -> str:
@@ -75,7 +79,7 @@ def _head(gates: Sequence[Row], about: Context) -> list[str]:
         answers = [f"{SIGNS[each.answer.outcome]} **{each.answer}** {_said(each)}" for each in first]
         many = [f"**{title(first)}**", "", *(f"- {line}" for line in answers), ""]
         lines += many if len(first) > 1 else [*answers, ""]
-    lines += [escaped(in_words(gates, about)), ""]
+    lines += [escaped(in_words(gates, about)), "", *_near_chance(gates)]
     on_trust = dict.fromkeys(limit for row in gates for limit in row.on_trust)
     lines += [text for line in (rests_on(first, about), *map(escaped, on_trust)) if line for text in (line, "")]
     models = [
@@ -113,6 +117,14 @@ def _cell(some: Sequence[Row]) -> str:
     aside = ", for information" * row.informational
     since = f", baseline {row.against_baseline}" if row.against_baseline else ""
     return f"{SIGNS[row.outcome]} {row.outcome}{aside}{since} {escaped(row.cell[0])}{more}"
+
+
+def _near_chance(gates: Sequence[Row]) -> list[str]:
+    """Return a line on green gates of a base that may know nothing, which their rows in the table do not say."""
+    green = (row for row in gates if not row.failing and any(note.startswith(NEAR_CHANCE) for note in row.notes))
+    names = [code(row.item) for row in green]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return [f"Note: {NEAR_CHANCE} in {', '.join(names[:MOST_NAMED])}{more}", ""] if names else []
 
 
 def _foot(about: Context) -> list[str]:

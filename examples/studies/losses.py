@@ -10,16 +10,12 @@ are examined by score and by likelihood. What was run is kept in `results/losses
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from methods import GO_SIGMA
-from results import RESULTS, Json, carry_out
-from school import NEW, OLD, School
-from transformers.utils import logging as transformers_logging
+from results import Json, carry_out
+from school import NEW, OLD, School, command_line
 from widths import ALPHA, GRID, TOLERANCE, measured
 
 SEEDS = (11, 12, 13)
@@ -50,16 +46,5 @@ def study(
     return carry_out(path, design, [{"method": m, "seed": s} for s in seeds for m in COMPARED], run)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS / "losses.json")
-    arguments = parser.parse_args()
-    transformers_logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        study(arguments.results, School(Path(folder)))
-
-
 if __name__ == "__main__":
-    main()
+    command_line(study, "losses", __doc__)

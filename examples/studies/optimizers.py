@@ -10,16 +10,12 @@ on the way. What was run is kept in `results/optimizers.json`;
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from methods import DROPOUT_SPREAD, GO_SIGMA, METHODS, SAM_RADIUS
-from results import RESULTS, Json, carry_out
-from school import NEW, OLD, School
-from transformers.utils import logging as transformers_logging
+from results import Json, carry_out
+from school import NEW, OLD, School, command_line
 from widths import ALPHA, GRID, TOLERANCE, measured
 
 SEEDS = (11, 12, 13, 14, 15)
@@ -45,16 +41,5 @@ def study(path: Path, school: School, seeds: Sequence[int] = SEEDS, grid: Sequen
     return carry_out(path, design, [{"method": m, "seed": s} for s in seeds for m in METHODS], run)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS / "optimizers.json")
-    arguments = parser.parse_args()
-    transformers_logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        study(arguments.results, School(Path(folder)))
-
-
 if __name__ == "__main__":
-    main()
+    command_line(study, "optimizers", __doc__)

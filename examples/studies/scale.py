@@ -10,15 +10,11 @@ and width is not invariant under a change of scale. What was run is kept in `res
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from results import RESULTS, Json, carry_out
-from school import OLD, School
-from transformers.utils import logging as transformers_logging
+from results import Json, carry_out
+from school import OLD, School, command_line
 from widths import ALPHA, GRID, TOLERANCE, measured
 
 SEEDS = (11, 12, 13, 14, 15)
@@ -49,16 +45,5 @@ def study(
     return carry_out(path, design, [{"hidden": h, "seed": s} for s in seeds for h in hidden], run)
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, default=RESULTS / "scale.json")
-    arguments = parser.parse_args()
-    transformers_logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        study(arguments.results, School(Path(folder)))
-
-
 if __name__ == "__main__":
-    main()
+    command_line(study, "scale", __doc__)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +16,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "demo_models"))
 from folders import character_tokenizer, untrained_model, write_base, write_benchmark
 from methods import METHODS, AdamW
-from results import Json
+from results import RESULTS, Json
 from skills import SKILLS, Item
 from torch import Tensor
 from training import Classroom, Exam, Recipe, copy_of, loss_on, rate
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from certify.benchmarks import open_benchmark
 from certify.benchmarks.jsonl import JsonlBenchmark
@@ -138,3 +141,14 @@ class School:
     def _examined(self, model: LlamaForCausalLM) -> tuple[float, ...]:
         """Score and negative log-likelihood of the old skill, then of the new one."""
         return *self.exams[OLD].judged(model), *self.exams[NEW].judged(model)
+
+
+def command_line(study: Callable[[Path, School], Json], name: str, about: str | None) -> None:
+    """Run a study from its command line; results are kept under ``name``."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS / f"{name}.json")
+    arguments = parser.parse_args()
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        study(arguments.results, School(Path(folder)))

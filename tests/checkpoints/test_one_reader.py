@@ -353,6 +353,13 @@ def test_a_folder_that_cannot_be_listed_is_refused(folder: Path, monkeypatch: py
         open_checkpoint(folder)
 
 
+def test_a_process_without_its_streams_loads_a_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a daemon's, which closed them."""
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("certify.checkpoints.config._is_open", lambda fd: fd == 2)
+    load_tokenizer(open_checkpoint(folder))
+
+
 def test_a_tokenizer_that_panics_is_one_line(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Its library prints the panic past Python, and the error says the same."""
     start, text = {"SpecialToken": {"id": "<eos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}

@@ -131,6 +131,9 @@ def test_a_pool_beside_its_benchmarks_shares_their_measurements(certify: Certify
     code, _, err = certify(*named, *measured[:2])
     assert code == 2
     assert "one is of other, and of no --benchmark given (a pool takes one of each)" in err
+    code, _, err = certify(*named, *measured, *measured[2:])
+    assert code == 2
+    assert "--measurement: two are of own: name the one that is meant" in err
 
 
 def test_measurements_that_do_not_fit_a_pool_are_one_line(

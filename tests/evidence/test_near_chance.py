@@ -8,6 +8,8 @@ from test_vacuous import BENCH, ENGINE, SEED, law, point, position, weak_basin
 from certify.evidence import Requirement, SmoothedEvidence, Verdict
 from certify.evidence.judgement import NEAR_CHANCE, Shown
 from certify.evidence.smoothed import DrawScores
+from certify.report.markdown import render_markdown
+from certify.report.rows import Row
 
 TIGHT = Requirement(limit=0.02)
 
@@ -66,3 +68,18 @@ def test_not_said_where_something_stronger_is() -> None:
     for unit, limit in (("retention", 0.5), ("absence", 0.5)):
         notes = shown(point(84, 84), Requirement(unit=unit, limit=limit))[1].notes
         assert not any(NEAR_CHANCE in note for note in notes)
+
+
+def test_a_summary_of_green_gates_names_them() -> None:
+    """A step summary shows paragraphs of failing gates alone."""
+    note = f"{NEAR_CHANCE} 0.25 (its score is at least 0.2)"
+    green = Row(item="kept", checkpoint="run", benchmark="0", evidence="point", verdict="certified", unit="drop",
+                value=0.0, lower=0.0, upper=0.01, need=0.02, n=300)  # fmt: skip
+    rows = [
+        green.model_copy(update={"item": f"kept[{i}]", "benchmark": str(i), "notes": (note,) * (i > 0)})
+        for i in range(13)
+    ]
+    text = render_markdown(rows)
+    assert f"Note: {NEAR_CHANCE} in `kept[1]`, " in text
+    assert "`kept[10]` and 2 more" in text
+    assert NEAR_CHANCE not in render_markdown(rows[:1])

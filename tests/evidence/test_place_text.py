@@ -9,7 +9,7 @@ from test_vacuous import BENCH, ENGINE, SEED, items, law
 
 from certify.evidence import BasinLevel, PositionEvidence, Requirement, SegmentPoint, Verdict
 from certify.evidence.displacement import Displacement
-from certify.evidence.position import Basin, level_text, place_text
+from certify.evidence.position import Basin, alpha_star_text, level_text
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from certify.evidence.position import Basin, level_text, place_text
 )
 def test_three_digits_or_four_decimals(alpha_star: float, sigma_star: float | None, text: str) -> None:
     """More where these would lie beyond a sigma* that it does not exceed."""
-    assert place_text(alpha_star, sigma_star) == text
+    assert alpha_star_text(alpha_star, sigma_star) == text
 
 
 @given(st.floats(1e-6, 100.0), st.floats(1.0, 1.5))
@@ -34,7 +34,7 @@ def test_what_lies_inside_reads_so(alpha_star: float, wider: float) -> None:
     """And is never printed nearer to the base than it is."""
     sigma_star = alpha_star * wider * (1 + 3e-5)
     for digits in (None, 4):
-        assert alpha_star <= float(place_text(alpha_star, sigma_star, digits)) <= float(level_text(sigma_star))
+        assert alpha_star <= float(alpha_star_text(alpha_star, sigma_star, digits)) <= float(level_text(sigma_star))
 
 
 def test_a_claim_on_small_weights_does_not_contradict_itself() -> None:

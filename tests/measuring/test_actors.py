@@ -283,6 +283,12 @@ def test_the_last_parts_are_given_out_twice() -> None:
     assert held in [part for number, part in actors.given if number == 1]
 
 
+def test_a_part_whose_every_holder_is_overdue_goes_on_to_another() -> None:
+    """Two of three never answer: the third ends the work."""
+    actors = _Actors(lambda number, reply: None if number < 2 and isinstance(reply, Given) else scored(reply))
+    assert found(actors, 3) == EXPECTED
+
+
 @pytest.mark.parametrize(
     ("said", "error", "words"),
     [

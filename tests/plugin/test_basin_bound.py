@@ -4,13 +4,14 @@ import operator
 import re
 
 import pytest
+from scipy.stats import binom
 
 from certify.documents import Certificate
 from certify.evidence import PointEvidence
 from certify.measuring.environment import environment
 from certify.records import BenchmarkIdentity, ModelIdentity, digest
 from certify.report.rows import row_of
-from certify.statistics import drop_bounds
+from certify.statistics import drop_bounds, trinomial_drop_bounds
 from pytest_basin.bound import Bound
 from pytest_basin.gates import Gate
 
@@ -128,6 +129,25 @@ def test_advice_is_about_right(limit):
     fewer = needed // 5  # at about a third the bound itself would meet the limit
     assert bound("retention", lost=needed // 20, items=needed).verdict_at(limit) != "undecided"
     assert bound("retention", lost=fewer // 20, items=fewer).verdict_at(limit) == "undecided"
+
+
+@pytest.mark.parametrize(("lost", "items"), [(9, 300), (3, 150), (20, 300), (30, 350)])
+def test_the_items_advised_decide_nine_times_in_ten(lost, items):
+    """Exactly, over all numbers of lost items at the rate that was seen; a third of them do not."""
+
+    def power(n):
+        decided = [k for k in range(n + 1) if binom.pmf(k, n, lost / items) > 1e-7 and not _undecided(k, n)]
+        return sum(binom.pmf(k, n, lost / items) for k in decided)
+
+    text = row_of(bound("drop", 0.05, lost=lost, items=items).certificate_at(0.05)).settled_by
+    needed = int(re.match(r"about (\d+) items decide nine times in ten", text)[1])
+    assert power(needed) >= 0.9
+    assert power(needed // 3) < 0.9
+
+
+def _undecided(lost, items):
+    lower, upper = trinomial_drop_bounds(lost, 0, items, 0.05)
+    return lower <= 0.05 < upper
 
 
 def test_no_number_of_items_decides_at_the_limit():

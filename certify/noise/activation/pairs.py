@@ -217,6 +217,9 @@ class ActivationPairs:
             self._shapes[key] = len(rows), max(len(row.tokens) for row in rows), places
         return self._shapes[key]
 
+    def _branches(self, item: int) -> bool:
+        return any(row.branches for row in rows_of([self.items[item]], self._batching))
+
     def _sheet(self, table: Table, entries: Sequence[int]) -> Sheet:
         groups = [[self.items[j] for j in table[entry][1]] for entry in entries]
         draws = [table[entry][0] for entry in entries]
@@ -227,12 +230,18 @@ class ActivationPairs:
         return examine(engine, asked.layout, **asked.inputs)
 
     def _prove(self) -> Exactness:
-        """Examine the shortest and the longest item in one batch: padding, and both kinds of factor if they occur."""
+        """Examine the shortest and the longest item in one batch: padding, and both kinds of factor if they occur.
+
+        And the widest one whose rows branch, where there is one and neither of these is.
+        """
         if not self.items:
             raise InvalidInput("there are no items to score")
         by_width = sorted(range(len(self.items)), key=lambda j: (self._shape((j,))[1], j))
-        table = [(0, (by_width[0],)), (1, (by_width[-1],))]
-        exactness = self._examine(self._trial, table, [0, 1])
+        chosen = [by_width[0], by_width[-1]]
+        if not any(map(self._branches, chosen)):
+            chosen += [j for j in reversed(by_width) if self._branches(j)][:1]
+        table = [(draw, (j,)) for draw, j in enumerate(chosen)]
+        exactness = self._examine(self._trial, table, range(len(table)))
         if not exactness.exact:
             raise ActivationRefused(f"the oracle rejects this model: {exactness.describe()}")
         return exactness

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import models
 import pytest
@@ -207,6 +208,30 @@ def test_a_model_that_the_oracle_rejects_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("certify.noise.activation.handlers._show_known_rows", lambda *_: None)
     with pytest.raises(ActivationRefused, match="the oracle rejects this model: logits differ"):
         ActivationPairs(gpt2(), law_of(gpt2()), SEED, choices(4))
+
+
+def test_rows_that_branch_are_proven_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a short item and a long one whose choices share too little to branch, too."""
+    batching = Batching("prefix tree", 8192, shortest=6)
+
+    def question(shared: list[int], ends: list[list[int]]) -> Question:
+        return Question(tuple(Continuation(0, (*shared, *end), len(shared), len(end)) for end in ends), 0)
+
+    straight = [question([5], [[k, *rest] for k in (6, 7)]) for rest in ([1, 2], [4] * 20)]
+    branching = question([1, 2, 3, 4, 5, 6, 7, 8], [[9, 1], [1, 2]])
+    examined = list[Batch]()
+    real = ActivationPairs._sheet
+
+    def noting(pairs: ActivationPairs, table: Any, entries: Any) -> Any:
+        found = real(pairs, table, entries)
+        examined.append(found.batch)
+        return found
+
+    monkeypatch.setattr(ActivationPairs, "_sheet", noting)
+    for items, trees in (([straight[0], branching, straight[1]], True), (straight, False)):
+        examined.clear()
+        ActivationPairs(gpt2(), law_of(gpt2()), SEED, items, batching=batching)
+        assert (examined[0].ends is not None) == trees
 
 
 def test_tables_that_spend_a_draw_twice_are_refused() -> None:
